@@ -1,0 +1,231 @@
+"""What this host must have before a cluster can start: one small check per thing, each with what to type.
+
+A check looks at a :class:`~hil.host.Host` and returns a :class:`Finding`: "ok", "notice" (works, but worth knowing),
+or "problem" (a cluster cannot start). :func:`findings` runs all of them, :func:`check` refuses to go on when there
+is a problem. Nothing here changes the host.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from hil import kvm, paths
+from hil.config import ClusterConfig
+from hil.errors import PreflightFailed
+from hil.host import Host
+from hil.isolation import isolation, user_namespaces
+
+QEMU_MINIMUM = (7, 0)
+"""The oldest QEMU that boots a kernel's vmlinux as we do and is still in a supported distribution."""
+
+QEMU = "qemu-system-x86_64"
+
+MACHINE_OVERHEAD_MIB = 96
+"""What QEMU needs beside a guest's memory: translated code, device models, libiscsi's buffers."""
+
+RUN_SLACK_MIB = 64
+"""Consoles, events and the ledger of one run, beside the shared disk's own file."""
+
+IMAGE_BUILD_MIB = 400
+"""Packages, unpacked tree and finished files while the guest image is built."""
+
+LIBVIRT_DRIVER = "/usr/lib*/**/libvirt/connection-driver/libvirt_driver_qemu.so"
+
+MIB = 1024 * 1024
+
+Grade = Literal["ok", "notice", "problem"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found. ``remedy`` is what to type or do; empty when all is well."""
+
+    check: str
+    grade: Grade
+    text: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.text}" + (f"\n    {self.remedy}" if self.remedy else "")
+
+
+class Needs(Protocol):
+    """What is going to be started; a :class:`~hil.config.ClusterConfig` is one."""
+
+    @property
+    def nodes(self) -> int:
+        """How many machines."""
+
+    @property
+    def memory_mib(self) -> int:
+        """Memory of each of them."""
+
+    @property
+    def disk_mib(self) -> int:
+        """Size of the shared disk."""
+
+
+Check = Callable[[Host, Needs], Finding]
+
+
+def qemu(host: Host, _: Needs) -> Finding:
+    """QEMU is there and new enough."""
+    if host.command(QEMU) is None:
+        return Finding("qemu", "problem", f"{QEMU} is missing", host.install("qemu-system-x86"))
+    said = host.output([QEMU, "--version"])
+    found = re.search(r"version (\d+)\.(\d+)", said.text)
+    if said.status != 0 or found is None:
+        return Finding("qemu", "problem", f"{QEMU} --version says: {said.text[:200]}", host.install("qemu-system-x86"))
+    version = int(found[1]), int(found[2])
+    text = f"QEMU {version[0]}.{version[1]}"
+    if version < QEMU_MINIMUM:
+        oldest = ".".join(str(part) for part in QEMU_MINIMUM)
+        return Finding("qemu", "problem", f"{text} is too old", f"install QEMU {oldest} or newer")
+    return Finding("qemu", "ok", text)
+
+
+def qemu_iscsi(host: Host, _: Needs) -> Finding:
+    """QEMU can reach the shared disk: its iSCSI driver is a module in a package of its own."""
+    if host.command(QEMU) is None:
+        return Finding("qemu-iscsi", "problem", "cannot be tried without QEMU", host.install("qemu-block-extra"))
+    # Nothing listens on port 1: with the driver the connection is refused, without it the driver is unknown.
+    where = "driver=iscsi,node-name=probe,transport=tcp,portal=127.0.0.1:1,target=iqn.2026-11.hil:probe,lun=0"
+    said = host.output([QEMU, "-machine", "none", "-display", "none", "-blockdev", where])
+    if "iSCSI:" in said.text:
+        return Finding("qemu-iscsi", "ok", "QEMU has the iSCSI block driver")
+    last = said.text.splitlines()[-1][-160:] if said.text else "nothing"
+    return Finding(
+        "qemu-iscsi", "problem", f"QEMU has no iSCSI block driver (it says: {last})", host.install("qemu-block-extra")
+    )
+
+
+def libvirt_binding(_: Host, __: Needs) -> Finding:
+    """Python's binding to libvirt loads."""
+    try:
+        import libvirt
+    except ImportError as error:
+        return Finding("libvirt-python", "problem", f"cannot be imported: {error}", "rm -r .venv and ./run hil doctor")
+    version = libvirt.getVersion()
+    return Finding("libvirt-python", "ok", f"libvirt {version // 1_000_000}.{version // 1000 % 1000}")
+
+
+def libvirt_driver(host: Host, _: Needs) -> Finding:
+    """libvirt's driver for QEMU, and the account without which it refuses to initialise."""
+    remedy = host.install("libvirt-daemon-system")
+    if not host.matches(LIBVIRT_DRIVER):
+        return Finding("libvirt-qemu", "problem", "libvirt has no driver for QEMU", remedy)
+    accounts = [line.partition(":")[0] for line in (host.text("/etc/passwd") or "").splitlines()]
+    if host.is_debian and "libvirt-qemu" not in accounts:
+        return Finding("libvirt-qemu", "problem", "there is no user libvirt-qemu", remedy)
+    return Finding("libvirt-qemu", "ok", "libvirt's QEMU driver and its user are there")
+
+
+def tun(host: Host, _: Needs) -> Finding:
+    """The device from which network cards of guests are made."""
+    device = "/dev/net/tun"
+    if not host.path(device).exists():
+        number = host.device_number("tun")
+        if number is None:
+            return Finding("tun", "problem", f"{device} is missing, and so is the driver", host.as_root("modprobe tun"))
+        # A container without the node, on a kernel that has the driver.
+        make = host.as_root(f"mknod -m 0666 {device} c {number[0]} {number[1]}")
+        return Finding("tun", "problem", f"{device} is missing", f"{host.as_root('mkdir -p /dev/net')} && {make}")
+    error = host.open_error(device)
+    if error is None:
+        return Finding("tun", "ok", f"{device} can be opened")
+    mode = host.path(device).stat().st_mode & 0o777
+    remedy = "give this container the device (docker: --device /dev/net/tun)"
+    if host.user_id != 0:
+        remedy = host.as_root(f"chmod 0666 {device}")
+    return Finding("tun", "problem", f"{device} (mode {mode:04o}) cannot be opened: {error.strerror}", remedy)
+
+
+def commands(host: Host, _: Needs) -> Finding:
+    """The small commands that the bench runs."""
+    packages = {
+        "tini": "tini",
+        "ip": "iproute2",
+        "nft": "nftables",
+        "unshare": "util-linux",
+        "mkfs.erofs": "erofs-utils",
+        "ssh": "openssh-client",
+    }
+    missing = [name for name in packages if host.command(name) is None]
+    if not missing:
+        return Finding("commands", "ok", ", ".join(packages))
+    remedy = host.install(" ".join(packages[name] for name in missing))
+    return Finding("commands", "problem", f"missing: {', '.join(missing)}", remedy)
+
+
+def memory(host: Host, needs: Needs) -> Finding:
+    """Enough free memory for all guests at once."""
+    wanted_mib = needs.nodes * (needs.memory_mib + MACHINE_OVERHEAD_MIB)
+    found = re.search(r"^MemAvailable:\s+(\d+) kB$", host.text("/proc/meminfo") or "", re.MULTILINE)
+    if found is None:
+        return Finding("memory", "notice", "free memory is unknown: /proc/meminfo does not tell")
+    free_mib = int(found[1]) // 1024
+    text = f"{free_mib} MiB free, {needs.nodes} nodes of {needs.memory_mib} MiB need {wanted_mib} MiB"
+    if free_mib < wanted_mib:
+        return Finding("memory", "problem", text, "free some memory, or ask for fewer nodes: hil up --nodes N")
+    return Finding("memory", "ok", text)
+
+
+def disk_space(_: Host, needs: Needs) -> Finding:
+    """Enough free space for the evidence of a run and, less urgently, for building the guest image."""
+    state, cache = paths.runs_dir(), paths.cache_dir()
+    state_mib, cache_mib = free_mib(str(state)), free_mib(str(cache))
+    wanted_mib = needs.disk_mib + RUN_SLACK_MIB
+    if state_mib < wanted_mib:
+        text = f"{state_mib} MiB free in {state}, a run needs {wanted_mib} MiB"
+        return Finding("disk", "problem", text, f"rm -r old runs in {state}, or set XDG_STATE_HOME to a larger disk")
+    if cache_mib < IMAGE_BUILD_MIB:
+        text = f"{cache_mib} MiB free in {cache}, building the guest image takes {IMAGE_BUILD_MIB} MiB"
+        return Finding("disk", "notice", text, "free some space, or set XDG_CACHE_HOME to a larger disk")
+    return Finding("disk", "ok", f"{state_mib} MiB free, a run needs {wanted_mib} MiB")
+
+
+def free_mib(path: str) -> int:
+    """Free space for this user, in MiB, of the file system that holds ``path`` or would hold it."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize // MIB
+
+
+def processor(host: Host, _: Needs) -> Finding:
+    """Hardware support: never needed, so its absence is a notice."""
+    state = kvm.look(host)
+    return Finding("kvm", "ok" if state.usable else "notice", state.text, state.remedy)
+
+
+CHECKS: tuple[Check, ...] = (
+    qemu,
+    qemu_iscsi,
+    libvirt_binding,
+    libvirt_driver,
+    tun,
+    lambda host, _: Finding("user-namespaces", *user_namespaces(host)),
+    lambda host, _: Finding("isolation", *isolation(host)),
+    commands,
+    memory,
+    disk_space,
+    processor,
+)
+
+
+def findings(needs: Needs | None = None, host: Host | None = None) -> list[Finding]:
+    """Run every check, for a default cluster unless told; about 0.5 s. Never raises for what it finds."""
+    host, needs = host or Host(), needs or ClusterConfig()
+    return [look(host, needs) for look in CHECKS]
+
+
+def check(needs: Needs | None = None, host: Host | None = None) -> None:
+    """Raise :class:`~hil.errors.PreflightFailed`, listing every problem and what to type, unless there is none."""
+    problems = [finding for finding in findings(needs, host) if finding.grade == "problem"]
+    if problems:
+        lines = "\n".join(f"  {finding}" for finding in problems)
+        raise PreflightFailed(f"this host cannot run the cluster yet (all of it: hil doctor):\n{lines}")
