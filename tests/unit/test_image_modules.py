@@ -1,0 +1,79 @@
+"""Kernel modules: dependencies from .modinfo, load order, modules.dep."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from images import elf, modules
+from images.errors import BuildError
+
+
+def make_elf(sections: list[tuple[str, int, int, bytes]]) -> bytes:
+    """An ELF64 file with sections (name, kind, link, content); the string table of the names is put last."""
+    names = b"\0" + b"".join(name.encode() + b"\0" for name, _, _, _ in sections) + b".shstrtab\0"
+    parts = [*sections, (".shstrtab", 3, 0, names)]
+    body, headers, at = b"", b"", 64
+    for name, kind, link, content in parts:
+        offset = names.index(name.encode() + b"\0")
+        headers += struct.pack("<IIQQQQIIQQ", offset, kind, 0, 0, at, len(content), link, 0, 1, 0)
+        body += content
+        at += len(content)
+    head = (
+        elf.MAGIC
+        + bytes(10)
+        + struct.pack("<HHIQQQIHHHHHH", 1, 62, 1, 0, 0, at, 0, 64, 0, 0, 64, len(parts), len(parts) - 1)
+    )
+    return head + body + headers
+
+
+def make_module(depends: str) -> bytes:
+    return make_elf([(".modinfo", 1, 0, b"license=GPL\0depends=" + depends.encode() + b"\0name=x\0")])
+
+
+FILES = {
+    "kernel/drivers/virtio/virtio.ko": make_module("virtio_ring"),
+    "kernel/drivers/virtio/virtio_ring.ko": make_module(""),
+    "kernel/drivers/misc/pvpanic-mmio.ko": make_module("pvpanic"),
+    "kernel/drivers/misc/pvpanic.ko": make_module(""),
+    "kernel/drivers/virtio_rng.ko": make_module("virtio_ring,rng-core,virtio"),
+    "kernel/unrelated.ko": make_module("virtio"),
+}
+BUILTIN = ["kernel/drivers/char/hw_random/rng-core.ko"]
+
+
+def test_a_library_that_is_needed_is_named_by_the_dynamic_section() -> None:
+    dynamic = struct.pack("<6Q", 1, 1, 5, 99, 1, 11)  # NEEDED "libc.so.6", something else, NEEDED "libz.so"
+    data = make_elf([(".dynstr", 3, 0, b"\0libc.so.6\0libz.so\0"), (".dynamic", 6, 0, dynamic)])
+    assert elf.needed_libraries(data) == ["libc.so.6", "libz.so"]
+
+
+def test_a_module_comes_after_all_it_needs_and_no_module_twice() -> None:
+    chosen = modules.select(FILES, BUILTIN, ["virtio_rng", "pvpanic_mmio", "virtio"])
+    assert list(chosen) == ["virtio_ring", "virtio", "virtio_rng", "pvpanic", "pvpanic_mmio"]
+
+
+def test_what_is_compiled_into_the_kernel_is_not_loaded() -> None:
+    assert modules.select(FILES, BUILTIN, ["rng_core", "virtio_ring"]) == {"virtio_ring": []}
+
+
+def test_a_module_the_kernel_lacks_is_named() -> None:
+    with pytest.raises(BuildError, match="no module virtio_scsi"):
+        modules.select(FILES, BUILTIN, ["virtio_scsi"])
+
+
+def test_a_circle_is_shown_instead_of_followed() -> None:
+    circle = {"a": ["b"], "b": ["c"], "c": ["b"]}
+    with pytest.raises(BuildError, match="b -> c -> b"):
+        modules.load_order(["a"], circle.__getitem__)
+
+
+def test_modules_dep_lists_all_that_a_module_needs_the_first_to_load_last() -> None:
+    text = modules.modules_dep(modules.select(FILES, BUILTIN, ["virtio_rng"]))
+    assert text == (
+        "virtio_ring.ko:\n"
+        "virtio.ko: virtio_ring.ko\n"
+        "virtio_rng.ko: virtio.ko virtio_ring.ko\n"
+    )  # fmt: skip
+    assert modules.parse_modules_dep(text)["virtio_rng"] == ["virtio_ring", "virtio"]
