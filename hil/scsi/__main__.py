@@ -1,0 +1,5 @@
+"""``python -m hil.scsi``."""
+
+from hil.scsi.command_line import main
+
+raise SystemExit(main())

@@ -1,0 +1,67 @@
+"""What passes between transport and device: a ``Command`` comes in, an ``Outcome`` goes out."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from hil.scsi.sense import Refused, Sense, Status, sense_bytes
+
+
+class Nexus:
+    """I_T nexus: one initiator name at one portal, whatever the session's ISID.
+
+    Outlives its sessions: unit attentions (and, being per nexus, reservations) belong here. ``attentions[lun]`` are
+    the unit attention conditions that the initiator has not been told yet, oldest first.
+    """
+
+    __slots__ = ("attentions", "index", "initiator", "portal")
+
+    def __init__(self, index: int, initiator: str, portal: str) -> None:
+        self.index = index
+        self.initiator = initiator
+        self.portal = portal
+        self.attentions: dict[int, list[Sense]] = {}
+
+    def __repr__(self) -> str:
+        return f"Nexus({self.index}, {self.initiator!r}, {self.portal!r})"
+
+
+class Command:
+    """One SCSI command at a logical unit.
+
+    ``data`` is what the initiator sent (may be less than the CDB asks for) and only valid during execution. Filled in
+    by the operation: ``data_out_bytes``, what the CDB asks for; ``lba``, ``blocks`` and ``changed`` for the ledger,
+    where ``changed`` says that data reached the medium.
+    """
+
+    __slots__ = ("arrival_ns", "blocks", "cdb", "changed", "data", "data_out_bytes", "lba", "lun", "nexus")
+
+    def __init__(
+        self, nexus: Nexus, lun: int, cdb: bytes, data: bytes | bytearray | memoryview, arrival_ns: int
+    ) -> None:
+        self.nexus = nexus
+        self.lun = lun
+        self.cdb = cdb
+        self.data = data
+        self.arrival_ns = arrival_ns
+        self.data_out_bytes = 0
+        self.lba = 0
+        self.blocks = 0
+        self.changed = False
+
+
+class Outcome(NamedTuple):
+    """How a command ended. ``data`` is what goes to the initiator, not yet cut to what it expects."""
+
+    status: int
+    data: bytes | memoryview = b""
+    sense: bytes = b""
+
+
+DONE: Final = Outcome(Status.GOOD)
+ABORTED: Final = Outcome(Status.TASK_ABORTED)
+
+
+def check_condition(refused: Refused) -> Outcome:
+    """CHECK CONDITION with autosense."""
+    return Outcome(Status.CHECK_CONDITION, sense=sense_bytes(refused))

@@ -1,0 +1,5 @@
+"""iSCSI target side, RFC 7143: one connection per session, error recovery level 0, no digests.
+
+Pure and tested alone: ``pdu`` (headers), ``framing`` (bytes to PDUs), ``negotiation`` (text keys), ``login``,
+``transfer`` (data of a write), ``session``. ``connection`` ties them to a socket.
+"""
