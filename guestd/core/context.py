@@ -1,0 +1,45 @@
+"""What all parts of one stack share: who it is, what time it is, and where effects go."""
+
+from __future__ import annotations
+
+from guestd.core.config import check
+from guestd.core.disk import Disk
+from guestd.core.effects import Broadcast, Emit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from guestd.core.config import Config
+    from guestd.core.effects import Effect
+
+
+class Context:
+    """One per stack."""
+
+    __slots__ = ("config", "disk", "effects", "node", "now_ms")
+
+    def __init__(self, config: Config, node: int) -> None:
+        """Raises ValueError for a node or a configuration that cannot be."""
+        check(config)
+        if not 0 <= node < config.nodes:
+            raise ValueError(f"node {node} (legal: 0 to {config.nodes - 1})")
+        self.config = config
+        self.node = node
+        self.now_ms = 0  # of the input that is being handled
+        self.effects: list[Effect] = []
+        self.disk = Disk(self.effects)
+
+    def emit(self, kind: str, **fields: Any) -> None:
+        """Tell the host."""
+        self.effects.append(Emit(kind, fields))
+
+    def broadcast(self, payload: bytes) -> None:
+        """Tell all nodes."""
+        self.effects.append(Broadcast(payload))
+
+    def take_effects(self) -> list[Effect]:
+        """Everything asked for since the last call."""
+        taken = list(self.effects)
+        self.effects.clear()
+        return taken

@@ -1,0 +1,58 @@
+"""Everything that a stack can ask for. The runtime (or the simulator) carries effects out in the order of the list."""
+
+from __future__ import annotations
+
+from guestd.core.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Effect(Value):
+    """Base of the effects."""
+
+
+class WriteSectors(Effect):
+    """Write at a block address of the whole disk. Answered by WriteDone with the tag.
+
+    At most one disk effect is out at a time. What depends on the data being on the disk (a datagram that tells of a
+    commit record, for one) is emitted only when that answer has come in.
+    """
+
+    tag: int
+    lba: int  # 512-byte blocks
+    data: bytes  # a multiple of 512 bytes
+
+
+class ReadSectors(Effect):
+    """Read `count` blocks of 512 bytes. Answered by ReadDone with the tag."""
+
+    tag: int
+    lba: int
+    count: int
+
+
+class Broadcast(Effect):
+    """Send to all nodes over the interconnect; may be lost or come twice."""
+
+    payload: bytes
+
+
+class Emit(Effect):
+    """Tell the host: one event of the stream."""
+
+    kind: str
+    fields: dict[str, Any]
+
+
+class Panic(Effect):
+    """Stop this machine's kernel at once. Nothing after this effect is carried out (spec S6.1)."""
+
+    reason: str
+
+
+class Exit(Effect):
+    """End guestd: 0 after a graceful leave, anything else is a refusal to run."""
+
+    status: int

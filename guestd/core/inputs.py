@@ -1,0 +1,46 @@
+"""Everything that can happen to a stack. The time comes beside each input (`Stack.handle(given, now_ms)`)."""
+
+from __future__ import annotations
+
+from guestd.core.value import Value
+
+
+class Input(Value):
+    """Base of the inputs."""
+
+
+class Start(Input):
+    """The shared disk was found: the stack may begin. Given once, before anything else."""
+
+
+class Tick(Input):
+    """One heartbeat period has passed. Late ticks are not made up for."""
+
+
+class WriteDone(Input):
+    """The write with this tag has ended; ok means that the data is on the disk."""
+
+    tag: int
+    ok: bool
+
+
+class ReadDone(Input):
+    """The read with this tag has ended; data is empty if it failed."""
+
+    tag: int
+    ok: bool
+    data: bytes
+
+
+class Datagram(Input):
+    """Bytes that came over the interconnect, from anybody."""
+
+    payload: bytes
+
+
+class Order(Input):
+    """An order of the host. Numbers ascend; one that was seen already is ignored."""
+
+    number: int
+    order: str  # leave, panic, status
+    reason: str = ""

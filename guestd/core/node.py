@@ -1,0 +1,111 @@
+"""The stack of one node: all levels, with one way in and one way out.
+
+    stack = Stack(config, node)
+    effects = stack.handle(Start(), now_ms)          # then Tick, WriteDone, ReadDone, Datagram, Order as they come
+
+Deterministic: the same inputs at the same times give the same effects, whatever the hash seed.
+"""
+
+from __future__ import annotations
+
+from guestd.core.context import Context
+from guestd.core.effects import Emit, Exit, Panic
+from guestd.core.inputs import Datagram, Order, ReadDone, Start, Tick, WriteDone
+from guestd.dlm.subsystem import subsystem as dlm
+from guestd.events.subsystem import subsystem as event_manager
+from guestd.membership.manager import Manager
+from guestd.sfs.subsystem import subsystem as sfs
+from guestd.transition.levels import Levels
+from guestd.transition.participant import Participant
+from guestd.transition.subsystem import Subsystem
+from guestd.vdm.subsystem import subsystem as vdm
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from guestd.core.config import Config
+    from guestd.core.effects import Effect
+    from guestd.core.inputs import Input
+
+
+def default_subsystems() -> list[Subsystem]:
+    """Those of spec S7, bottom-up, with the membership manager itself at level 0."""
+    return [Subsystem("membership", order=0, real=True), dlm(), vdm(), sfs(), event_manager()]
+
+
+class Stack:
+    """One life of one node."""
+
+    def __init__(self, config: Config, node: int) -> None:
+        """Raises ValueError for a configuration that cannot be; says what is legal."""
+        self._context = Context(config, node)
+        subsystems = default_subsystems()
+        self.levels = Levels([subsystem.level for subsystem in subsystems])
+        self._manager = Manager(self._context, self.levels, Participant(node, config.nodes, self.levels, subsystems))
+        self._last_order = 0
+        self.ended = False  # after Panic or Exit: nothing is done any more
+
+    def handle(self, given: Input, now_ms: int) -> list[Effect]:
+        """Take one input at a monotonic time in milliseconds; returns what is to be done, in this order."""
+        if self.ended:
+            return []
+        self._context.now_ms = now_ms
+        self._take(given)
+        self._manager.settle()
+        effects = self._context.take_effects()
+        for index, effect in enumerate(effects):
+            if isinstance(effect, (Panic, Exit)):
+                self.ended = True
+                return effects[: index + 1]
+        return effects
+
+    def _take(self, given: Input) -> None:
+        if isinstance(given, Tick):
+            self._manager.tick()
+        elif isinstance(given, Datagram):
+            self._manager.heard(given.payload)
+        elif isinstance(given, WriteDone):
+            self._context.disk.done(given.tag, given.ok)
+        elif isinstance(given, ReadDone):
+            self._context.disk.done(given.tag, given.ok, given.data)
+        elif isinstance(given, Order):
+            self._order(given)
+        elif isinstance(given, Start):
+            self._start()
+        else:
+            raise TypeError(f"{given!r} is no input of a stack")
+
+    def _start(self) -> None:
+        levels = [self.levels[index] for index in range(len(self.levels))]
+        shown = [{"level": level.order, "name": level.name, "real": level.real} for level in levels]
+        self._context.emit("subsystems", levels=shown)
+        self._manager.start()
+
+    def _order(self, given: Order) -> None:
+        """Numbers ascend: an order that was seen already is not carried out twice."""
+        if given.number <= self._last_order:
+            return
+        self._last_order = given.number
+        named = {"order_n": given.number, "order": given.order}
+        if given.order == "leave":
+            # The order's answer comes before what it brings about.
+            mark = len(self._context.effects)
+            refusal = self._manager.leave()
+            answer = Emit("order-taken", named)
+            if refusal is not None:
+                answer = Emit("order-refused", {**named, "reason": refusal})
+            self._context.effects.insert(mark, answer)
+        elif given.order == "panic":
+            self._context.emit("order-taken", **named)
+            self._manager.member.expel(given.reason or "ordered by the host")
+        elif given.order == "status":
+            self._context.emit("order-taken", **named)
+            self._context.emit("status", **self._manager.status())
+        else:
+            legal = "leave, panic, status"
+            self._context.emit("order-refused", **named, reason=f"unknown order (legal: {legal})")
+
+    def status(self) -> dict[str, Any]:
+        """What the order "status" answers."""
+        return self._manager.status()

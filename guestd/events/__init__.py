@@ -1,0 +1,1 @@
+"""Level 40, the event manager. It only acknowledges, for now."""

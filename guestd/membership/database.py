@@ -1,0 +1,111 @@
+"""One node's hand on the membership database: reads all regions, writes its own records, counts their sequences."""
+
+from __future__ import annotations
+
+from guestd.core.value import replace
+from guestd.membership import layout, records, regions
+from guestd.membership.sector import Damaged
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from guestd.core.context import Context
+    from guestd.membership.regions import Region
+    from guestd.membership.view import View
+
+    Done = Callable[[bool], None]  # called with whether the record is on the disk
+
+
+class Database:
+    """Used by the stack of one node only. All continuations are called when the completion has come in."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._id = context.config.cluster_id
+        self._heartbeat_sequence = 0
+        self._commit_sequence = 0
+        self._ballots: list[records.Ballot | None] = [None] * context.config.nodes
+        self._reported: set[tuple[int, str]] = set()
+        self.damaged_count = 0
+
+    def check_header(self, then: Callable[[str | None, bool], None]) -> None:
+        """Read the header, then call then(why it is refused or None, whether it could be read)."""
+
+        def ended(ok: bool, data: bytes) -> None:
+            if not ok:
+                then(None, False)
+                return
+            config = self._context.config
+            try:
+                header = layout.read_header(self._id, data)
+            except Damaged as why:
+                then(f"membership database: {why}", True)
+                return
+            if (header.cluster, header.nodes) == (config.cluster, config.nodes):
+                then(None, True)
+            else:
+                then(
+                    f"membership database: it is of the cluster {header.cluster} with {header.nodes} nodes, "
+                    f"this machine is configured for {config.cluster} with {config.nodes}",
+                    True,
+                )
+
+        self._context.disk.read(layout.HEADER_LBA, 1, ended)
+
+    def read(self, then: Callable[[list[Region] | None], None]) -> None:
+        """Read all regions with one command; None if that failed."""
+        nodes = self._context.config.nodes
+
+        def ended(ok: bool, data: bytes) -> None:
+            if not ok:
+                then(None)
+                return
+            found = regions.parse(self._id, nodes, data)
+            self._report_damage(found)
+            for node, region in enumerate(found):
+                # A ballot that could not be read now is still known from before; one's own is known from memory.
+                if node != self._context.node and region.ballot is not None:
+                    self._ballots[node] = region.ballot
+            then(found)
+
+        self._context.disk.read(layout.REGIONS_LBA, nodes * layout.REGION_SECTORS, ended)
+
+    def resume(self, found: list[Region]) -> None:
+        """Go on where this node's earlier life stopped: sequence numbers and the ballot, which is never forgotten."""
+        own = found[self._context.node]
+        self._heartbeat_sequence = own.heartbeat.sequence if own.heartbeat else 0
+        self._commit_sequence = own.commit.sequence if own.commit else 0
+        self._ballots[self._context.node] = own.ballot
+
+    def ballots(self) -> list[records.Ballot | None]:
+        """The newest known ballot of every node; the own one is the one written last, or being written."""
+        return list(self._ballots)
+
+    def write_heartbeat(self, heartbeat: records.Heartbeat, then: Done) -> None:
+        """Write the own heartbeat with the next sequence number."""
+        self._heartbeat_sequence += 1
+        numbered = replace(heartbeat, sequence=self._heartbeat_sequence)
+        self._write(layout.HEARTBEAT_SECTOR, records.encode_heartbeat(self._id, self._context.node, numbered), then)
+
+    def write_ballot(self, ballot: records.Ballot, then: Done) -> None:
+        """Write the own ballot. It counts as written from now on: a failed write may have reached the disk."""
+        self._ballots[self._context.node] = ballot
+        self._write(layout.BALLOT_SECTOR, records.encode_ballot(self._id, self._context.node, ballot), then)
+
+    def write_commit(self, view: View, then: Done) -> None:
+        """Write the own commit record with the next sequence number."""
+        self._commit_sequence += 1
+        commit = records.Commit(self._commit_sequence, view)
+        self._write(layout.COMMIT_SECTOR, records.encode_commit(self._id, self._context.node, commit), then)
+
+    def _write(self, sector: int, data: bytes, then: Done) -> None:
+        self._context.disk.write(layout.region_lba(self._context.node, sector), data, lambda ok, _: then(ok))
+
+    def _report_damage(self, found: list[Region]) -> None:
+        for node, region in enumerate(found):
+            for record, why in region.damaged:
+                self.damaged_count += 1
+                if (node, record) not in self._reported:
+                    self._reported.add((node, record))
+                    self._context.emit("damaged", node=node, record=record, why=why)

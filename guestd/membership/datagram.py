@@ -1,0 +1,107 @@
+"""The one kind of datagram on the interconnect: a node's whole say, sent every heartbeat and at once on every change.
+
+State, not messages: a lost or repeated one needs no care, the next says everything again. The master's datagram carries
+the view as well, and only after its commit record is on the disk.
+
+    offset  size
+    0       4     magic "HILD"
+    4       1     version of the format, 1
+    5       1     sender
+    6       1     bit 0: a view follows the acknowledgements
+    7       1     number of acknowledgements
+    8       16    cluster id
+    24      4     incarnation of the sender
+    28      8     sequence number within that incarnation
+    36      8     bit mask of nodes heard lately
+    44      1     intent
+    45      8 x n acknowledgements: subject (1), incarnation (4), state (1), level index (1), barrier (1)
+    ...           view (`wire.py`)
+    -4      4     CRC-32 of everything before
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+from guestd.core.value import Value
+from guestd.membership import wire
+from guestd.membership.position import Position
+from guestd.membership.records import INTENTS
+from guestd.membership.view import View
+
+MAGIC = b"HILD"
+VERSION = 1
+
+_HEAD = struct.Struct("<4sBBBB16sIQQB")
+_POSITION = struct.Struct("<BIBBB")
+_CRC = struct.Struct("<I")
+
+
+class Say(Value):
+    """What a node says."""
+
+    node: int
+    incarnation: int
+    sequence: int
+    hears: int
+    intent: str
+    acknowledged: tuple[Position, ...]
+    view: View | None
+
+
+class BadDatagram(ValueError):
+    """Bytes that are not a datagram of this cluster; says why."""
+
+
+def encode(cluster_id: bytes, say: Say) -> bytes:
+    """At most 1024 bytes, for 64 nodes that are all in transition."""
+    head = _HEAD.pack(
+        MAGIC,
+        VERSION,
+        say.node,
+        say.view is not None,
+        len(say.acknowledged),
+        cluster_id,
+        say.incarnation,
+        say.sequence,
+        say.hears,
+        INTENTS.index(say.intent),
+    )
+    positions = [
+        _POSITION.pack(at.subject, at.incarnation, wire.STATE_CODES[at.state], at.level, at.barrier)
+        for at in say.acknowledged
+    ]
+    view = b"" if say.view is None else wire.encode_view(say.view)
+    framed = b"".join([head, *positions, view])
+    return framed + _CRC.pack(zlib.crc32(framed))
+
+
+def decode(cluster_id: bytes, nodes: int, data: bytes) -> Say:
+    """Raises BadDatagram."""
+    if len(data) < _HEAD.size + _CRC.size:
+        raise BadDatagram(f"{len(data)} bytes are too few")
+    framed = data[: -_CRC.size]
+    if zlib.crc32(framed) != _CRC.unpack_from(data, len(framed))[0]:
+        raise BadDatagram("the checksum does not match")
+    magic, version, node, flags, count, found_id, incarnation, sequence, hears, intent = _HEAD.unpack_from(framed)
+    if (magic, version) != (MAGIC, VERSION):
+        raise BadDatagram(f"magic {magic!r} version {version} instead of {MAGIC!r} version {VERSION}")
+    if found_id != cluster_id:
+        raise BadDatagram(f"from the cluster {found_id.hex()}")
+    if node >= nodes or intent >= len(INTENTS):
+        raise BadDatagram(f"node {node} with intent {intent}")
+    end = _HEAD.size + count * _POSITION.size
+    if len(framed) != end + (wire.view_size(nodes) if flags & 1 else 0):
+        raise BadDatagram(f"{len(data)} bytes do not match {count} acknowledgements")
+    try:
+        view = wire.decode_view(framed[end:], nodes) if flags & 1 else None
+        positions = tuple(_position(framed, _HEAD.size + index * _POSITION.size) for index in range(count))
+    except (KeyError, ValueError) as why:
+        raise BadDatagram(str(why)) from why
+    return Say(node, incarnation, sequence, hears, INTENTS[intent], positions, view)
+
+
+def _position(framed: bytes, offset: int) -> Position:
+    subject, incarnation, state, level, barrier = _POSITION.unpack_from(framed, offset)
+    return Position(subject, incarnation, wire.STATES_BY_CODE[state], level, barrier)

@@ -1,0 +1,183 @@
+"""What one node knows of the cluster and of itself, and the one place where it takes in a newer view."""
+
+from __future__ import annotations
+
+from guestd.core.effects import Panic
+from guestd.membership.observer import Observer
+from guestd.membership.roles import ROLES, Role
+from guestd.membership.states import NodeState
+from guestd.membership.view import empty
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
+
+    from guestd.core.context import Context
+    from guestd.membership.position import Position
+    from guestd.membership.view import Entry, View
+    from guestd.transition.levels import Levels
+    from guestd.transition.participant import Participant
+
+
+class Member:
+    """The knowledge of one node. `changed` means that the others should hear from it at once."""
+
+    def __init__(self, context: Context, levels: Levels, participant: Participant) -> None:
+        config = context.config
+        self.context = context
+        self.node = context.node
+        self.levels = levels
+        self.participant = participant
+        self.observer = Observer(context.node, config.nodes, config.timing)
+        self.view: View = empty(config.nodes)
+        self.role = Role.STARTING
+        self.incarnation = 0
+        self.intent = "none"
+        self.state = NodeState.INACTIVE
+        self.changed = False
+        self._waiting_for: str | None = None
+
+    @property
+    def entry(self) -> Entry:
+        """This node in the newest view; perhaps an earlier life of it."""
+        return self.view.entries[self.node]
+
+    @property
+    def waiting_for(self) -> str | None:
+        """Why the join does not proceed, if it does not."""
+        return self._waiting_for
+
+    def acknowledged(self) -> Mapping[int, AbstractSet[Position]]:
+        """What every live node is known to have acknowledged."""
+        known: dict[int, AbstractSet[Position]] = {}
+        for node in self.view.live():
+            peer = self.observer.peers[node]
+            if node == self.node:
+                known[node] = frozenset(self.participant.acknowledged())
+            elif peer.heard_incarnation == self.view.entries[node].incarnation:
+                known[node] = peer.acknowledged
+        return known
+
+    def wants_to_leave(self, node: int) -> bool:
+        """Whether that live node has announced that it wants to leave."""
+        if node == self.node:
+            return self.intent == "leave"
+        peer = self.observer.peers[node]
+        incarnation = self.view.entries[node].incarnation
+        said = peer.heard_incarnation == incarnation and peer.heard_intent == "leave"
+        beat = peer.heartbeat
+        return said or (beat is not None and beat.incarnation == incarnation and beat.intent == "leave")
+
+    def replaced(self) -> list[int]:
+        """Live members of which a later life was seen: they are dead, whatever the time (spec S4.10)."""
+        entries = self.view.entries
+        return [
+            node
+            for node in self.view.live()
+            if node != self.node and self.observer.peers[node].incarnation > entries[node].incarnation
+        ]
+
+    def wait_for(self, what: str | None) -> None:
+        """Say why the join does not proceed, once per reason."""
+        if what is not None and what != self._waiting_for:
+            self.context.emit("waiting", **{"for": what})
+        self._waiting_for = what
+
+    def announced(self, incarnation: int) -> None:
+        """The incarnation is on the disk."""
+        self.incarnation = incarnation
+        self._enter("announced")
+        self.context.emit("incarnation", incarnation=incarnation)
+
+    def adopt(self, view: View) -> None:
+        """Take in a view, from the disk or from the master; an older one than the known one says nothing new."""
+        if view.order <= self.view.order or self.role in (Role.GONE, Role.EXPELLED):
+            return
+        before = self.view
+        self.view = view
+        if self.role is Role.STARTING or not self._concerned(view, before):
+            return
+        self._watch_new_members(before, came_in=self.state is NodeState.INACTIVE)
+        self._set_state(self.entry.state)
+        self.context.emit("membership", epoch=view.epoch, step=view.step, master=view.master, nodes=view.described())
+        self._follow_transitions(view)
+        self.changed = True
+        if not self.entry.state.live:
+            self.go()
+
+    def elected(self, view: View) -> None:
+        """The first view of an epoch that this node owns is on the disk."""
+        if self.role is Role.OUTSIDE:
+            self._come_in(view, "elected")
+        elif self.role is Role.MEMBER:
+            self._enter("elected")
+        self.adopt(view)
+
+    def expel(self, reason: str) -> None:
+        """Panic. Nothing is done after this."""
+        self._enter("expelled")
+        self.context.emit("panic", reason=reason)
+        self.context.effects.append(Panic(reason))
+
+    def go(self) -> None:
+        """Leave: at the end of a graceful leave, or without having been a member. The manager ends the stack."""
+        self._enter("left")
+        self.context.emit("left", epoch=self.view.epoch)
+
+    def _concerned(self, view: View, before: View) -> bool:
+        """Whether this life of this node has a part in the view; finds out that it was forced out."""
+        entry = view.entries[self.node]
+        mine = entry.incarnation == self.incarnation
+        if mine and (entry.state.live or (self.role.inside and not entry.forced)):
+            if self.role is Role.OUTSIDE:
+                self._come_in(view, "admitted")
+            elif self.role is Role.MASTER and view.master != self.node:
+                self._enter("deposed")
+            return True
+        if mine and entry.forced:
+            self.expel(
+                f"node {self.node} (incarnation {self.incarnation}) found itself forced out "
+                f"in epoch {view.epoch} by node {view.master}"
+            )
+        elif self.role.inside:
+            self.expel(
+                f"node {self.node} (incarnation {self.incarnation}) found incarnation {entry.incarnation} "
+                f"in its place in epoch {view.epoch} of node {view.master}"
+            )
+        return False
+
+    def _come_in(self, view: View, trigger: str) -> None:
+        self.participant.begin(view)
+        self.wait_for(None)
+        self.intent = "none"
+        self._enter(trigger)
+
+    def _watch_new_members(self, before: View, came_in: bool) -> None:
+        for node in self.view.live():
+            known = before.entries[node].is_life(self.view.entries[node].incarnation)
+            if node != self.node and (came_in or not known):
+                self.observer.start_watching(node)
+
+    def _follow_transitions(self, view: View) -> None:
+        progress = self.participant.see(view)
+        for kind, positions in (("notified", progress.notified), ("acknowledged", progress.acknowledged)):
+            for position in positions:
+                level = self.levels[position.level]
+                self.context.emit(
+                    kind,
+                    subject=position.subject,
+                    incarnation=position.incarnation,
+                    level=level.order,
+                    subsystem=level.name,
+                    transition=position.transition,
+                    barrier=position.barrier,
+                )
+
+    def _set_state(self, state: NodeState) -> None:
+        if state is not self.state:
+            previous, self.state = self.state, state
+            self.context.emit("state", state=state.value, previous=previous.value)
+
+    def _enter(self, trigger: str) -> None:
+        self.role = ROLES.next(self.role, trigger)

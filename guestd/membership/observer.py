@@ -1,0 +1,130 @@
+"""Who is alive: what was last seen of every other node, on the disk and over the interconnect.
+
+Silence is counted in time in which this node was itself able to notice: a gap between two ticks, or between two
+successful reads of the disk, counts for at most `GAP_PERIODS_MAX` periods. Otherwise a node that was stopped for ten
+seconds, or whose disk hung, would wake up and take everybody else for dead.
+"""
+
+from __future__ import annotations
+
+from guestd.membership.connectivity import mask_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from guestd.core.config import Timing
+    from guestd.membership.datagram import Say
+    from guestd.membership.position import Position
+    from guestd.membership.records import Heartbeat
+
+GAP_PERIODS_MAX = 2
+FOREVER_MS = 1 << 60
+
+
+class Peer:
+    """What is known of one other node. Mutable; one per configured node."""
+
+    __slots__ = (
+        "acknowledged",
+        "heard_hears",
+        "heard_incarnation",
+        "heard_intent",
+        "heartbeat",
+        "unheard_ms",
+        "unmoved_ms",
+    )
+
+    def __init__(self) -> None:
+        self.heartbeat: Heartbeat | None = None  # the newest valid record
+        self.unmoved_ms = FOREVER_MS  # since it was last seen to move; FOREVER_MS: never seen to
+        self.unheard_ms = FOREVER_MS  # since its last datagram
+        self.heard_incarnation = 0  # of the last datagram, as the following
+        self.heard_hears = 0
+        self.heard_intent = "none"
+        self.acknowledged: frozenset[Position] = frozenset()
+
+    @property
+    def incarnation(self) -> int:
+        """The newest life seen of it anywhere; 0: none."""
+        return max(self.heartbeat.incarnation if self.heartbeat else 0, self.heard_incarnation)
+
+
+class Observer:
+    """The peers of one node and the time that it has spent watching them."""
+
+    def __init__(self, node: int, nodes: int, timing: Timing) -> None:
+        self.node = node
+        self.peers = [Peer() for _ in range(nodes)]
+        self.watched_ms = 0  # on the disk, since the first read
+        self._timing = timing
+        self._ticked_ms: int | None = None
+        self._read_ms: int | None = None
+
+    def tick(self, now_ms: int) -> None:
+        """Count the silence on the interconnect up to now."""
+        gap_ms = self._gap(self._ticked_ms, now_ms, self._timing.heartbeat_ms)
+        self._ticked_ms = now_ms
+        for peer in self.peers:
+            peer.unheard_ms = min(FOREVER_MS, peer.unheard_ms + gap_ms)
+
+    def read(self, heartbeats: Sequence[Heartbeat | None], now_ms: int) -> None:
+        """Take in the heartbeats of one successful read; None where there is none that can be believed."""
+        gap_ms = self._gap(self._read_ms, now_ms, self._timing.disk_heartbeat_ms)
+        first = self._read_ms is None
+        self._read_ms = now_ms
+        self.watched_ms += gap_ms
+        for peer, heartbeat in zip(self.peers, heartbeats, strict=True):
+            before = peer.heartbeat
+            # Sequence numbers only grow; an older record than the last one is a stale sector and no sign of life.
+            newer = heartbeat is not None and (before is None or heartbeat.sequence > before.sequence)
+            peer.unmoved_ms = 0 if newer and not first else min(FOREVER_MS, peer.unmoved_ms + gap_ms)
+            if newer:
+                peer.heartbeat = heartbeat
+
+    def heard(self, say: Say) -> None:
+        """Take in a datagram. One of an earlier life than the last is late and says nothing."""
+        peer = self.peers[say.node]
+        if say.incarnation < peer.heard_incarnation:
+            return
+        peer.unheard_ms = 0
+        peer.heard_incarnation = say.incarnation
+        peer.heard_hears = say.hears
+        peer.heard_intent = say.intent
+        peer.acknowledged = frozenset(say.acknowledged)
+
+    def hears(self) -> int:
+        """Bit mask of the nodes heard lately, this one included."""
+        lately_ms = self._timing.hears_ms
+        heard = [node for node, peer in enumerate(self.peers) if peer.unheard_ms < lately_ms]
+        return mask_of(heard) | 1 << self.node
+
+    def moves(self, node: int) -> bool:
+        """Whether its heartbeat on the disk was seen to move lately."""
+        return node == self.node or self.peers[node].unmoved_ms < self._timing.hears_ms
+
+    def start_watching(self, node: int) -> None:
+        """It has become a member: its silence counts from now on, not from when it was first not heard."""
+        peer = self.peers[node]
+        peer.unheard_ms = min(peer.unheard_ms, self._timing.hears_ms)
+        peer.unmoved_ms = min(peer.unmoved_ms, self._timing.hears_ms)
+
+    def silence(self, node: int) -> tuple[str, int] | None:
+        """Where and for how long (ms) a member has been silent for so long that it is suspect; None if it is not."""
+        peer = self.peers[node]
+        for where, silent_ms in (("interconnect", peer.unheard_ms), ("disk", peer.unmoved_ms)):
+            if silent_ms >= self._timing.death_ms:
+                return where, silent_ms
+        return None
+
+    def shows_life(self, node: int, incarnation: int) -> bool:
+        """Whether that very life of a node was seen or heard within death_ms."""
+        peer = self.peers[node]
+        death_ms = self._timing.death_ms
+        seen = peer.heartbeat is not None and peer.heartbeat.incarnation == incarnation and peer.unmoved_ms < death_ms
+        return seen or (peer.heard_incarnation == incarnation and peer.unheard_ms < death_ms)
+
+    def _gap(self, before_ms: int | None, now_ms: int, period_ms: int) -> int:
+        if before_ms is None:
+            return 0
+        return max(0, min(now_ms - before_ms, GAP_PERIODS_MAX * period_ms))

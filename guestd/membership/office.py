@@ -1,0 +1,187 @@
+"""Who acts for the cluster, and what it does: bid for an epoch, change the membership, move the transitions on.
+
+Runs on every node; at most one of those that hear each other finds that it is its turn. All changes of membership that
+are due go into one epoch. A view is adopted, and told to others, only after its commit record is on the disk.
+"""
+
+from __future__ import annotations
+
+from guestd.core.value import Value, replace
+from guestd.membership import view as views
+from guestd.membership.admission import joiners
+from guestd.membership.connectivity import mask_of, nodes_of
+from guestd.membership.formation import decide
+from guestd.membership.roles import Role
+from guestd.membership.states import NodeState
+from guestd.membership.suspicion import Suspicion
+from guestd.transition.coordinator import advance, level_is_complete
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from guestd.membership.database import Database
+    from guestd.membership.election import Election
+    from guestd.membership.member import Member
+    from guestd.membership.view import View
+    from guestd.transition.coordinator import Advance
+
+
+class Changes(Value):
+    """What a new epoch is to change."""
+
+    victims: tuple[int, ...] = ()
+    joiners: tuple[tuple[int, int], ...] = ()  # (node, incarnation)
+    leavers: tuple[int, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.victims or self.joiners or self.leavers)
+
+
+class Office:
+    """The deciding part of one node."""
+
+    def __init__(self, member: Member, database: Database, election: Election) -> None:
+        self._member = member
+        self._database = database
+        self._election = election
+        self._context = member.context
+        self._committing = False
+        self.suspicion = Suspicion(member.context, member.observer)
+
+    def consider(self) -> None:
+        """Look whether there is something to decide. Called after every input that may have changed something."""
+        member = self._member
+        if member.role is Role.OUTSIDE:
+            decision = decide(member.view, member.observer, self._context.config.timing)
+            member.wait_for(decision.waiting_for)
+            if decision.form:
+                self._bid(tuple(node for node in member.view.live() if node != member.node))
+        elif member.role.inside:
+            self.suspicion.update(member.view)
+            if self._is_my_turn():
+                self._act()
+            if member.role is Role.MASTER:
+                self._advance()
+
+    def _act(self) -> None:
+        member = self._member
+        victims = tuple(sorted(set(member.view.live()) - set(nodes_of(self._survivors()))))
+        if member.role is not Role.MASTER or self._changes(member.view, victims):
+            self._bid(victims)
+
+    def _survivors(self) -> int:
+        """The mask of members that are to go on."""
+        member = self._member
+        group = self.suspicion.group(member.view)
+        if group is None:
+            group = mask_of(member.view.live())
+        return group & ~mask_of(member.replaced())
+
+    def _is_my_turn(self) -> bool:
+        """The master acts if it is among the survivors; else their lowest joined node, else their lowest."""
+        view = self._member.view
+        survivors = nodes_of(self._survivors())
+        if view.master in survivors:
+            return view.master == self._member.node
+        # A node that is leaving comes last: it would have to hand the office on at once.
+        turns = (NodeState.JOINED, NodeState.JOINING, NodeState.LEAVING)
+        ordered = sorted(survivors, key=lambda node: (turns.index(view.entries[node].state), node))
+        return ordered[:1] == [self._member.node]
+
+    def _bid(self, victims: tuple[int, ...]) -> None:
+        if self._election.running or self._committing or self._context.now_ms < self._election.not_before_ms:
+            return
+        member = self._member
+        self._election.start(member.incarnation, member.view.epoch, lambda won: self._bid_ended(won, victims))
+
+    def _bid_ended(self, won: bool, victims: tuple[int, ...]) -> None:
+        member = self._member
+        if not won or member.role in (Role.GONE, Role.EXPELLED):
+            return
+        base = member.view
+        epoch = self._election.epoch
+        if member.role is Role.OUTSIDE:
+            base, forced = self._formed(base)
+        else:
+            forced = tuple(node for node in victims if base.entries[node].state.live)
+            for node in forced:
+                base = views.force_out(base, node)
+        changes = self._changes(base, ())
+        for node, incarnation in changes.joiners:
+            base = views.admit(base, node, incarnation)
+        for node in changes.leavers:
+            base = views.begin_leave(base, node)
+        self._context.emit("elected", epoch=epoch, ballot=self._election.ballot, victims=list(forced))
+        self._commit(replace(base, epoch=epoch, step=0, master=member.node), member.elected)
+
+    def _formed(self, base: View) -> tuple[View, tuple[int, ...]]:
+        """The membership of a cluster formed anew: the former members are recovered after, all of them from the bottom.
+
+        The own former life needs no forced leave: its recovery is part of this node's own join.
+        """
+        member = self._member
+        forced = []
+        for node, entry in enumerate(base.entries):
+            if node == member.node:
+                base = views.admit(views.with_entry(base, node, views.Entry()), node, member.incarnation)
+            elif entry.state.live:
+                forced.append(node)
+                base = views.force_out(base, node)
+            elif entry.state is NodeState.FORCED_LEAVING:
+                base = views.restart_forced_leave(base, node)
+        return base, tuple(forced)
+
+    def _changes(self, view: View, victims: tuple[int, ...]) -> Changes:
+        """What there is to change in that view."""
+        member = self._member
+        admitted = () if self.suspicion.pending else tuple(joiners(view, member.observer).items())
+        leavers = []
+        for node in view.live():
+            entry = view.entries[node]
+            if not member.wants_to_leave(node) or entry.state is NodeState.LEAVING:
+                continue
+            between_levels = level_is_complete(view, node, member.levels, member.acknowledged())
+            if entry.state is NodeState.JOINED or between_levels:
+                leavers.append(node)
+        return Changes(victims, admitted, tuple(leavers))
+
+    def _advance(self) -> None:
+        """Take the transitions one step further, if all have acknowledged the last one."""
+        member = self._member
+        if self._committing or self._election.running:
+            return
+        held = {node for node in member.view.live() if member.wants_to_leave(node)}
+        step = advance(member.view, member.levels, member.acknowledged(), held)
+        if step.view is not member.view:
+            self._commit(step.view, lambda view: self._advanced(step, view))
+
+    def _advanced(self, step: Advance, view: View) -> None:
+        for position in step.completed:
+            level = self._member.levels[position.level]
+            self._context.emit(
+                "level-complete",
+                subject=position.subject,
+                incarnation=position.incarnation,
+                level=level.order,
+                subsystem=level.name,
+                transition=position.transition,
+                epoch=view.epoch,
+            )
+        self._member.adopt(view)
+
+    def _commit(self, view: View, committed: Callable[[View], None]) -> None:
+        """Write the commit record; only when it is on the disk is it true."""
+        self._committing = True
+
+        def written(ok: bool) -> None:
+            self._committing = False
+            newer = self._member.view.order > view.order
+            if self._member.role in (Role.GONE, Role.EXPELLED) or newer:
+                return
+            if ok:
+                committed(view)
+            # A failed write may be on the disk all the same. It says what this node would say again: the next
+            # attempt starts from the view as read back, or does the same step anew.
+
+        self._database.write_commit(view, written)

@@ -1,0 +1,99 @@
+"""The three records in a node's region, and how they become sectors (layout: `layout.py`, frame: `sector.py`)."""
+
+from __future__ import annotations
+
+import struct
+
+from guestd.core.value import Value
+from guestd.membership import layout, wire
+from guestd.membership.sector import seal, unseal
+from guestd.membership.states import NodeState
+from guestd.membership.view import View
+
+INTENTS = ("none", "join", "leave")
+
+_HEARTBEAT = struct.Struct("<IBBIIQ")
+_BALLOT = struct.Struct("<IIQQBI")
+
+
+class Heartbeat(Value):
+    """ "I am alive": written once per disk period; its sequence number is what the others watch."""
+
+    incarnation: int
+    sequence: int
+    state: NodeState
+    intent: str  # one of INTENTS
+    epoch: int  # newest view that this node knows
+    step: int
+    hears: int  # bit mask of the nodes heard lately over the interconnect
+
+
+class Ballot(Value):
+    """A node's block in Disk Paxos (Gafni and Lamport 2003); see `paxos.py`. Blocks of another epoch do not count."""
+
+    sequence: int
+    epoch: int
+    incarnation: int
+    mbal: int  # the highest ballot that this node has started in this epoch
+    bal: int  # the highest ballot in which it has chosen a value; 0: none
+    owner: int  # that value: the node that is to own the epoch ...
+    owner_incarnation: int  # ... and which life of it
+
+
+class Commit(Value):
+    """The membership, as written by the master of its epoch. The valid one with the highest (epoch, step) counts."""
+
+    sequence: int
+    view: View
+
+
+def encode_heartbeat(cluster_id: bytes, node: int, record: Heartbeat) -> bytes:
+    """One sector."""
+    state = wire.STATE_CODES[record.state]
+    intent = INTENTS.index(record.intent)
+    body = _HEARTBEAT.pack(record.incarnation, state, intent, record.epoch, record.step, record.hears)
+    return seal(cluster_id, layout.RECORD_HEARTBEAT, node, record.sequence, body)
+
+
+def decode_heartbeat(cluster_id: bytes, node: int, data: bytes) -> Heartbeat | None:
+    """None: never written. Raises Damaged."""
+    sector = unseal(cluster_id, layout.RECORD_HEARTBEAT, node, data)
+    if sector is None:
+        return None
+    incarnation, state, intent, epoch, step, hears = _HEARTBEAT.unpack_from(sector.body)
+    return Heartbeat(
+        incarnation=incarnation,
+        sequence=sector.sequence,
+        state=wire.STATES_BY_CODE.get(state, NodeState.INACTIVE),
+        intent=INTENTS[intent] if intent < len(INTENTS) else "none",
+        epoch=epoch,
+        step=step,
+        hears=hears,
+    )
+
+
+def encode_ballot(cluster_id: bytes, node: int, record: Ballot) -> bytes:
+    """One sector."""
+    body = _BALLOT.pack(
+        record.epoch, record.incarnation, record.mbal, record.bal, record.owner, record.owner_incarnation
+    )
+    return seal(cluster_id, layout.RECORD_BALLOT, node, record.sequence, body)
+
+
+def decode_ballot(cluster_id: bytes, node: int, data: bytes) -> Ballot | None:
+    """None: never written. Raises Damaged."""
+    sector = unseal(cluster_id, layout.RECORD_BALLOT, node, data)
+    if sector is None:
+        return None
+    return Ballot(sector.sequence, *_BALLOT.unpack_from(sector.body))
+
+
+def encode_commit(cluster_id: bytes, node: int, record: Commit) -> bytes:
+    """One sector."""
+    return seal(cluster_id, layout.RECORD_COMMIT, node, record.sequence, wire.encode_view(record.view))
+
+
+def decode_commit(cluster_id: bytes, node: int, data: bytes, nodes: int) -> Commit | None:
+    """None: never written. Raises Damaged, or ValueError for a valid frame around something else."""
+    sector = unseal(cluster_id, layout.RECORD_COMMIT, node, data)
+    return None if sector is None else Commit(sector.sequence, wire.decode_view(sector.body, nodes))

@@ -1,0 +1,65 @@
+"""What one read of all regions shows: every node's records, each either valid, never written, or damaged."""
+
+from __future__ import annotations
+
+from guestd.core.value import Value
+from guestd.membership import layout
+from guestd.membership.records import Ballot, Commit, Heartbeat, decode_ballot, decode_commit, decode_heartbeat
+from guestd.membership.sector import Damaged
+from guestd.membership.view import View, empty
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    _Record = TypeVar("_Record")
+
+
+class Region(Value):
+    """One node's records. None: never written, or damaged (then `damaged` says which and why): a missed read."""
+
+    heartbeat: Heartbeat | None
+    ballot: Ballot | None
+    commit: Commit | None
+    damaged: tuple[tuple[str, str], ...]  # (record, why)
+
+
+def parse(cluster_id: bytes, nodes: int, data: bytes) -> list[Region]:
+    """The regions of all configured nodes, out of one read."""
+    return [_region(cluster_id, nodes, node, data) for node in range(nodes)]
+
+
+def newest_view(regions: list[Region]) -> View:
+    """The cluster's membership: the valid commit record with the highest (epoch, step)."""
+    newest = empty(len(regions))
+    for region in regions:
+        if region.commit is not None and region.commit.view.order > newest.order:
+            newest = region.commit.view
+    return newest
+
+
+def next_incarnation(node: int, regions: list[Region]) -> int:
+    """One more than any trace on the disk of an earlier life, so that a damaged heartbeat cannot make a life repeat."""
+    own = regions[node]
+    seen = [own.heartbeat.incarnation if own.heartbeat else 0, own.ballot.incarnation if own.ballot else 0]
+    seen += [region.commit.view.entries[node].incarnation for region in regions if region.commit is not None]
+    return max(seen) + 1
+
+
+def _region(cluster_id: bytes, nodes: int, node: int, data: bytes) -> Region:
+    damaged: list[tuple[str, str]] = []
+
+    def record(name: str, sector: int, decode: Callable[[bytes], _Record | None]) -> _Record | None:
+        try:
+            return decode(layout.region_sector(data, node, sector))
+        except (Damaged, ValueError) as why:
+            damaged.append((name, str(why)))
+            return None
+
+    return Region(
+        heartbeat=record("heartbeat", layout.HEARTBEAT_SECTOR, lambda raw: decode_heartbeat(cluster_id, node, raw)),
+        ballot=record("ballot", layout.BALLOT_SECTOR, lambda raw: decode_ballot(cluster_id, node, raw)),
+        commit=record("commit", layout.COMMIT_SECTOR, lambda raw: decode_commit(cluster_id, node, raw, nodes)),
+        damaged=tuple(damaged),
+    )

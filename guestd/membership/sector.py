@@ -1,0 +1,70 @@
+"""The frame that every record on the disk has: one sector, one purpose, one writer (spec S2.5).
+
+offset  size
+0       4     magic "HILM"
+4       1     version of the format, 1
+5       1     record type
+6       1     node that owns the sector (255: nobody, written by the host)
+7       1     zero
+8       16    cluster id
+24      8     sequence number: grows with each write of this sector
+32      476   body
+508     4     CRC-32 of bytes 0 to 507
+All numbers are little-endian. A sector of zeros was never written.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+from guestd.core.value import Value
+
+SECTOR_SIZE = 512
+BODY_SIZE = 476
+MAGIC = b"HILM"
+VERSION = 1
+NO_NODE = 255
+
+_FRAME = struct.Struct("<4sBBBx16sQ")
+_CRC = struct.Struct("<I")
+_ZEROS = bytes(SECTOR_SIZE)
+
+
+class Sector(Value):
+    """What the frame of a valid sector says, and its body (always 476 bytes)."""
+
+    sequence: int
+    body: bytes
+
+
+class Damaged(Exception):
+    """A sector that must not be believed: torn, stale, misdirected, foreign or of another version. Says which."""
+
+
+def seal(cluster_id: bytes, kind: int, node: int, sequence: int, body: bytes) -> bytes:
+    """The 512 bytes of a record. Raises ValueError if the body is too long."""
+    if len(body) > BODY_SIZE:
+        raise ValueError(f"the body of record type {kind} has {len(body)} bytes (legal: at most {BODY_SIZE})")
+    framed = _FRAME.pack(MAGIC, VERSION, kind, node, cluster_id, sequence) + body.ljust(BODY_SIZE, b"\0")
+    return framed + _CRC.pack(zlib.crc32(framed))
+
+
+def unseal(cluster_id: bytes, kind: int, node: int, data: bytes) -> Sector | None:
+    """Check a sector against what must stand there. None: it was never written. Raises Damaged."""
+    if data == _ZEROS:
+        return None
+    if len(data) != SECTOR_SIZE:
+        raise Damaged(f"{len(data)} bytes instead of {SECTOR_SIZE}")
+    magic, version, found_kind, found_node, found_id, sequence = _FRAME.unpack_from(data)
+    if magic != MAGIC:
+        raise Damaged(f"magic {magic!r} instead of {MAGIC!r}")
+    if zlib.crc32(data[:-4]) != _CRC.unpack_from(data, SECTOR_SIZE - 4)[0]:
+        raise Damaged("the checksum does not match")
+    if version != VERSION:
+        raise Damaged(f"format version {version} instead of {VERSION}")
+    if found_id != cluster_id:
+        raise Damaged(f"belongs to the cluster {found_id.hex()}")
+    if (found_kind, found_node) != (kind, node):
+        raise Damaged(f"is record type {found_kind} of node {found_node}, not type {kind} of node {node}")
+    return Sector(sequence, data[_FRAME.size : -4])

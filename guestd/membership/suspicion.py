@@ -1,0 +1,95 @@
+"""From "I miss somebody" to "this group goes on" (spec S5.1, S5.2).
+
+T=0                       a link or a node falls silent
+T=hears_ms                both ends publish on the disk that they do not hear each other any more
+T=death_ms                who misses a member suspects it; others have seen the broken link on the disk as long
+T=death_ms + settle_ms    everybody has published and read everything: the same group is computed everywhere
+"""
+
+from __future__ import annotations
+
+from guestd.membership.connectivity import best_group, mask_of, mutual, nodes_of
+from guestd.membership.view import NO_MASTER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from guestd.core.context import Context
+    from guestd.membership.observer import Observer
+    from guestd.membership.view import View
+
+
+class Suspicion:
+    """What one node holds against the other members."""
+
+    def __init__(self, context: Context, observer: Observer) -> None:
+        self._context = context
+        self._observer = observer
+        self._silent: dict[int, int] = {}  # suspect member -> since when (ms)
+        self._broken: dict[tuple[int, int], int] = {}  # two other members that do not hear each other -> since when
+
+    @property
+    def pending(self) -> bool:
+        """Somebody is suspect; heartbeats go to the disk faster while this lasts."""
+        return bool(self._silent)
+
+    @property
+    def silent(self) -> list[int]:
+        """The suspect members, ascending."""
+        return sorted(self._silent)
+
+    def update(self, view: View) -> None:
+        """Look at all members again."""
+        now_ms = self._context.now_ms
+        members = [node for node in view.live() if node != self._observer.node]
+        for node in members:
+            silence = self._observer.silence(node)
+            if silence is not None and node not in self._silent:
+                self._silent[node] = now_ms
+                self._context.emit("silent", node=node, for_ms=silence[1], where=silence[0])
+            elif silence is None and self._silent.pop(node, None) is not None:
+                self._context.emit("heard", node=node)
+        for node in [node for node in self.silent if node not in members]:
+            del self._silent[node]
+        self._update_broken(members)
+
+    def group(self, view: View) -> int | None:
+        """The mask of the members that go on, when it is time to act; None while there is nothing to act upon."""
+        timing = self._context.config.timing
+        silent_due_ms = max(self._silent.values(), default=None)
+        broken_due_ms = min(self._broken.values(), default=None)
+        due = [
+            silent_due_ms is not None and self._context.now_ms >= silent_due_ms + timing.settle_ms,
+            broken_due_ms is not None
+            and self._context.now_ms >= broken_due_ms + timing.death_ms - timing.hears_ms + timing.settle_ms,
+        ]
+        if not any(due):
+            return None
+        members = view.live()
+        candidates = [node for node in members if self._observer.moves(node) and self._is_same_life(view, node)]
+        master = None if view.master == NO_MASTER else view.master
+        group = best_group(mask_of(candidates), self._published(members), master)
+        return None if group == mask_of(members) else group
+
+    def _published(self, members: list[int]) -> dict[int, int]:
+        """Whom each member hears, by its heartbeat on the disk; by own knowledge for this node."""
+        published = {self._observer.node: self._observer.hears()}
+        for node in members:
+            heartbeat = self._observer.peers[node].heartbeat
+            if node != self._observer.node and heartbeat is not None:
+                published[node] = heartbeat.hears
+        return published
+
+    def _is_same_life(self, view: View, node: int) -> bool:
+        heartbeat = self._observer.peers[node].heartbeat
+        incarnation = view.entries[node].incarnation
+        return node == self._observer.node or (heartbeat is not None and heartbeat.incarnation == incarnation)
+
+    def _update_broken(self, members: list[int]) -> None:
+        moving = mask_of([node for node in members if self._observer.moves(node)])
+        links = mutual(moving, self._published(members))
+        found = {}
+        for node in nodes_of(moving):
+            for other in nodes_of(moving & ~links[node]):
+                if node < other:
+                    found[node, other] = self._broken.get((node, other), self._context.now_ms)
+        self._broken = found

@@ -1,0 +1,158 @@
+"""The loop: waits for the clock, the disk, the interconnect and the host, and hands each to the stack as an input."""
+
+from __future__ import annotations
+
+import select
+import time
+
+from guestd.core.effects import Broadcast, Emit, Exit, Panic, ReadSectors, WriteSectors
+from guestd.core.inputs import Datagram, Order, Start, Tick
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from guestd.core.effects import Effect
+    from guestd.core.inputs import Input
+    from guestd.core.node import Stack
+    from guestd.runtime.disk_thread import DiskThread
+    from guestd.runtime.interconnect import Interconnect
+    from guestd.runtime.port import Port
+
+SEARCH_PERIOD_MS = 100  # between two looks for the shared disk
+MISSING_AFTER_MS = 2000  # a disk that is not there by then is worth an event: buses take their time to be scanned
+DRAIN_MS_MAX = 1000  # for the last events, when the node has left
+DATAGRAMS_AT_ONCE = 256  # then the others get their turn, whatever the flood
+
+
+class Loop:
+    """Runs one stack until it exits or panics."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        tick_ms: int,
+        port: Port,
+        interconnect: Interconnect,
+        disk: DiskThread,
+        panic: Callable[[str], int],
+    ) -> None:
+        """panic: stops the kernel; returns an exit status only if it could not."""
+        self._stack = stack
+        self._tick_ms = tick_ms
+        self._port = port
+        self._interconnect = interconnect
+        self._disk = disk
+        self._panic = panic
+        self._poll = select.epoll()
+        self._status: int | None = None
+
+    def emit(self, kind: str, **fields: Any) -> None:
+        """An event of the runtime itself."""
+        self._port.emit(kind, fields, time.monotonic())
+
+    def wait_for_disk(self, find: Callable[[], tuple[str | None, list[str]]], wanted: str) -> None:
+        """Look for the shared disk until it is there. Orders wait meanwhile: there is nothing to leave yet."""
+        begin_ms = _now_ms()
+        told = False
+        while True:
+            self._port.open()
+            self._port.flush()
+            path, seen = find()
+            if path is not None:
+                self.emit("disk-found", device=path, wwid=wanted)
+                return
+            if not told and _now_ms() - begin_ms >= MISSING_AFTER_MS:
+                told = True
+                self.emit("disk-missing", wanted=wanted, seen=seen)
+            self._poll.poll(SEARCH_PERIOD_MS / 1000)
+
+    def run(self) -> int:
+        """Returns the exit status."""
+        self._give(Start())
+        due_ms = _now_ms()
+        while self._status is None:
+            self._register()
+            ready = {fd for fd, _ in self._poll.poll(max(0, due_ms - _now_ms()) / 1000)}
+            if self._disk.fileno() in ready:
+                ended = self._disk.take()
+                if ended is not None:
+                    self._give(ended)
+            if self._interconnect.fileno() in ready:
+                self._receive()
+            if self._port.fileno() in ready:
+                self._port.flush()
+                self._take_orders()
+            if _now_ms() >= due_ms:
+                self._port.open()
+                self._interconnect.open()
+                self._give(Tick())
+                due_ms = max(due_ms + self._tick_ms, _now_ms())  # late ticks are not made up for
+        return self._status
+
+    def _receive(self) -> None:
+        for _ in range(DATAGRAMS_AT_ONCE):
+            payload = self._interconnect.receive()
+            if payload is None:
+                return
+            self._give(Datagram(payload))
+
+    def _take_orders(self) -> None:
+        if self._port.fileno() < 0:
+            return
+        for order in self._port.orders():
+            number = order.get("n") if isinstance(order, dict) else None
+            name = order.get("order") if isinstance(order, dict) else None
+            if isinstance(order, dict) and isinstance(number, int) and isinstance(name, str):
+                self._give(Order(number, name, str(order.get("reason", ""))))
+            else:
+                why = f'{order!r} is no order (legal: {{"n": 1, "order": "leave"}})'
+                self.emit("order-refused", order_n=number, order=name, reason=why)
+
+    def _register(self) -> None:
+        """Keep epoll in step with what is open, and ask for room only while something waits to be written."""
+        writes = select.EPOLLOUT if self._port.wants_to_write else 0
+        wanted = {
+            self._disk.fileno(): select.EPOLLIN,
+            self._interconnect.fileno(): select.EPOLLIN,
+            self._port.fileno(): select.EPOLLIN | writes,
+        }
+        wanted.pop(-1, None)
+        for fd, events in wanted.items():
+            # A descriptor that was closed is forgotten by the kernel, and its number may be in use again: the kernel
+            # is asked, not a memory of our own.
+            try:
+                self._poll.modify(fd, events)
+            except FileNotFoundError:
+                self._poll.register(fd, events)
+
+    def _give(self, given: Input) -> None:
+        if self._status is None:
+            for effect in self._stack.handle(given, _now_ms()):
+                self._carry_out(effect)
+
+    def _carry_out(self, effect: Effect) -> None:
+        if isinstance(effect, Emit):
+            self._port.emit(effect.kind, effect.fields, time.monotonic())
+        elif isinstance(effect, Broadcast):
+            self._interconnect.send(effect.payload)
+        elif isinstance(effect, (WriteSectors, ReadSectors)):
+            self._disk.submit(effect)
+        elif isinstance(effect, Panic):
+            self._status = self._panic(effect.reason)
+        elif isinstance(effect, Exit):
+            self._drain()
+            self._status = effect.status
+
+    def _drain(self) -> None:
+        """Give the host a moment to take the last events."""
+        end_ms = _now_ms() + DRAIN_MS_MAX
+        while self._port.wants_to_write and _now_ms() < end_ms:
+            self._register()
+            self._poll.poll((end_ms - _now_ms()) / 1000)
+            self._port.flush()
+
+
+def _now_ms() -> int:
+    return int(time.monotonic() * 1000)

@@ -1,0 +1,1 @@
+"""Level 30, the shared file system. It only acknowledges, for now."""

@@ -1,0 +1,1 @@
+"""The transition notification framework: levels, barriers, acknowledgements (spec S4)."""

@@ -1,0 +1,225 @@
+"""A cluster of guestd stacks in memory: one disk, one network, one clock, one queue of events. No threads, no waiting.
+
+Deterministic: the same seed gives the same run. Faults are attributes that tests set: dead nodes, links that are cut, a
+disk path that hangs, a share of datagrams that is lost.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable
+from typing import Any
+
+from guestd.core.config import Config, Timing
+from guestd.core.effects import Broadcast, Effect, Emit, Exit, Panic, ReadSectors, WriteSectors
+from guestd.core.inputs import Datagram, Input, Order, ReadDone, Start, Tick, WriteDone
+from guestd.core.node import Stack
+from guestd.membership import layout
+from guestd.membership.regions import newest_view, parse
+from guestd.membership.view import View
+
+CLUSTER_ID = "00112233445566778899aabbccddeeff"
+
+
+class Machine:
+    """One node's machine: a stack while it runs, and what became of it."""
+
+    def __init__(self) -> None:
+        self.stack: Stack | None = None
+        self.life = 0  # power cycles; what was sent to an earlier life is not delivered
+        self.panics: list[str] = []
+        self.exits: list[int] = []
+        self.events: list[tuple[int, str, dict[str, Any]]] = []  # (ms, kind, fields), all lives
+        self.orders = 0
+
+    @property
+    def running(self) -> bool:
+        return self.stack is not None
+
+
+class World:
+    """The laboratory."""
+
+    def __init__(self, nodes: int = 3, seed: int = 0, timing: Timing | None = None) -> None:
+        self.config = Config(bytes.fromhex(CLUSTER_ID), "demo", nodes, timing or Timing())
+        self.random = random.Random(seed)
+        self.disk = bytearray(layout.DATABASE_OFFSET + layout.DATABASE_SIZE)
+        database = layout.format_database(CLUSTER_ID, "demo", nodes)
+        self.disk[layout.DATABASE_OFFSET :] = database
+        self.machines = [Machine() for _ in range(nodes)]
+        self.now_ms = 0
+        self.loss = 0.0
+        self.cut: set[tuple[int, int]] = set()  # (from, to)
+        self.disk_hung: set[int] = set()
+        self.frozen: dict[int, list[Callable[[], None]]] = {}  # node -> what happened to it meanwhile
+        self.masters: dict[int, tuple[int, int]] = {}  # epoch -> (node, incarnation) that was elected
+        self._queue: list[tuple[int, int, Callable[[], None]]] = []
+        self._count = 0
+
+    # -- time
+
+    def after(self, delay_ms: int, action: Callable[[], None]) -> None:
+        self._count += 1
+        heapq.heappush(self._queue, (self.now_ms + delay_ms, self._count, action))
+
+    def run(self, for_ms: int) -> None:
+        end_ms = self.now_ms + for_ms
+        while self._queue and self._queue[0][0] <= end_ms:
+            self.now_ms, _, action = heapq.heappop(self._queue)
+            action()
+        self.now_ms = end_ms
+
+    def run_until(self, reached: Callable[[], object], within_ms: int = 60_000) -> int:
+        """Returns how long it took."""
+        begin_ms = self.now_ms
+        while not reached():
+            assert self._queue and self._queue[0][0] <= begin_ms + within_ms, (
+                f"not within {within_ms} ms: {self.story()}"
+            )
+            self.now_ms, _, action = heapq.heappop(self._queue)
+            action()
+        return self.now_ms - begin_ms
+
+    # -- machines
+
+    def power_on(self, *nodes: int) -> None:
+        for node in nodes or range(self.config.nodes):
+            machine = self.machines[node]
+            assert machine.stack is None, f"node {node} runs already"
+            machine.stack = Stack(self.config, node)
+            machine.life += 1
+            machine.orders = 0
+            self._to(node, machine.life, Start())
+            self._tick(node, machine.life)
+
+    def power_off(self, *nodes: int) -> None:
+        for node in nodes or range(self.config.nodes):
+            self.machines[node].stack = None
+            self.frozen.pop(node, None)
+
+    def order(self, node: int, order: str, reason: str = "") -> None:
+        machine = self.machines[node]
+        machine.orders += 1
+        self._to(node, machine.life, Order(machine.orders, order, reason))
+
+    def freeze(self, node: int) -> None:
+        self.frozen[node] = []
+
+    def thaw(self, node: int) -> None:
+        for action in self.frozen.pop(node):
+            action()
+
+    def isolate(self, node: int) -> None:
+        for other in range(self.config.nodes):
+            self.cut |= {(node, other), (other, node)}
+
+    # -- what can be seen
+
+    @property
+    def view(self) -> View:
+        """The newest view on the disk."""
+        regions = bytes(self.disk[layout.DATABASE_OFFSET + layout.REGIONS_OFFSET :])
+        return newest_view(parse(self.config.cluster_id, self.config.nodes, regions))
+
+    def states(self) -> list[str]:
+        """The own state of each node, '-' if it does not run."""
+        return [self.state(node) for node in range(self.config.nodes)]
+
+    def state(self, node: int) -> str:
+        stack = self.machines[node].stack
+        return "-" if stack is None else stack.status()["state"]
+
+    def status(self, node: int) -> dict[str, Any]:
+        stack = self.machines[node].stack
+        assert stack is not None
+        return stack.status()
+
+    def all_joined(self, *nodes: int) -> bool:
+        """Whether these nodes are joined, agree on it, and nobody else is a member."""
+        wanted = list(nodes) or list(range(self.config.nodes))
+        view = self.view
+        return (
+            [node for node, entry in enumerate(view.entries) if entry.state.value != "inactive"] == wanted
+            and all(view.entries[node].state.value == "joined" for node in wanted)
+            and all(self.state(node) == "joined" for node in wanted)
+            and all(
+                self.status(node)["epoch"] == view.epoch and self.status(node)["step"] == view.step for node in wanted
+            )
+        )
+
+    def events(self, node: int, *kinds: str) -> list[dict[str, Any]]:
+        return [fields for _, kind, fields in self.machines[node].events if kind in kinds]
+
+    def story(self) -> str:
+        lines = [f"at {self.now_ms} ms: {self.states()} disk: {self.view}"]
+        for node, machine in enumerate(self.machines):
+            lines += [f"  n{node} {at} {kind} {fields}" for at, kind, fields in machine.events[-25:]]
+        return "\n".join(lines)
+
+    # -- inner workings
+
+    def _tick(self, node: int, life: int) -> None:
+        machine = self.machines[node]
+        if machine.stack is None or machine.life != life:
+            return
+        if node not in self.frozen:
+            self._to(node, life, Tick())
+        period_ms = self.config.timing.heartbeat_ms
+        self.after(period_ms + self.random.randint(0, 5), lambda: self._tick(node, life))
+
+    def _to(self, node: int, life: int, given: Input) -> None:
+        machine = self.machines[node]
+        if machine.stack is None or machine.life != life:
+            return
+        if node in self.frozen:
+            self.frozen[node].append(lambda: self._to(node, life, given))
+            return
+        for effect in machine.stack.handle(given, self.now_ms):
+            self._carry_out(node, life, effect)
+
+    def _carry_out(self, node: int, life: int, effect: Effect) -> None:
+        machine = self.machines[node]
+        if isinstance(effect, Emit):
+            machine.events.append((self.now_ms, effect.kind, effect.fields))
+            self._check(node, effect)
+        elif isinstance(effect, (WriteSectors, ReadSectors)):
+            self.after(self.random.randint(1, 8), lambda: self._disk(node, life, effect))
+        elif isinstance(effect, Broadcast):
+            self._send(node, effect.payload)
+        elif isinstance(effect, Panic):
+            machine.panics.append(effect.reason)
+            machine.stack = None
+        elif isinstance(effect, Exit):
+            machine.exits.append(effect.status)
+            machine.stack = None
+
+    def _disk(self, node: int, life: int, effect: WriteSectors | ReadSectors) -> None:
+        if self.machines[node].life != life or self.machines[node].stack is None:
+            return  # a write that had not reached the disk when the power went is lost
+        if node in self.disk_hung:
+            self.after(100, lambda: self._disk(node, life, effect))
+            return
+        start = effect.lba * 512
+        if isinstance(effect, WriteSectors):
+            self.disk[start : start + len(effect.data)] = effect.data
+            self._to(node, life, WriteDone(effect.tag, True))
+        else:
+            self._to(node, life, ReadDone(effect.tag, True, bytes(self.disk[start : start + effect.count * 512])))
+
+    def _send(self, node: int, payload: bytes) -> None:
+        for other, machine in enumerate(self.machines):
+            if (node, other) not in self.cut and self.random.random() >= self.loss:
+                self.after(self.random.randint(0, 3), self._delivery(other, machine.life, payload))
+
+    def _delivery(self, node: int, life: int, payload: bytes) -> Callable[[], None]:
+        return lambda: self._to(node, life, Datagram(payload))
+
+    def _check(self, node: int, effect: Emit) -> None:
+        """No epoch ever has two owners."""
+        if effect.kind == "elected":
+            stack = self.machines[node].stack
+            assert stack is not None
+            owner = (node, stack.status()["incarnation"])
+            epoch = effect.fields["epoch"]
+            assert self.masters.setdefault(epoch, owner) == owner, f"two owners of epoch {epoch}: {self.story()}"

@@ -1,0 +1,183 @@
+"""guestd as it runs in a guest, in three real processes: loopback for the interconnect, a file for the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guestd.membership import layout
+from guestd.runtime import discovery
+from guestd.runtime.panic import REFUSED_STATUS
+from guestd.runtime.port import BUFFER_SIZE_MAX, Port
+from guestd.runtime.settings import BadSettings, is_guest, load
+
+TREE = Path(__file__).resolve().parents[2]
+CLUSTER_ID = "ab" * 16
+TIMING = {"heartbeat_ms": 50, "disk_heartbeat_ms": 100, "death_ms": 1500, "settle_ms": 200}
+MAIN = "import sys; sys.path.insert(0, {tree!r}); from guestd.runtime.main import main; raise SystemExit(main())"
+
+
+class Guest:
+    """One guestd process and the host's end of its port."""
+
+    def __init__(self, directory: Path, node: int) -> None:
+        self.directory = directory
+        self.node = node
+        self.events: list[dict[str, Any]] = []
+        self._text = b""
+        self._orders = 0
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(directory / f"port{node}"))
+        self._listener.listen()
+        self.host: socket.socket | None = None
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.events.clear()
+        environment = {
+            "HIL_CONFIG": str(self.directory / f"config{self.node}.json"),
+            "HIL_NODE": str(self.node),
+            "HIL_STAGES": "initramfs=1.70 root=2.2 broken",
+        }
+        command = [sys.executable, "-I", "-S", "-X", "utf8", "-c", MAIN.format(tree=str(TREE))]
+        self.process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+        self._listener.settimeout(20)
+        self.host, _ = self._listener.accept()
+        self._orders = 0
+
+    def order(self, order: str) -> None:
+        assert self.host is not None
+        self._orders += 1
+        self.host.sendall(json.dumps({"n": self._orders, "order": order}).encode() + b"\n")
+
+    def read(self) -> None:
+        assert self.host is not None
+        data = self.host.recv(65536)
+        *lines, self._text = (self._text + data).split(b"\n")
+        self.events += [json.loads(line) for line in lines]
+
+    def last(self, kind: str) -> dict[str, Any] | None:
+        return next((event for event in reversed(self.events) if event["kind"] == kind), None)
+
+    @property
+    def state(self) -> str:
+        return (self.last("state") or {"state": "inactive"})["state"]
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+            self.process = None
+        if self.host is not None:
+            self.host.close()
+            self.host = None
+
+    def close(self) -> None:
+        self.stop()
+        self._listener.close()
+
+
+class Trio:
+    """Three of them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.disk = directory / "disk"
+        content = bytearray(layout.DATABASE_OFFSET)
+        content += layout.format_database(CLUSTER_ID, "trio", 3)
+        self.disk.write_bytes(content)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        for node in range(3):
+            config = {
+                "cluster": "trio",
+                "cluster_id": CLUSTER_ID,
+                "nodes": 3,
+                "disk": {"path": str(self.disk)},
+                "port": {"path": str(directory / f"port{node}")},
+                "interconnect": {"prefix": "127.0.0.", "broadcast": "127.255.255.255", "port": port},
+                "timing": TIMING,
+            }
+            (directory / f"config{node}.json").write_text(json.dumps(config))
+        self.guests = [Guest(directory, node) for node in range(3)]
+
+    def wait(self, reached: Callable[[], object], within_s: float = 30) -> None:
+        end_s = time.monotonic() + within_s
+        while not reached():
+            assert time.monotonic() < end_s, [guest.events[-5:] for guest in self.guests]
+            with selectors.DefaultSelector() as selector:
+                for guest in self.guests:
+                    if guest.host is not None:
+                        selector.register(guest.host, selectors.EVENT_READ, guest)
+                for key, _ in selector.select(1):
+                    key.data.read()
+
+
+@pytest.fixture
+def trio(tmp_path: Path) -> Iterator[Trio]:
+    with contextlib.ExitStack() as stack:
+        made = Trio(tmp_path)
+        for guest in made.guests:
+            stack.callback(guest.close)
+        yield made
+
+
+def test_three_processes_join_one_is_killed_and_forced_out_comes_back_and_leaves(trio: Trio) -> None:
+    guests = trio.guests
+    for guest in guests:
+        guest.start()
+    trio.wait(lambda: all(guest.state == "joined" for guest in guests))
+    for guest in guests:
+        assert [event["n"] for event in guest.events] == list(range(1, len(guest.events) + 1))
+        started = guest.events[0]
+        assert (started["kind"], started["node"]) == ("guestd-started", guest.node)
+        assert started["stages"].keys() == {"initramfs", "root", "python"}
+
+    guests[2].stop()
+    trio.wait(lambda: membership(guests[0], 2) == "inactive" and membership(guests[1], 2) == "inactive")
+    guests[2].start()
+    trio.wait(lambda: guests[2].state == "joined")
+    incarnation = guests[2].last("incarnation")
+    assert incarnation is not None
+    assert incarnation["incarnation"] == 2
+
+    assert guests[1].process is not None
+    guests[1].order("leave")
+    trio.wait(lambda: guests[1].last("left"))
+    assert guests[1].process.wait(10) == 0
+
+
+def test_a_process_that_was_stopped_finds_itself_forced_out_and_panics_but_not_this_machine(trio: Trio) -> None:
+    guests = trio.guests
+    for guest in guests:
+        guest.start()
+    trio.wait(lambda: all(guest.state == "joined" for guest in guests))
+    process = guests[2].process
+    assert process is not None
+    process.send_signal(signal.SIGTERM)  # which is ignored
+    process.send_signal(signal.SIGSTOP)
+    trio.wait(lambda: membership(guests[0], 2) == "inactive")
+    process.send_signal(signal.SIGCONT)
+    trio.wait(lambda: guests[2].last("panic"))
+    _, error = process.communicate(timeout=10)
+    assert process.returncode == REFUSED_STATUS
+    assert b"PANIC: node 2 (incarnation 1) found itself forced out in epoch" in error
+    assert guests[0].state == guests[1].state == "joined"
+
+
+def membership(guest: Guest, node: int) -> str | None:
+    """The state of a node in another node's view."""
+    view = guest.last("membership")
+    return None if view is None else view["nodes"][str(node)]["state"]
