@@ -1,0 +1,1 @@
+"""The bench: one process per cluster, in namespaces of its own (design 2.1)."""

@@ -1,0 +1,159 @@
+"""``python -m hil.bench``: what runs inside a bench's namespaces, started by :mod:`hil.bench.launch`.
+
+Sets up the cluster's hardware in one ``ExitStack``, serves until it is told to stop, and tears down in reverse.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import socket
+import sys
+import traceback
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hil.bench import namespace, seed, target
+from hil.bench.cluster import Bench
+from hil.bench.log import EventLog
+from hil.bench.server import Server
+from hil.config import ClusterConfig, make_config
+from hil.errors import HilError
+from hil.faults import link
+from hil.qemu.domain import MachineSpec
+from hil.qemu.hypervisor import Hypervisor
+from hil.qemu.machine import Machine
+
+INTERCONNECT_PORT = 7400
+LAST_WORDS_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the launcher wants: the cluster file's content, what the host offers, and where evidence goes."""
+
+    config: ClusterConfig
+    accelerator: str
+    image: Path
+    run_dir: Path
+    cluster_id: str
+
+
+def main() -> int:
+    """Run one bench; 0 if it was told to stop, 3 if the laboratory broke."""
+    parser = argparse.ArgumentParser(prog="python -m hil.bench", description="Started by `hil up`; not for people.")
+    parser.add_argument("--cluster", required=True)
+    parser.add_argument("--listen-fd", type=int, required=True)
+    parser.add_argument("--run-dir", type=Path, required=True)
+    arguments = parser.parse_args()
+
+    listener = socket.socket(fileno=arguments.listen_fd)
+    listener.set_inheritable(False)  # QEMU must not hold the cluster's name
+    order = _read_order(arguments.run_dir)
+    log = EventLog(order.run_dir / "events.jsonl", order.config.nodes)
+    bench, server = Bench(log), Server(listener, log)
+    server.start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: bench.stop_requested.set())
+    status = 0
+    try:
+        with ExitStack() as stack:
+            _set_up(stack, order, bench)
+            server.open(bench)
+            bench.stop_requested.wait()
+    except (HilError, OSError) as error:
+        print(f"hil.bench: {error}", file=sys.stderr)
+        status = _failed(log, str(error))
+    except Exception as error:  # noqa: BLE001 - whoever follows the events must hear why the bench ends
+        traceback.print_exc()
+        status = _failed(log, f"the bench has a bug: {error!r}")
+    server.open(None)
+    log.close()
+    server.finish(LAST_WORDS_TIMEOUT_S)
+    return status
+
+
+def _failed(log: EventLog, reason: str) -> int:
+    log.emit("bench-stopping", reason=reason, failed=True)
+    return 3
+
+
+def _read_order(run_dir: Path) -> Order:
+    data: dict[str, Any] = json.loads((run_dir / "cluster.json").read_text(encoding="utf-8"))
+    settings = data["settings"]
+    return Order(
+        config=make_config(**data["config"]),
+        accelerator=settings["accelerator"],
+        image=Path(settings["image"]),
+        run_dir=run_dir,
+        cluster_id=uuid.uuid4().hex,
+    )
+
+
+def _set_up(stack: ExitStack, order: Order, bench: Bench) -> None:
+    config, log = order.config, bench.log
+    log.emit(
+        "bench-started",
+        cluster=config.name,
+        nodes=config.nodes,
+        accelerator=order.accelerator,
+        image=order.image.name,
+        run_dir=str(order.run_dir),
+    )
+    namespace.prepare()
+    link.prepare()
+    serial = target.serial_number(order.cluster_id)
+    disk = order.run_dir / "disk.raw"
+    target.make_disk(disk, config.disk_mib, order.cluster_id, config.name, config.nodes)
+    scsi = stack.enter_context(target.ScsiTarget(disk, order.run_dir / "ledger.bin", serial, config.nodes))
+    log.emit("disk-started", pid=scsi.process.pid)
+    bench.watch_disk(scsi.process)
+    initrd = namespace.RUN / "initrd.cpio"
+    hosts = [f"{namespace.MANAGEMENT_PREFIX}{node + 1}" for node in range(config.nodes)]
+    seed.write_seed(order.image / "initrd.cpio", initrd, order.run_dir, _guest_config(order, serial), hosts)
+    hypervisor = stack.enter_context(Hypervisor(namespace.RUN / "libvirt", bench.on_lifecycle, bench.on_reboot))
+    specs = [_machine_spec(order, node, initrd) for node in range(config.nodes)]
+    bench.adopt([Machine(spec, hypervisor, log) for spec in specs])
+    everyone = list(range(config.nodes))
+    stack.callback(bench.power_off, everyone)
+    bench.power_on(everyone)
+
+
+def _guest_config(order: Order, serial: str) -> dict[str, Any]:
+    """What guestd finds in ``/run/hil/config.json``."""
+    from hil.scsi import identity
+
+    prefix = namespace.INTERCONNECT_PREFIX
+    return {
+        "cluster": order.config.name,
+        "cluster_id": order.cluster_id,
+        "nodes": order.config.nodes,
+        "disk": {"wwid": identity.wwid(serial)},
+        "interconnect": {"prefix": prefix, "broadcast": f"{prefix}255", "port": INTERCONNECT_PORT},
+        "timing": order.config.timing.resolved(order.accelerator).model_dump(),
+    }
+
+
+def _machine_spec(order: Order, node: int, initrd: Path) -> MachineSpec:
+    return MachineSpec(
+        cluster=order.config.name,
+        node=node,
+        accelerator=order.accelerator,
+        memory_mib=order.config.memory_mib,
+        kernel=order.image / "vmlinux",
+        initrd=initrd,
+        root=order.image / "root.erofs",
+        console=order.run_dir / f"console-n{node}.log",
+        channel=namespace.RUN / f"n{node}.guestd",
+        portal_port=target.portal_port(node),
+        initiator=target.initiator_name(node),
+        target=target.TARGET_NAME,
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

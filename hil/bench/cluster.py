@@ -1,0 +1,212 @@
+"""The bench's verbs on its cluster: what a client may ask for."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import libvirt
+
+from hil.bench import namespace
+from hil.bench.log import EventLog
+from hil.errors import LaboratoryError, UnknownNode, UsageError
+from hil.faults import link
+from hil.qemu.machine import Machine
+
+REBOOT = -1
+"""Stands among libvirt's lifecycle numbers for its separate reboot event."""
+RESET_ECHO_S = 1.0
+"""QEMU's repeated reports of one reset were 40 ms apart; no kernel gets as far as another reset within a second."""
+
+SSH_PORT = 22
+SSH_CONNECT_TIMEOUT_S = 20.0
+
+STOPPED_DETAIL = {0: "shutdown", 1: "destroyed", 2: "crashed", 3: "migrated", 4: "saved", 5: "failed", 6: "snapshot"}
+CRASHED_DETAIL = {0: "panicked", 1: "crash-loaded"}
+
+
+class Bench:
+    """All machines of one cluster. Verbs are called from the clients' threads."""
+
+    def __init__(self, log: EventLog) -> None:
+        self.log = log
+        self.stop_requested = threading.Event()
+        self.machines: list[Machine] = []
+        self._lifecycle: queue.SimpleQueue[tuple[str, int, int] | None] = queue.SimpleQueue()
+        self._by_name: dict[str, Machine] = {}
+        self._reset_at: dict[int, float] = {}
+        self._reset_lock = threading.Lock()
+
+    def adopt(self, machines: list[Machine]) -> None:
+        """Take over the machines and begin to report what libvirt says of them."""
+        self.machines = machines
+        self._by_name = {machine.spec.name: machine for machine in machines}
+        threading.Thread(target=self._report_lifecycle, name="lifecycle", daemon=True).start()
+
+    def on_lifecycle(self, name: str, event: int, detail: int) -> None:
+        """libvirt's callback; its thread must not wait, so a thread of our own reports it."""
+        self._lifecycle.put((name, event, detail))
+
+    def on_reboot(self, name: str) -> None:
+        """libvirt's callback for a reset of the machine, by the guest or by :meth:`reset`."""
+        self._lifecycle.put((name, REBOOT, 0))
+
+    def watch_disk(self, process: subprocess.Popen[bytes]) -> None:
+        """Report the end of the SCSI target's process, which nobody asked for, as an event."""
+        threading.Thread(target=self._await_disk, args=(process,), name="disk", daemon=True).start()
+
+    # -- verbs ---------------------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """The view of the cluster, see :meth:`hil.view.View.as_dict`."""
+        return self.log.status()
+
+    def power_off(self, nodes: list[int]) -> dict[str, Any]:
+        """Pull the plug of ``nodes`` at the same instant; the spread in seconds is in the answer."""
+        return self._power(nodes, "off", Machine.power_off)
+
+    def power_on(self, nodes: list[int]) -> dict[str, Any]:
+        """Switch ``nodes`` on at the same instant."""
+        return self._power(nodes, "on", Machine.power_on)
+
+    def power_cycle(self, nodes: list[int]) -> dict[str, Any]:
+        """Off, then on, all of ``nodes``: none is switched on before the last is off."""
+        self.power_off(nodes)
+        return self.power_on(nodes)
+
+    def reset(self, nodes: list[int]) -> dict[str, Any]:
+        """Press the reset button of ``nodes``; answers when libvirt has done it."""
+        for machine in self._chosen(nodes):
+            machine.reset()
+            self._report_reset(machine)
+        return {"nodes": nodes}
+
+    def shutdown(self, nodes: list[int]) -> dict[str, Any]:
+        """Order ``nodes`` to leave the cluster gracefully and halt; answers when the order is sent."""
+        return self._order(nodes, "leave")
+
+    def panic(self, nodes: list[int], reason: str) -> dict[str, Any]:
+        """Order the kernels of ``nodes`` to panic."""
+        return self._order(nodes, "panic", reason=reason)
+
+    def cut_link(self, nodes: list[int], how: str, direction: str = "both") -> dict[str, Any]:
+        """Cut the interconnect of ``nodes``: ``how`` is "carrier" or "silent" (see :mod:`hil.faults.link`)."""
+        if how not in ("carrier", "silent") or direction not in link.DIRECTIONS:
+            raise UsageError(
+                f"link cut: how is carrier or silent, direction both, in or out; not {how!r}, {direction!r}"
+            )
+        if how == "carrier" and direction != "both":
+            raise UsageError("link cut: a carrier has no direction; --silent has")
+        for machine in self._chosen(nodes):
+            if how == "silent":
+                link.cut_silently(machine.node, direction)
+            else:
+                self._set_carrier(machine, "down")
+            self.log.emit("fault-injected", fault=f"link-{how}", node=machine.node, direction=direction, verified=True)
+        return {"nodes": nodes}
+
+    def heal_link(self, nodes: list[int]) -> dict[str, Any]:
+        """Undo every cut of the interconnect of ``nodes``; fine if there is none."""
+        healed = []
+        for machine in self._chosen(nodes):
+            if link.heal_silent(machine.node):
+                healed.append((machine.node, "link-silent"))
+            if machine.interconnect_link == "down":
+                self._set_carrier(machine, "up")
+                healed.append((machine.node, "link-carrier"))
+        for node, fault in healed:
+            self.log.emit("fault-healed", fault=fault, node=node, verified=True)
+        return {"nodes": nodes, "healed": sorted({node for node, _ in healed})}
+
+    def open_ssh(self, node: int) -> socket.socket:
+        """A TCP connection to the SSH server of ``node`` over the management bridge."""
+        (machine,) = self._chosen([node])
+        if self.log.power(node) != "running":
+            raise UsageError(f"node {node}'s machine is {self.log.power(node)}; `hil power on {node}` starts it")
+        host = f"{namespace.MANAGEMENT_PREFIX}{machine.node + 1}"
+        try:
+            return socket.create_connection((host, SSH_PORT), timeout=SSH_CONNECT_TIMEOUT_S)
+        except OSError as error:
+            raise LaboratoryError(f"node {node} does not answer on SSH yet ({error}); `hil console {node}`") from None
+
+    def down(self) -> dict[str, Any]:
+        """End the bench and with it everything of the cluster."""
+        self.log.emit("bench-stopping", reason="down")
+        self.stop_requested.set()
+        return {}
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _chosen(self, nodes: list[int]) -> list[Machine]:
+        unknown = [node for node in nodes if not 0 <= node < len(self.machines)]
+        if unknown:
+            raise UnknownNode(f"no node {unknown[0]}; there are 0 to {len(self.machines) - 1}")
+        return [self.machines[node] for node in nodes]
+
+    def _power(self, nodes: list[int], action: str, verb: Callable[[Machine], bool]) -> dict[str, Any]:
+        chosen = self._chosen(nodes)
+        started = time.monotonic()
+        with ThreadPoolExecutor(max_workers=max(1, len(chosen))) as pool:
+            changed = [m.node for m, did in zip(chosen, pool.map(verb, chosen), strict=True) if did]
+        spread_s = round(time.monotonic() - started, 3)
+        self.log.emit("power", action=action, nodes=nodes, changed=changed, spread_s=spread_s)
+        return {"nodes": nodes, "changed": changed, "spread_s": spread_s}
+
+    def _order(self, nodes: list[int], order: str, **fields: Any) -> dict[str, Any]:
+        for machine in self._chosen(nodes):
+            machine.order(order, **fields)
+        return {"nodes": nodes}
+
+    def _set_carrier(self, machine: Machine, state: str) -> None:
+        domain = machine.live_domain()
+        if domain is not None:
+            link.set_carrier(domain, machine.node, state)
+        machine.interconnect_link = state
+
+    def _await_disk(self, process: subprocess.Popen[bytes]) -> None:
+        status = process.wait()
+        if not self.stop_requested.is_set():
+            self.log.emit("disk-exited", status=status)
+
+    def _report_reset(self, machine: Machine) -> None:
+        """Report one reset once: QEMU tells of it up to three times, and the verb that asked for it knows already."""
+        with self._reset_lock:
+            now = time.monotonic()
+            if now - self._reset_at.get(machine.node, -RESET_ECHO_S) >= RESET_ECHO_S:
+                self.log.emit("machine-reset", node=machine.node)
+            self._reset_at[machine.node] = now
+
+    def _report_lifecycle(self) -> None:
+        kinds = {
+            libvirt.VIR_DOMAIN_EVENT_STARTED: "machine-started",
+            libvirt.VIR_DOMAIN_EVENT_SUSPENDED: "machine-paused",
+            libvirt.VIR_DOMAIN_EVENT_RESUMED: "machine-resumed",
+            libvirt.VIR_DOMAIN_EVENT_STOPPED: "machine-stopped",
+            libvirt.VIR_DOMAIN_EVENT_CRASHED: "machine-crashed",
+        }
+        while (item := self._lifecycle.get()) is not None:
+            name, event, detail = item
+            machine = self._by_name.get(name)
+            kind = kinds.get(event)
+            if machine is None:
+                continue
+            if event == REBOOT:
+                self._report_reset(machine)
+                continue
+            if kind is None:
+                continue
+            if kind == "machine-resumed" and self.log.power(machine.node) != "paused":
+                continue  # libvirt starts every machine paused and resumes it: that is its start
+            fields: dict[str, Any] = {}
+            if kind == "machine-stopped":
+                machine.has_ended()
+                fields["detail"] = STOPPED_DETAIL.get(detail, str(detail))
+            elif kind == "machine-crashed":
+                fields["detail"] = CRASHED_DETAIL.get(detail, str(detail))
+            self.log.emit(kind, node=machine.node, **fields)

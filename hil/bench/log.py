@@ -1,0 +1,92 @@
+"""The bench's event stream: one order, one clock, kept in memory and on disk.
+
+Every event is a flat JSON object with ``n`` (1, 2, 3 … without a gap), ``t`` (seconds since the bench started, the
+host's monotonic clock) and ``kind``; ``events.jsonl`` in the run directory holds the same lines.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from hil.view import View
+
+Event = dict[str, Any]
+
+
+class EventLog:
+    """Append from any thread; any number of threads follow from any number on."""
+
+    def __init__(self, path: Path, nodes: int) -> None:
+        self._start = time.monotonic()
+        self._lines: list[bytes] = []
+        self._changed = threading.Condition()
+        # Unbuffered: what was seen by a client is on the file, also after SIGKILL.
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - lives as long as the bench
+        self._view = View(nodes)
+        self._closed = False
+
+    def emit(self, kind: str, **fields: Any) -> Event:
+        """Append one event and return it; ``n``, ``t`` and ``kind`` are set here."""
+        with self._changed:
+            event = {"n": len(self._lines) + 1, "t": round(time.monotonic() - self._start, 4), "kind": kind, **fields}
+            if self._closed:
+                return event  # a thread that reports into the end of the bench; nobody reads any more
+            line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
+            self._file.write(line)
+            self._lines.append(line)
+            self._view.apply(event)
+            self._changed.notify_all()
+            return event
+
+    def status(self) -> dict[str, Any]:
+        """The current view as plain data."""
+        with self._changed:
+            return self._view.as_dict()
+
+    @property
+    def position(self) -> int:
+        """The number of the newest event."""
+        with self._changed:
+            return len(self._lines)
+
+    def power(self, node: int) -> str:
+        """The last known power state of ``node``'s machine."""
+        with self._changed:
+            return self._view.nodes[node].power
+
+    def ends(self, node: int) -> int:
+        """How often ``node``'s machine has stopped, crashed or been reset so far."""
+        with self._changed:
+            return self._view.nodes[node].ends
+
+    def wait_for(self, condition: Callable[[View], bool], timeout_s: float) -> bool:
+        """Wait until ``condition(view)`` is true; False after ``timeout_s`` seconds. Woken by every event."""
+        with self._changed:
+            return self._changed.wait_for(lambda: condition(self._view), timeout_s)
+
+    def close(self) -> None:
+        """No more events: everybody who follows comes to an end after the last one; later ones are dropped."""
+        with self._changed:
+            self._closed = True
+            self._file.close()
+            self._changed.notify_all()
+
+    def follow(self, since: int, follow: bool) -> Iterator[bytes]:
+        """Yield chunks of JSON lines of the events after number ``since``; go on with new ones if ``follow``."""
+        position = max(0, since)
+        while True:
+            with self._changed:
+                while follow and position >= len(self._lines) and not self._closed:
+                    self._changed.wait()
+                lines = self._lines[position:]
+                closed = self._closed
+            position += len(lines)
+            if lines:
+                yield b"".join(lines)
+            if not follow or (closed and not lines):
+                return

@@ -1,0 +1,158 @@
+"""The bench's socket: requests in, answers and events out, one JSON object per line.
+
+::
+
+    -> {"call": "power_off", "arguments": {"nodes": [0, 1]}}
+    <- {"result": {…}, "n": 17}             or {"error": {"type": "UnknownNode", "message": "…"}}
+    -> {"call": "events", "arguments": {"since": 0, "follow": true}}
+    <- {"n": 1, "t": 0.0, "kind": …}        one line per event until the bench ends
+    -> {"call": "open_ssh", "arguments": {"node": 1}}
+    <- {"result": {}}                       with the connected socket attached (SCM_RIGHTS)
+
+``n`` is the newest event when the verb was done: a client whose stream has come that far has seen what the verb did.
+
+One thread per client: a client that is slow, or stuck, holds up nobody else. Only the user who started the bench is
+answered; an abstract socket has no file mode, so the kernel's word for the peer's user is checked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import json
+import os
+import socket
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from hil.bench import address
+from hil.bench.cluster import Bench
+from hil.bench.log import EventLog
+from hil.errors import HilError, LaboratoryError, UsageError
+
+CALLS = (
+    "status",
+    "power_off",
+    "power_on",
+    "power_cycle",
+    "reset",
+    "shutdown",
+    "panic",
+    "cut_link",
+    "heal_link",
+    "open_ssh",
+    "down",
+)
+MAX_REQUEST = 1 << 20
+
+
+class Server:
+    """Serves clients from the moment the bench has a log; verbs wait until the cluster has been set up."""
+
+    def __init__(self, listener: socket.socket, log: EventLog) -> None:
+        self._listener = listener
+        self._log = log
+        self._ready = threading.Event()
+        self._bench: Bench | None = None
+        self._clients: list[tuple[threading.Thread, socket.socket]] = []
+
+    def start(self) -> None:
+        """Accept clients in a thread of its own, until the process ends."""
+        threading.Thread(target=self._accept, name="accept", daemon=True).start()
+
+    def open(self, bench: Bench | None) -> None:
+        """The set-up is over: verbs may run (None: it failed, verbs are refused)."""
+        self._bench = bench
+        self._ready.set()
+
+    def finish(self, timeout_s: float) -> None:
+        """Let the clients read the last events; the log must be closed already."""
+        for _, connection in self._clients:
+            with contextlib.suppress(OSError):  # it has hung up already
+                connection.shutdown(socket.SHUT_RD)  # no more requests; answers and events still go out
+        for client, _ in self._clients:
+            client.join(timeout_s)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            if address.peer_user(connection) != os.getuid():
+                connection.close()
+                continue
+            client = threading.Thread(target=self._serve, args=(connection,), name="client", daemon=True)
+            self._clients = [entry for entry in self._clients if entry[0].is_alive()]
+            self._clients.append((client, connection))
+            client.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as requests, contextlib.suppress(OSError):
+            while line := requests.readline(MAX_REQUEST):
+                self._answer(connection, line)
+
+    def _answer(self, connection: socket.socket, line: bytes) -> None:
+        try:
+            call, arguments = _parse(line)
+            if call != "events":
+                result, opened = self._call(call, arguments)
+                _reply(connection, {"result": result, "n": self._log.position}, opened)
+                return
+            stream = _bound(self._stream, {"connection": connection, **arguments})
+        except HilError as error:
+            _reply(connection, {"error": {"type": type(error).__name__, "message": str(error)}})
+        else:
+            stream()  # outside of the try: a client that hangs up here ends its thread, and that is all
+
+    def _call(self, call: str, arguments: dict[str, Any]) -> tuple[dict[str, Any], socket.socket | None]:
+        """The verb's result, and the socket that goes with it. Raises :class:`HilError`, also for a bug of ours."""
+        self._ready.wait()
+        if self._bench is None:
+            raise LaboratoryError("the bench could not set up its cluster; see bench.log")
+        verb = _bound(getattr(self._bench, call), arguments)
+        try:
+            result = verb()
+        except HilError:
+            raise
+        except Exception as error:  # the client must hear of it; the traceback goes to bench.log
+            traceback.print_exc()
+            raise LaboratoryError(f"the bench has a bug: {error!r}; see bench.log") from error
+        return ({}, result) if isinstance(result, socket.socket) else (result, None)
+
+    def _stream(self, connection: socket.socket, since: int = 0, follow: bool = True) -> None:
+        for chunk in self._log.follow(since, follow):
+            connection.sendall(chunk)
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _reply(connection: socket.socket, reply: dict[str, Any], opened: socket.socket | None = None) -> None:
+    data = json.dumps(reply).encode() + b"\n"
+    if opened is None:
+        connection.sendall(data)
+    else:
+        with opened:
+            socket.send_fds(connection, [data], [opened.fileno()])
+
+
+def _bound(verb: Callable[..., Any], arguments: dict[str, Any]) -> Callable[[], Any]:
+    """``verb`` with ``arguments`` checked against its signature, so that a wrong one is not taken for a bug of ours."""
+    try:
+        inspect.signature(verb).bind(**arguments)
+    except TypeError as error:
+        raise UsageError(f"{verb.__name__}: {error}") from None
+    return functools.partial(verb, **arguments)
+
+
+def _parse(line: bytes) -> tuple[str, dict[str, Any]]:
+    try:
+        request = json.loads(line)
+        call, arguments = request["call"], request.get("arguments", {})
+    except (ValueError, KeyError, TypeError):
+        raise UsageError('a request is one line {"call": NAME, "arguments": {…}}') from None
+    if call not in (*CALLS, "events") or not isinstance(arguments, dict):
+        raise UsageError(f"no call {call!r}; there are: events, {', '.join(CALLS)}")
+    return call, arguments

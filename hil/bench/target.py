@@ -1,0 +1,76 @@
+"""The shared disk of a cluster: its image file and the process of its SCSI target."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+from typing import Self
+
+from guestd.membership import layout
+from hil.errors import LaboratoryError
+
+TARGET_NAME = "iqn.2026-11.hil:shared"
+FIRST_PORT = 3260
+READY_TIMEOUT_S = 30.0
+
+
+def initiator_name(node: int) -> str:
+    """The iSCSI name of ``node``: with its portal it is the node's I_T nexus."""
+    return f"iqn.2026-11.hil:n{node}"
+
+
+def portal_port(node: int) -> int:
+    """The TCP port, on the loopback of the bench's namespace, that is ``node``'s own path to the disk."""
+    return FIRST_PORT + node
+
+
+def serial_number(cluster_id: str) -> str:
+    """The disk's serial number, 16 hex digits: each cluster's disk has an identity of its own."""
+    return hashlib.blake2b(cluster_id.encode(), digest_size=8).hexdigest()
+
+
+def make_disk(path: Path, size_mib: int, cluster_id: str, name: str, nodes: int) -> None:
+    """Make the sparse disk image with a fresh membership database on it (spec S2.1)."""
+    with open(path, "xb") as disk:
+        disk.truncate(size_mib * 1024 * 1024)
+        disk.seek(layout.DATABASE_OFFSET)
+        disk.write(layout.format_database(cluster_id, name, nodes))
+
+
+class ScsiTarget:
+    """The target's process; a context manager that returns when it listens."""
+
+    def __init__(self, disk: Path, ledger: Path, serial: str, nodes: int) -> None:
+        self._command = [sys.executable, "-m", "hil.scsi", "--lun", str(disk), "--serial", serial]
+        self._command += ["--ledger", str(ledger)]
+        for node in range(nodes):
+            self._command += ["--portal", f"127.0.0.1:{portal_port(node)}={initiator_name(node)}"]
+
+    def __enter__(self) -> Self:
+        ready, ready_writer = os.pipe()
+        try:
+            self.process = subprocess.Popen(
+                [*self._command, "--ready-fd", str(ready_writer)], stdin=subprocess.DEVNULL, pass_fds=[ready_writer]
+            )
+        finally:
+            os.close(ready_writer)
+        # The pipe tells both: a byte when it listens, end of file when it died first.
+        answered, _, _ = select.select([ready], [], [], READY_TIMEOUT_S)
+        alive = bool(answered) and bool(os.read(ready, 1))
+        os.close(ready)
+        if not alive:
+            self.process.kill()
+            raise LaboratoryError("the SCSI target did not start; its words are in bench.log")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()

@@ -1,0 +1,307 @@
+"""A running cluster: its verbs, and waits that end as soon as they cannot succeed any more."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from hil.bench import address
+from hil.bench.launch import BENCH_LOG
+from hil.client.connection import Caller, Event, EventReader
+from hil.client.node import Node, console_tail
+from hil.config import ClusterConfig, make_config
+from hil.errors import BenchDied, ClaimFailed, GuestdExited, LaboratoryError, MachineLost, UnknownNode
+from hil.view import View
+
+Predicate = Callable[[View], str | None]
+"""None when the condition holds, else the phrase why not yet."""
+
+DOWN_TIMEOUT_S = 60.0
+CATCH_UP_TIMEOUT_S = 10.0
+
+
+def list_clusters() -> list[str]:
+    """The names of the running clusters of this user."""
+    return address.running_clusters()
+
+
+class Cluster:
+    """A client of one bench. Any number of clients may be connected to one cluster."""
+
+    def __init__(self, name: str) -> None:
+        """Connect to the running cluster ``name``; :meth:`connect` and :meth:`up` are the usual ways."""
+        self.name = name
+        self.caller = Caller(name)
+        self._reader = EventReader(name)
+        self.view = View(0)
+        first = self._first_event()
+        self.run_dir = Path(first["run_dir"])
+        self.view = View(first["nodes"])
+        self.view.apply(first)
+        self.settings: dict[str, Any] = json.loads((self.run_dir / "cluster.json").read_text(encoding="utf-8"))
+        self.config: ClusterConfig = make_config(**self.settings["config"])
+        self.nodes = [Node(self, i) for i in range(self.config.nodes)]
+        self.on_event: Callable[[Event, View], None] | None = None
+        self._backlog: list[Event] = self._after_first
+
+    @classmethod
+    def connect(cls, name: str | None = None) -> Self:
+        """The cluster ``name``, or the only running one. Raises :class:`hil.errors.UnknownCluster`."""
+        return cls(address.choose(name))
+
+    @classmethod
+    def up(
+        cls,
+        config: ClusterConfig,
+        *,
+        on_event: Callable[[Event, View], None] | None = None,
+        on_image: Callable[[str, int, int], None] | None = None,
+    ) -> Self:
+        """Check the host, see to the image, start the bench and connect; the nodes then boot by themselves.
+
+        ``on_image(stage, done, total)`` is told of the image's build, if it has to be built. Raises
+        :class:`hil.errors.PreflightFailed`, :class:`hil.errors.AlreadyUp`.
+        """
+        from hil.bench.start import start
+
+        start(config, on_image)
+        cluster = cls(config.name)
+        cluster.on_event = on_event
+        return cluster
+
+    def close(self) -> None:
+        """Hang up; the cluster goes on."""
+        self.caller.close()
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- who is who ----------------------------------------------------------------------------------------------
+
+    def node(self, node_id: int) -> Node:
+        """Node number ``node_id``; raises :class:`UnknownNode` listing the ones that exist."""
+        if not 0 <= node_id < len(self.nodes):
+            raise UnknownNode(f"no node {node_id} in cluster {self.name!r}; there are 0 to {len(self.nodes) - 1}")
+        return self.nodes[node_id]
+
+    @property
+    def master(self) -> Node | None:
+        """The master of the newest epoch, None if there is none."""
+        self.poll()
+        return None if self.view.master is None else self.nodes[self.view.master]
+
+    def any_other(self, *than: Node) -> Node:
+        """The lowest-numbered joined node that is none of ``than``. Raises :class:`ClaimFailed` if there is none."""
+        self.poll()
+        for node in self.nodes:
+            if node not in than and node.view.state == "joined":
+                return node
+        raise ClaimFailed(f"no joined node other than {', '.join(map(repr, than))}")
+
+    # -- verbs ---------------------------------------------------------------------------------------------------
+
+    def power_off(self, nodes: Iterable[Node] | None = None) -> dict[str, Any]:
+        """Pull the plug of ``nodes`` (all) at the same instant; returns when every machine is off."""
+        return self._verb("power_off", nodes)
+
+    def power_on(self, nodes: Iterable[Node] | None = None) -> dict[str, Any]:
+        """Switch ``nodes`` (all) on; returns when every machine runs (their kernels are only starting)."""
+        return self._verb("power_on", nodes)
+
+    def power_cycle(self, nodes: Iterable[Node] | None = None) -> dict[str, Any]:
+        """Off and on again, ``nodes`` or all."""
+        return self._verb("power_cycle", nodes)
+
+    def reset(self, node: Node) -> dict[str, Any]:
+        """Press the reset button."""
+        return self._verb("reset", [node])
+
+    def shutdown(self, node: Node) -> dict[str, Any]:
+        """Have the node leave gracefully and halt; see :meth:`wait_off`."""
+        return self._verb("shutdown", [node])
+
+    def panic(self, node: Node, reason: str = "ordered by the operator") -> dict[str, Any]:
+        """Have the node's kernel panic; see :meth:`wait_crashed`."""
+        return self._verb("panic", [node], reason=reason)
+
+    def cut_link(self, node: Node, how: str = "carrier", direction: str = "both") -> dict[str, Any]:
+        """Cut the node's interconnect: ``how`` "carrier" or "silent", the latter in ``direction`` both, in or out."""
+        return self._verb("cut_link", [node], how=how, direction=direction)
+
+    def heal_link(self, node: Node) -> dict[str, Any]:
+        """Undo every cut of the node's interconnect."""
+        return self._verb("heal_link", [node])
+
+    def down(self) -> None:
+        """End the cluster; returns when nothing of it is left. Fine if it is gone already."""
+        with contextlib.suppress(BenchDied):
+            self.caller.call("down")
+        deadline = time.monotonic() + DOWN_TIMEOUT_S
+        while not self._reader.ended:
+            if time.monotonic() > deadline:
+                raise LaboratoryError(f"the bench of {self.name!r} does not end; see {self.run_dir / BENCH_LOG}")
+            self._take(1.0)
+        # The name is free when the outermost process is gone, milliseconds later; the kernel tells nobody of that.
+        while self.name in address.running_clusters():
+            if time.monotonic() > deadline:
+                raise LaboratoryError(f"the bench of {self.name!r} ended, but its name is still taken")
+            time.sleep(0.005)
+        self.close()
+
+    def _verb(self, call: str, nodes: Iterable[Node] | None, **arguments: Any) -> dict[str, Any]:
+        chosen = self.nodes if nodes is None else nodes
+        result = self.caller.call(call, nodes=[node.id for node in chosen], **arguments)
+        # Answer and events come over two lines: what the verb did is seen when the second has caught up.
+        while self.view.n < self.caller.position and self._take(CATCH_UP_TIMEOUT_S):
+            pass
+        self.poll()
+        return result
+
+    # -- what happens --------------------------------------------------------------------------------------------
+
+    def poll(self) -> View:
+        """Read every event that has come and return the view."""
+        while self._take(0.0):
+            pass
+        return self.view
+
+    def events(self, since: int = 0, *, follow: bool = False) -> Iterator[Event]:
+        """All events after number ``since``, over a connection of its own; with ``follow`` also what comes."""
+        reader = EventReader(self.name, since, follow=follow)
+        try:
+            while events := reader.read(None):
+                yield from events
+        finally:
+            reader.close()
+
+    def wait(
+        self, predicate: Predicate, timeout: float | None = None, *, about: str, alive: Iterable[Node] = ()
+    ) -> View:
+        """Wait until ``predicate(view)`` is None; it is asked after every event.
+
+        Raises :class:`ClaimFailed` with the predicate's phrase when ``timeout`` seconds (default: by the measured
+        speed of this machine) have passed, and at once :class:`MachineLost` or :class:`GuestdExited` when a node of
+        ``alive`` ended, and :class:`BenchDied` when the bench did.
+        """
+        limit_s = self._default_timeout_s() if timeout is None else timeout
+        needed = list(alive)
+        deadline = time.monotonic() + limit_s
+        self.poll()
+        while (why_not := predicate(self.view)) is not None:
+            self._give_up_if_hopeless(needed, about)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise ClaimFailed(f"{about}: not within {limit_s:.0f} s: {why_not}{self._consoles(needed)}")
+            if not self._take(left, stop=lambda: predicate(self.view) is None) and self._reader.ended:
+                self._give_up_if_hopeless(needed, about)
+                raise self._bench_died(about)
+        return self.view
+
+    def wait_joined(self, nodes: Iterable[Node] | None = None, timeout: float | None = None) -> View:
+        """Wait until ``nodes`` (all) are joined and agree on it."""
+        chosen = list(self.nodes if nodes is None else nodes)
+        wanted = [node.id for node in chosen]
+        about = f"nodes {', '.join(map(str, wanted))} joined"
+        return self.wait(lambda view: view.why_not_joined(wanted), timeout, about=about, alive=chosen)
+
+    def wait_state(self, node: Node, state: str, timeout: float | None = None) -> View:
+        """Wait until every other running node sees ``node`` in ``state`` (spec S2.4)."""
+
+        def why_not(view: View) -> str | None:
+            watchers = [n for n in view.nodes if n.id != node.id and n.power == "running" and n.state == "joined"]
+            for watcher in watchers:
+                seen = watcher.membership.nodes.get(node.id, ("inactive", 0))[0]
+                if seen != state:
+                    return f"node {watcher.id} sees node {node.id} as {seen}"
+            return None if watchers else "no other node is joined"
+
+        return self.wait(why_not, timeout, about=f"node {node.id} seen as {state}")
+
+    def wait_off(self, node: Node, timeout: float | None = None) -> View:
+        """Wait until the machine is off."""
+
+        def why_not(view: View) -> str | None:
+            power = view.nodes[node.id].power
+            if power == "crashed":
+                raise MachineLost(f"node {node.id} off: it crashed instead:\n{console_tail(node.console_path)}")
+            return None if power == "off" else f"node {node.id}'s machine is {power}"
+
+        return self.wait(why_not, timeout, about=f"node {node.id} off")
+
+    def wait_crashed(self, node: Node, timeout: float | None = None) -> View:
+        """Wait until libvirt has reported the crash of the node's machine and its reason is known."""
+
+        def why_not(view: View) -> str | None:
+            seen = view.nodes[node.id]
+            if seen.power == "off":
+                raise MachineLost(f"node {node.id} crashed: its machine is off")
+            return None if seen.power == "crashed" else f"node {node.id}'s machine is {seen.power}"
+
+        return self.wait(why_not, timeout, about=f"node {node.id} crashed")
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _first_event(self) -> Event:
+        """The stream begins with ``bench-started``; a bench that dies before it says why in its log."""
+        events = self._reader.read(30.0)
+        if not events:
+            raise BenchDied(f"the bench of {self.name!r} ended before it started:\n{self._bench_log_tail(None)}")
+        self._after_first = events[1:]
+        return events[0]
+
+    def _take(self, timeout: float, stop: Callable[[], bool] | None = None) -> bool:
+        """Apply the next events; False if none came. Stops after the event that makes ``stop()`` true."""
+        events = self._backlog or self._reader.read(timeout)
+        self._backlog = []
+        for position, event in enumerate(events):
+            self.view.apply(event)
+            if self.on_event is not None:
+                self.on_event(event, self.view)
+            if stop is not None and stop():
+                # The rest is for the next wait: a state that passes by must not be missed.
+                self._backlog = events[position + 1 :]
+                break
+        return bool(events)
+
+    def _give_up_if_hopeless(self, needed: list[Node], about: str) -> None:
+        if self.view.stopping is not None:
+            raise LaboratoryError(f"{about}: the bench is ending: {self.view.stopping}")
+        for node in needed:
+            seen = node.view
+            # A machine that was never on is about to be switched on: the bench starts all of them.
+            gone = seen.power == "crashed" or (seen.power == "off" and seen.power_on_t is not None)
+            if gone:
+                why = f": {seen.panic_reason}" if seen.panic_reason else ""
+                raise MachineLost(
+                    f"{about}: node {node.id}'s machine is {seen.power}{why}\n{console_tail(node.console_path)}"
+                )
+            if seen.guestd == "exited":
+                raise GuestdExited(
+                    f"{about}: guestd on node {node.id} ended with status {seen.guestd_status}\n"
+                    f"{console_tail(node.console_path)}"
+                )
+
+    def _consoles(self, nodes: list[Node]) -> str:
+        return "".join(f"\n  console of node {node.id}:\n{console_tail(node.console_path, 5)}" for node in nodes)
+
+    def _bench_died(self, about: str) -> BenchDied:
+        return BenchDied(f"{about}: the bench of {self.name!r} died\n{self._bench_log_tail(self.run_dir)}")
+
+    def _bench_log_tail(self, run_dir: Path | None) -> str:
+        from hil import paths
+
+        directory = run_dir or paths.latest_run_dir(self.name)
+        return console_tail(directory / BENCH_LOG) if directory else "    (no run directory)"
+
+    def _default_timeout_s(self) -> float:
+        from hil.machine import speed_factor
+
+        return 30.0 * speed_factor(self.settings["settings"]["accelerator"])

@@ -1,0 +1,104 @@
+"""One node of a cluster, as its client sees it."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hil.bench.seed import KEY_FILE, KNOWN_HOSTS_FILE
+from hil.errors import LaboratoryError
+from hil.view import NodeView
+
+if TYPE_CHECKING:
+    from hil.client.cluster import Cluster
+
+SSH_USER = "root"
+SSH_PATIENCE_S = 60.0
+"""For a handshake with an emulated processor that is busy booting; on an idle one it takes 0.3 s."""
+
+
+class Node:
+    """A handle; what it tells comes from the cluster's view, what it does goes through the cluster's bench."""
+
+    def __init__(self, cluster: Cluster, node_id: int) -> None:
+        self.cluster = cluster
+        self.id = node_id
+
+    def __repr__(self) -> str:
+        return f"<node {self.id} of {self.cluster.name}>"
+
+    def __int__(self) -> int:
+        return self.id
+
+    @property
+    def view(self) -> NodeView:
+        """What is known of this node after the events read so far."""
+        return self.cluster.view.nodes[self.id]
+
+    @property
+    def console_path(self) -> Path:
+        """The console of this node over all its boots."""
+        return self.cluster.run_dir / f"console-n{self.id}.log"
+
+    def console(self) -> str:
+        """All that this node's console has shown so far, over all its boots."""
+        return console_text(self.console_path)
+
+    def open_ssh(self) -> socket.socket:
+        """A socket connected to this node's SSH server (it lives in the bench's network, not in the host's)."""
+        return self.cluster.caller.call_for_socket("open_ssh", node=self.id)
+
+    def ssh(self, command: str, timeout: float | None = 60.0) -> Any:
+        """Run a shell command on the node over SSH; fabric's ``Result`` (``stdout``, ``stderr``, ``exited``).
+
+        A command that ends with another status than 0 does not raise. Raises :class:`LaboratoryError` if the node
+        does not answer, its host key is not the cluster's, or the command takes longer than ``timeout`` seconds.
+        """
+        # Imported here: fabric and what it needs take half a second that no other verb should pay.
+        import fabric
+        import invoke
+        import paramiko
+
+        run_dir = self.cluster.run_dir
+        with self.open_ssh() as connected:
+            connection = fabric.Connection(
+                self._address(),
+                user=SSH_USER,
+                config=fabric.Config(overrides={"load_ssh_configs": False}, lazy=True),
+                connect_kwargs={
+                    "sock": connected,
+                    "key_filename": str(run_dir / KEY_FILE),
+                    "look_for_keys": False,
+                    "allow_agent": False,
+                    "banner_timeout": SSH_PATIENCE_S,
+                    "auth_timeout": SSH_PATIENCE_S,
+                },
+            )
+            connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+            connection.client.load_host_keys(str(run_dir / KNOWN_HOSTS_FILE))
+            try:
+                with connection:
+                    return connection.run(command, hide=True, warn=True, in_stream=False, timeout=timeout)
+            except (paramiko.SSHException, OSError, EOFError, invoke.exceptions.CommandTimedOut) as error:
+                raise LaboratoryError(f"node {self.id}: SSH failed: {error}") from None
+            finally:
+                connection.client.close()  # also after a handshake that failed, before its socket goes away
+
+    def _address(self) -> str:
+        from hil.bench.namespace import MANAGEMENT_PREFIX
+
+        return f"{MANAGEMENT_PREFIX}{self.id + 1}"
+
+
+def console_text(path: Path) -> str:
+    """The text of a console file; empty if there is none yet. Serial consoles end lines with CR LF."""
+    if not path.exists():
+        return ""
+    return path.read_bytes().decode(errors="replace").replace("\r\n", "\n")
+
+
+def console_tail(path: Path, lines: int = 15) -> str:
+    """The last ``lines`` lines of a console, indented, for an error message."""
+    text = console_text(path).splitlines()[-lines:]
+    return "\n".join(f"    {line}" for line in text) if text else "    (nothing on the console)"

@@ -1,0 +1,88 @@
+"""Interconnect faults of one node: its carrier down, or a silent cut of one or both directions (spec S10.3).
+
+* carrier: libvirt sets the link state of the node's card; the guest's driver sees it.
+* silent: nftables in the bridge drops the node's frames; nobody sees anything but silence.
+
+Every function verifies what it did and raises :class:`hil.errors.InvalidRun` if it did not take hold (spec S10.7).
+Runs inside the bench's network namespace.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable
+from xml.etree import ElementTree
+
+import libvirt
+
+from hil.bench import namespace
+from hil.bench.namespace import run_command
+from hil.errors import InvalidRun
+from hil.qemu.domain import interconnect_card, interconnect_mac
+
+DIRECTIONS = {"both": ("from_node", "to_node"), "out": ("from_node",), "in": ("to_node",)}
+"""Direction, as the node sees it, to the nftables sets that its tap goes into."""
+
+# Two sets of interface names; an empty set drops nothing. The forward hook sees frames from one tap to another only:
+# the management bridge is another bridge and is never touched.
+RULES = """\
+table bridge hil {
+  set from_node { type ifname; }
+  set to_node { type ifname; }
+  chain forward {
+    type filter hook forward priority 0; policy accept;
+    iifname @from_node counter drop
+    oifname @to_node counter drop
+  }
+}
+"""
+
+
+def prepare() -> None:
+    """Load the rule set, with nothing cut."""
+    run_command(["nft", "-f", "-"], stdin=RULES)
+
+
+def cut_silently(node: int, direction: str) -> None:
+    """Drop ``node``'s frames in ``direction`` ("both", "in", "out"); doing it twice is fine."""
+    for name in DIRECTIONS[direction]:
+        run_command(["nft", "add", "element", "bridge", "hil", name, _element(node)])
+    missing = [name for name in DIRECTIONS[direction] if not _is_cut(node, name)]
+    if missing:
+        raise InvalidRun(f"silent cut of node {node}: nftables does not show its tap in {', '.join(missing)}")
+
+
+def heal_silent(node: int) -> bool:
+    """Undo every silent cut of ``node``; True if there was one."""
+    cut = [name for name in DIRECTIONS["both"] if _is_cut(node, name)]
+    for name in cut:
+        run_command(["nft", "delete", "element", "bridge", "hil", name, _element(node)])
+    left = [name for name in cut if _is_cut(node, name)]
+    if left:
+        raise InvalidRun(f"healing node {node}: nftables still shows its tap in {', '.join(left)}")
+    return bool(cut)
+
+
+def set_carrier(domain: libvirt.virDomain, node: int, link: str) -> None:
+    """Set the carrier of ``node``'s running machine to ``link`` ("up" or "down")."""
+    domain.updateDeviceFlags(interconnect_card(node, link), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    seen = _carrier(ElementTree.fromstring(domain.XMLDesc()).iter("interface"), interconnect_mac(node))
+    if seen != link:
+        raise InvalidRun(f"carrier of node {node}: asked for {link}, libvirt shows {seen}")
+
+
+def _carrier(cards: Iterable[ElementTree.Element], mac: str) -> str:
+    for card in cards:
+        address, link = card.find("mac"), card.find("link")
+        if address is not None and address.get("address") == mac:
+            return "up" if link is None else link.get("state", "up")
+    return "absent"
+
+
+def _element(node: int) -> str:
+    return f'{{ "{namespace.interconnect_tap(node)}" }}'
+
+
+def _is_cut(node: int, name: str) -> bool:
+    command = ["nft", "get", "element", "bridge", "hil", name, _element(node)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0

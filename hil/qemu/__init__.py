@@ -1,0 +1,1 @@
+"""The machines: QEMU guests through libvirt."""

@@ -1,0 +1,93 @@
+"""The description of one node's machine for libvirt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from xml.sax.saxutils import escape, quoteattr
+
+from hil.bench import namespace
+
+CHANNEL_NAME = "hil.guestd"
+
+COMMAND_LINE = (
+    "console=ttyS0 quiet tsc=reliable no_timer_check mitigations=off nokaslr random.trust_cpu=on"
+    # A panicked machine stays as it is: libvirt reports the crash and the evidence is kept (spec S6.1).
+    " panic=0 ipv6.disable=1"
+    # The self-tests of ciphers that nobody uses cost an emulated processor 0.4 s of each boot.
+    " cryptomgr.notests"
+)
+
+# tcg: `max` is every feature that QEMU emulates. kvm: what the host has.
+CPU = {"tcg": "<cpu mode='maximum'/>", "kvm": "<cpu mode='host-passthrough'/>"}
+DOMAIN_TYPE = {"tcg": "qemu", "kvm": "kvm"}
+
+
+@dataclass(frozen=True)
+class MachineSpec:
+    """All that tells one node's machine from another."""
+
+    cluster: str
+    node: int
+    accelerator: str
+    memory_mib: int
+    kernel: Path
+    initrd: Path
+    root: Path
+    console: Path
+    channel: Path
+    portal_port: int
+    initiator: str
+    target: str
+
+    @property
+    def name(self) -> str:
+        """The domain's name; it shows in QEMU's command line."""
+        return f"{self.cluster}-n{self.node}"
+
+
+def interconnect_mac(node: int) -> str:
+    """The card on the private interconnect; the guest's init finds it by this."""
+    return f"52:54:00:77:00:{node + 1:02x}"
+
+
+def management_mac(node: int) -> str:
+    """The card on the management bridge."""
+    return f"52:54:00:78:00:{node + 1:02x}"
+
+
+def _card(bridge: str, mac: str, tap: str, link: str = "up") -> str:
+    return (
+        f"<interface type='bridge'><mac address='{mac}'/><source bridge='{bridge}'/><model type='virtio'/>"
+        f"<target dev='{tap}'/><link state='{link}'/></interface>"
+    )
+
+
+def interconnect_card(node: int, link: str) -> str:
+    """The interconnect card with its carrier ``link`` "up" or "down"."""
+    return _card(namespace.INTERCONNECT, interconnect_mac(node), namespace.interconnect_tap(node), link)
+
+
+def domain_xml(spec: MachineSpec, interconnect_link: str) -> str:
+    """The libvirt XML of a machine whose interconnect carrier starts ``interconnect_link`` ("up" or "down")."""
+    management = _card(namespace.MANAGEMENT, management_mac(spec.node), namespace.management_tap(spec.node))
+    return f"""<domain type='{DOMAIN_TYPE[spec.accelerator]}'><name>{escape(spec.name)}</name>
+<memory unit='MiB'>{spec.memory_mib}</memory><vcpu>1</vcpu>
+<os><type arch='x86_64' machine='q35'>hvm</type>
+<kernel>{escape(str(spec.kernel))}</kernel><initrd>{escape(str(spec.initrd))}</initrd>
+<cmdline>{COMMAND_LINE} hil.node={spec.node}</cmdline></os>
+<features><acpi/></features>{CPU[spec.accelerator]}
+<on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>preserve</on_crash>
+<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
+<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file={quoteattr(str(spec.root))}/>
+<target dev='vda' bus='virtio'/><readonly/></disk>
+<controller type='scsi' model='virtio-scsi'/>
+<disk type='network' device='lun'><driver name='qemu' type='raw' cache='none'/>
+<source protocol='iscsi' name='{spec.target}/0'><host name='127.0.0.1' port='{spec.portal_port}'/>
+<initiator><iqn name='{spec.initiator}'/></initiator></source><target dev='sda' bus='scsi'/><shareable/></disk>
+{interconnect_card(spec.node, interconnect_link)}{management}
+<serial type='file'><source path={quoteattr(str(spec.console))} append='on'/></serial>
+<channel type='unix'><source mode='bind' path={quoteattr(str(spec.channel))}/>
+<target type='virtio' name='{CHANNEL_NAME}'/></channel>
+<panic model='isa'/><rng model='virtio'><backend model='random'>/dev/urandom</backend></rng><memballoon model='none'/>
+</devices></domain>"""

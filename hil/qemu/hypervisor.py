@@ -1,0 +1,79 @@
+"""libvirt inside the bench process: what is particular to the embedded driver is here and nowhere else (design 2.2).
+
+``qemu:///embed?root=DIR`` runs libvirt's QEMU driver without any daemon. It wants the event loop registered before
+the first connection, a ``qemu.conf`` under its root, and (Debian) the user ``libvirt-qemu`` to exist.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import libvirt
+
+from hil.errors import LaboratoryError
+
+# We are root of the bench's own namespaces and of nothing else: no second user, no security labels, no cgroups, no
+# helper process for logs, no extended attributes that remember an owner.
+QEMU_CONF = """\
+user = "root"
+group = "root"
+security_driver = "none"
+namespaces = []
+cgroup_controllers = []
+dynamic_ownership = 0
+remember_owner = 0
+stdio_handler = "file"
+"""
+
+OnLifecycle = Callable[[str, int, int], None]
+"""(domain name, event, detail), libvirt's numbers."""
+
+
+class Hypervisor:
+    """One embedded libvirt connection and its event loop. A context manager.
+
+    Machines that still run when it is left end with the bench's PID namespace.
+    """
+
+    def __init__(self, root: Path, on_lifecycle: OnLifecycle, on_reboot: Callable[[str], None]) -> None:
+        self._root = root
+        self._on_lifecycle = on_lifecycle
+        self._on_reboot = on_reboot
+
+    def __enter__(self) -> Self:
+        (self._root / "etc" / "qemu.conf").write_text(QEMU_CONF, encoding="ascii")
+        libvirt.registerErrorHandler(lambda _context, _error: None, None)
+        libvirt.virEventRegisterDefaultImpl()
+        threading.Thread(target=self._run_events, name="libvirt-events", daemon=True).start()
+        try:
+            self.connection = libvirt.open(f"qemu:///embed?root={self._root}")
+        except libvirt.libvirtError as error:
+            raise LaboratoryError(f"libvirt's embedded driver does not start: {error}; see `hil doctor`") from None
+        register = self.connection.domainEventRegisterAny
+        register(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None)
+        register(None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._reboot, None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
+    def create(self, xml: str) -> libvirt.virDomain:
+        """Start a machine; raises :class:`LaboratoryError` with libvirt's words."""
+        try:
+            return self.connection.createXML(xml, 0)
+        except libvirt.libvirtError as error:
+            raise LaboratoryError(f"libvirt cannot start the machine: {error}") from None
+
+    @staticmethod
+    def _run_events() -> None:
+        while True:
+            libvirt.virEventRunDefaultImpl()
+
+    def _lifecycle(self, _connection: object, domain: libvirt.virDomain, event: int, detail: int, _: object) -> None:
+        self._on_lifecycle(domain.name(), event, detail)
+
+    def _reboot(self, _connection: object, domain: libvirt.virDomain, _: object) -> None:
+        self._on_reboot(domain.name())
