@@ -1,0 +1,80 @@
+"""Verbs that run stories: ``run`` (scenarios, under pytest) and ``demo``."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hil.cli.options import AsJson, Backend, BackendOption, Nodes, check_backend
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file to ``app``."""
+    app.command("run")(run)
+    app.command("demo")(demo)
+
+
+class Demo(StrEnum):
+    """The demos that exist."""
+
+    POWER_FAILURE = "power-failure"
+
+
+def run(
+    scenario: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SCENARIO...", help="Names, files, or FILE::TEST; without any: the list."),
+    ] = None,
+    *,
+    backend: BackendOption = Backend.QEMU,
+    repeat: Annotated[int, typer.Option("--repeat", metavar="N", min=1, help="Each N times in a row.")] = 1,
+    nodes: Nodes = None,
+    junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML.")] = None,
+    report: Annotated[Path | None, typer.Option("--report", metavar="DIR", help="Copy the evidence there.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the clusters running.")] = False,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Name of the cluster; default: made from the test's.")
+    ] = None,
+) -> None:
+    """Run scenarios, each on a cluster of its own.
+
+    Exit status: 0 all passed, 1 a claim failed, 3 the laboratory broke, 4 a fault did not take hold (the first of these
+    that applies, in this order).
+    """
+    from hil import runner
+
+    check_backend(backend)
+    if not scenario:
+        for story in runner.available():
+            print(f"{story.name:<20} {story.summary}")
+        return
+    options = runner.Options(repeat=repeat, nodes=nodes, junit=junit, report=report, keep=keep, name=name)
+    raise typer.Exit(runner.run([runner.find(text) for text in scenario], options))
+
+
+def demo(
+    story: Annotated[Demo, typer.Argument(help="Which one.")],
+    nodes: Nodes = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster running.")] = False,
+    as_json: AsJson = False,
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="The cluster's name.")] = "demo",
+) -> None:
+    """Show a story: power-failure pulls the plug of a whole cluster and watches it come back.
+
+    With --json: one object with cluster, run_dir, accelerator, first_join, total, and nodes: a list of {node, off,
+    kernel, guestd, joined}; all times in seconds, kernel, guestd and joined since power on.
+    """
+    from hil.cli.progress import JoinProgress
+    from hil.config import make_config
+    from hil.demo import power_failure, report_lines
+
+    assert story is Demo.POWER_FAILURE
+    values: dict[str, Any] = {"name": name} | ({"nodes": nodes} if nodes is not None else {})
+    config = make_config(**values)
+    with JoinProgress(config.name) as display:
+        report = power_failure(config, display, keep=keep)
+    print(json.dumps(report.as_dict(), indent=2) if as_json else "\n".join(report_lines(report)))

@@ -1,0 +1,83 @@
+"""The nodes by levels table of ``hil status``, ``hil up`` and the demo, drawn from a :class:`hil.view.View`."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from hil.view import LEVEL_NAMES, NodeView, View
+
+ACKNOWLEDGES_ONLY = "acknowledges only"
+"""What is said of a level whose subsystem does no work of its own yet (guestd's event ``subsystems``)."""
+
+_STYLES = {
+    "running": "green",
+    "joined": "green",
+    "crashed": "bold red",
+    "exited": "red",
+    "paused": "yellow",
+    "joining": "yellow",
+    "leaving": "yellow",
+    "forced-leaving": "red",
+}
+
+
+def levels_of(view: View) -> dict[int, tuple[str, bool]]:
+    """Level to (name, does real work): as the nodes told it, else the built-in ones."""
+    told = dict(sorted(view.subsystems.items()))
+    return told or {level: (name, True) for level, name in LEVEL_NAMES.items()}
+
+
+def headline(name: str, view: View) -> str:
+    """One line about the whole cluster."""
+    joined = view.newest.joined()
+    master = "none" if view.master is None else f"n{view.master}"
+    return f"cluster {name}: {len(joined)} of {len(view.nodes)} nodes joined, epoch {view.epoch}, master {master}"
+
+
+def remarks_on(node: NodeView, view: View) -> str:
+    """What else is to be said of a node: why it panicked, what it waits for, its faults."""
+    remarks = list(view.faults.get(node.id, []))
+    if node.panic_reason:
+        remarks.append(f"panic: {node.panic_reason}")
+    if node.waiting:
+        remarks.append(f"waits for {node.waiting}")
+    if node.guestd == "exited" and node.guestd_status:
+        remarks.append(f"guestd ended with status {node.guestd_status}")
+    return "; ".join(remarks)
+
+
+def node_table(view: View) -> Table:
+    """One row per node: machine, guestd, incarnation, state, epoch, one column per level. Fits 80 columns."""
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    for title in ("node", "machine", "guestd", "inc", "state", "epoch"):
+        table.add_column(title, overflow="fold")
+    levels = levels_of(view)
+    for level, (name, real) in levels.items():
+        title = name.replace("-", "-\n", 1) + ("" if real else "*")
+        table.add_column(f"{level}\n{title}", overflow="fold")
+    for node in view.nodes:
+        cells = [f"n{node.id}", node.power, node.guestd, str(node.incarnation or "-"), node.state]
+        cells.append(str(node.membership.epoch or "-"))
+        # A level's state belongs to a life: it is history once the machine is off.
+        live = node.power == "running" and node.guestd == "running"
+        cells += [node.levels.get(level, "-") if live else "-" for level in levels]
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
+    return table
+
+
+def footnote(view: View) -> str | None:
+    """What the asterisk in the header means, if there is one."""
+    fakes = [name for name, real in levels_of(view).values() if not real]
+    return f"* {ACKNOWLEDGES_ONLY}: {', '.join(fakes)}" if fakes else None
+
+
+def status_screen(name: str, view: View, title: str | None = None) -> RenderableType:
+    """Headline (or ``title``), table, one line for each node of which there is more to say, and footnote."""
+    parts: list[RenderableType] = [Text(title or headline(name, view), style="bold"), node_table(view)]
+    remarks = {node.id: remarks_on(node, view) for node in view.nodes}
+    parts += [Text(f"n{node_id}: {remark}") for node_id, remark in remarks.items() if remark]
+    if note := footnote(view):
+        parts.append(Text(note, style="dim"))
+    return Group(*parts)

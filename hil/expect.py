@@ -1,0 +1,152 @@
+"""Which panics a scenario declared and which came: a pure function of the event stream (spec S10.8).
+
+A scenario says which node must panic, and why; any other panic fails it, and so does a declared one that never came.
+One panic shows up as several events (guestd's last word, then libvirt's crash, or only the crash when the last word
+was lost): they are one :class:`Panic`, because they fall into one life of the machine. A life begins when the machine
+starts or is reset.
+
+An order to panic (``hil panic``, ``cluster.panic``) declares the panic that it asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from hil.errors import ClaimFailed
+
+Event = dict[str, Any]
+
+NO_LAST_WORD = "(its guestd said nothing)"
+_NEW_LIFE = frozenset({"machine-starting", "machine-started", "machine-reset"})
+
+
+@dataclass
+class Panic:
+    """One panic of one life of a machine."""
+
+    node: int
+    n: int
+    """The number of the first event that told of it."""
+    t: float
+    reason: str | None = None
+    """guestd's last word; None when only the crash was seen."""
+    crashed: bool = False
+    """libvirt has reported the crash."""
+    declared: bool = False
+
+    def __str__(self) -> str:
+        return f"node {self.node} panicked at {self.t:.3f} s: {self.reason or NO_LAST_WORD}"
+
+
+@dataclass
+class Declaration:
+    """One panic that must come."""
+
+    node: int
+    because: str | None
+    """Text that the reason must contain; None for any reason."""
+    since: int
+    """Events up to this number were known when it was declared; a panic among them is not the declared one."""
+    fulfilled_by: Panic | None = None
+
+    def __str__(self) -> str:
+        return f"node {self.node} was to panic" + (f" because of {self.because!r}" if self.because else "")
+
+
+class PanicLedger:
+    """Feed it every event in order (``apply``), declare (``expect``), ask what is wrong (``problems``, ``check``)."""
+
+    def __init__(self) -> None:
+        self.panics: list[Panic] = []
+        self.declarations: list[Declaration] = []
+        self._n = 0
+        self._of_this_life: dict[int, Panic] = {}
+        self._life_began: dict[int, int] = {}
+
+    @property
+    def seen(self) -> int:
+        """The number of the last event applied."""
+        return self._n
+
+    def expect(self, node: int, because: str | None = None) -> Declaration:
+        """Declare that ``node`` must panic from now on, with ``because`` in its reason (None: whatever the reason)."""
+        declaration = Declaration(node, because, self._n)
+        self.declarations.append(declaration)
+        return declaration
+
+    def apply(self, event: Event) -> None:
+        """Take one event; an event that was applied before (by its number) is ignored, so streams may overlap."""
+        n = event.get("n", self._n + 1)
+        if n <= self._n:
+            return
+        self._n = n
+        kind, node = event["kind"], event.get("node")
+        if not isinstance(node, int):
+            return
+        if kind in _NEW_LIFE:
+            self._of_this_life.pop(node, None)
+            self._life_began[node] = n
+        elif kind == "order-sent" and event.get("order") == "panic":
+            # The bench writes it down after it has sent it: the panic may stand before its own order.
+            self.declarations.append(Declaration(node, None, self._life_began.get(node, 0)))
+            self._match()
+        elif kind in {"panic", "machine-crashed"}:
+            self._panicked(node, event, crashed=kind == "machine-crashed")
+            self._match()
+
+    def apply_all(self, events: Iterable[Event]) -> None:
+        """Take several events in order."""
+        for event in events:
+            self.apply(event)
+
+    def _panicked(self, node: int, event: Event, *, crashed: bool) -> None:
+        panic = self._of_this_life.get(node)
+        if panic is None:
+            panic = self._of_this_life[node] = Panic(node, self._n, event.get("t", 0.0))
+            self.panics.append(panic)
+        panic.crashed |= crashed
+        panic.reason = panic.reason or (None if crashed else event.get("reason"))
+
+    def _match(self) -> None:
+        """Give every panic at most one declaration: the oldest open one that it fulfils."""
+        for panic in self.panics:
+            if panic.declared:
+                continue
+            for declaration in self.declarations:
+                if declaration.fulfilled_by is None and self._fulfils(panic, declaration):
+                    declaration.fulfilled_by, panic.declared = panic, True
+                    break
+
+    @staticmethod
+    def _fulfils(panic: Panic, declaration: Declaration) -> bool:
+        if panic.node != declaration.node or panic.n <= declaration.since:
+            return False
+        return declaration.because is None or declaration.because in (panic.reason or "")
+
+    def undeclared(self) -> list[Panic]:
+        """The panics that nobody declared, oldest first."""
+        return [panic for panic in self.panics if not panic.declared]
+
+    def missing(self) -> list[Declaration]:
+        """The declared panics that have not come, oldest first."""
+        return [declaration for declaration in self.declarations if declaration.fulfilled_by is None]
+
+    def why_not(self, declaration: Declaration) -> str | None:
+        """None once ``declaration`` came true and libvirt has seen the crash, else why not yet (for a wait)."""
+        panic = declaration.fulfilled_by
+        if panic is None:
+            others = [other for other in self.panics if other.node == declaration.node and other.n > declaration.since]
+            return f"node {declaration.node} has not panicked" + (f" so ({others[-1]})" if others else "")
+        return None if panic.crashed else f"{panic}, but libvirt has not reported the crash"
+
+    def problems(self) -> list[str]:
+        """One sentence for each undeclared panic and each declared one that never came."""
+        sentences = [f"{panic}; nobody declared that it would" for panic in self.undeclared()]
+        return sentences + [f"{declaration}, but it did not" for declaration in self.missing()]
+
+    def check(self) -> None:
+        """Raise :class:`ClaimFailed` with all problems, if there are any."""
+        if problems := self.problems():
+            raise ClaimFailed("; ".join(problems))

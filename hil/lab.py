@@ -1,0 +1,116 @@
+"""One test's cluster: its name, its configuration, and the evidence that it leaves (used by ``hil.plugin``)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hil import paths
+from hil.verdict import Verdict
+
+if TYPE_CHECKING:
+    from hil.config import ClusterConfig
+
+NAME_LENGTH_MAX = 31
+EVENTS_SHOWN = 40
+CONSOLE_LINES_SHOWN = 15
+DISK = "disk.raw"
+NOT_EVIDENCE = (DISK, "id_ed25519")
+"""The disk is big (and copied apart, with its holes, after a failure); the key opens nothing any more."""
+
+
+def cluster_name(test: str, distinction: str) -> str:
+    """A legal cluster name that tells which test it is of: the test's own name, shortened, and ``distinction``."""
+    slug = re.sub(r"[^a-z0-9]+", "-", test.lower().removeprefix("test_")).strip("-")
+    slug = slug if slug[:1].isalpha() else f"t-{slug}"
+    return f"{slug[: NAME_LENGTH_MAX - len(distinction) - 1].rstrip('-')}-{distinction}"
+
+
+_names_given: dict[str, int] = {}
+
+
+def unique_cluster_name(test: str) -> str:
+    """:func:`cluster_name` of this process's number, and a counter where a test runs again (it may be kept)."""
+    pid = str(os.getpid())
+    name = cluster_name(test, pid)
+    count = _names_given[name] = _names_given.get(name, 0) + 1
+    return name if count == 1 else cluster_name(test, f"{pid}-{count}")
+
+
+def make_test_config(name: str, marked: Mapping[str, Any], nodes: int | None) -> ClusterConfig:
+    """The configuration of a test's cluster: its marker's, ``nodes`` from the command line wins.
+
+    Raises :class:`hil.errors.BadConfig` naming each wrong key.
+    """
+    from hil.config import make_config
+
+    values = dict(marked) | ({"nodes": nodes} if nodes is not None else {})
+    return make_config(**({"name": name} | values))
+
+
+@dataclass
+class Lab:
+    """What is known of the cluster of one test, also after it is gone."""
+
+    name: str
+    repeat: str
+    """The command that repeats this test."""
+    run_dir: Path | None = None
+    verdict: Verdict = Verdict.PASSED
+    problem: str = ""
+    kept: bool = False
+    copied_to: Path | None = None
+
+    def evidence(self) -> Path | None:
+        """Where the run's files are; also of a cluster that died before it could tell."""
+        return self.run_dir or paths.latest_run_dir(self.name)
+
+    def sections(self) -> list[tuple[str, str]]:
+        """What a failed test shows besides its traceback: (title, text)."""
+        found = [("hil: verdict", f"{self.verdict}\nrepeat it: {self.repeat}")]
+        directory = self.evidence()
+        if directory is None:
+            return found
+        found[0] = (found[0][0], f"{found[0][1]}\nevidence:  {directory}")
+        found.append(("hil: last events", "\n".join(last_events(directory))))
+        for path in sorted(directory.glob("console-n*.log")):
+            lines = path.read_bytes().decode(errors="replace").replace("\r\n", "\n").splitlines()
+            found.append((f"hil: end of {path.name}", "\n".join(lines[-CONSOLE_LINES_SHOWN:])))
+        return found
+
+    def copy_to(self, directory: Path, test_id: str) -> None:
+        """Copy the evidence into a directory of its own below ``directory``, with the verdict beside it."""
+        target = directory / re.sub(r"[^A-Za-z0-9_.-]+", "-", test_id).strip("-")
+        source = self.evidence()
+        if source is not None:
+            shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_EVIDENCE))
+            if self.verdict is not Verdict.PASSED and (source / DISK).exists():
+                subprocess.run(["cp", "--sparse=always", str(source / DISK), str(target / DISK)], check=True)
+        target.mkdir(parents=True, exist_ok=True)
+        told = {"test": test_id, "verdict": str(self.verdict), "problem": self.problem, "repeat": self.repeat}
+        (target / "verdict.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        self.copied_to = target
+
+
+def last_events(directory: Path) -> list[str]:
+    """The last events of the run in ``directory``, as text; what cannot be read is said so."""
+    from hil.cli.lines import event_line
+
+    try:
+        lines = (directory / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        return [f"(no events: {error.strerror})"]
+    told = []
+    for line in lines[-EVENTS_SHOWN:]:
+        try:
+            told.append(event_line(json.loads(line)))
+        except (ValueError, KeyError):  # the last line of a bench that was killed
+            told.append(f"(torn: {line!r})")
+    return told

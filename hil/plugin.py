@@ -1,0 +1,225 @@
+"""The pytest plugin: a cluster per test, verdicts told apart, evidence in the report.
+
+::
+
+    @pytest.mark.cluster(nodes=3)
+    def test_one_node_loses_power(cluster):
+        victim = cluster.any_other(cluster.master)
+        cluster.power_off([victim])
+        ...
+
+A test fails when its claim does (``assert``, :class:`hil.errors.ClaimFailed`), and also when a node panics that the
+test did not declare with ``cluster.expecting_panic(node)`` or ``cluster.expect_panic(node)`` (spec S10.8). A laboratory
+that broke and a fault that did not take hold are shown as such, with a word and a user property of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hil.errors import ClaimFailed, LaboratoryError
+from hil.lab import Lab, make_test_config, unique_cluster_name
+from hil.runner import PROPERTY
+from hil.verdict import MARK, Verdict, classify
+
+if TYPE_CHECKING:
+    from hil.config import ClusterConfig
+    from hil.scenario import ScenarioCluster
+
+    StartCluster = Callable[[ClusterConfig], ScenarioCluster]
+
+MARKER = (
+    "cluster(nodes=3, joined=True, timing={...}, ...): this test's cluster: the keys of a cluster file, and whether the"
+    " test begins when all nodes have joined"
+)
+LAB: pytest.StashKey[Lab] = pytest.StashKey()
+CLUSTER: pytest.StashKey[Any] = pytest.StashKey()
+TROUBLED: pytest.StashKey[list[tuple[str, Lab]]] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options; ``hil run`` gives them under shorter names."""
+    group = parser.getgroup("hil", "clusters of virtual machines")
+    group.addoption("--hil-backend", choices=["qemu", "sim"], default="qemu", help="real or simulated machines")
+    group.addoption("--hil-keep", action="store_true", help="leave every test's cluster running")
+    group.addoption("--hil-keep-failed", action="store_true", help="leave the cluster of a failed test running")
+    group.addoption("--hil-report", metavar="DIR", type=Path, help="copy each test's evidence into a directory of DIR")
+    group.addoption("--hil-nodes", metavar="N", type=int, help="nodes of each cluster, whatever its marker says")
+    group.addoption("--hil-name", metavar="NAME", help="name of the cluster, instead of one made from the test's")
+    group.addoption("--hil-repeat", metavar="N", type=int, default=1, help="run each test N times")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker; refuse what does not exist."""
+    config.addinivalue_line("markers", MARKER)
+    config.stash[TROUBLED] = []
+    if config.getoption("hil_backend") == "sim":
+        raise pytest.UsageError("--hil-backend sim: the simulator does not exist yet; there is: qemu")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """``--hil-repeat N``: every test N times."""
+    count = metafunc.config.getoption("hil_repeat")
+    if count > 1:
+        metafunc.fixturenames.append("hil_round")
+        metafunc.parametrize("hil_round", range(1, count + 1), ids=[f"round{i}" for i in range(1, count + 1)])
+
+
+@pytest.fixture(scope="session")
+def hil_start() -> StartCluster:
+    """How a cluster is started from its configuration; a back end, or a test of this plugin, puts its own in place."""
+    from hil.scenario import ScenarioCluster
+
+    return ScenarioCluster.up
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest, hil_start: StartCluster) -> Iterator[ScenarioCluster]:
+    """A fresh cluster, all joined unless ``@pytest.mark.cluster(joined=False)``; taken down after the test."""
+    item = request.node
+    lab = item.stash[LAB] = Lab(_name_for(item), _repeat_command(item))
+    try:
+        config, joined = _wanted(item, lab.name)
+        started = hil_start(config)
+        lab.run_dir = started.run_dir
+        try:
+            if joined:
+                started.wait_joined()
+            item.stash[CLUSTER] = started
+            yield started
+        except Exception as error:
+            _note_verdict(lab, error)
+            raise
+        finally:
+            _finish(item, lab, started)
+    except Exception as error:
+        _note_verdict(lab, error)
+        raise
+    finally:
+        if (directory := item.config.getoption("hil_report")) is not None:
+            lab.copy_to(directory, item.nodeid)
+
+
+def _finish(item: pytest.Item, lab: Lab, started: ScenarioCluster) -> None:
+    """Take the cluster down, unless it is to be kept."""
+    item.stash[CLUSTER] = None
+    option = item.config.getoption
+    lab.kept = option("hil_keep") or (option("hil_keep_failed") and lab.verdict is not Verdict.PASSED)
+    if lab.kept:
+        started.close()
+    else:
+        started.down()
+
+
+def _name_for(item: pytest.Item) -> str:
+    given = item.config.getoption("hil_name")
+    return given or unique_cluster_name(getattr(item, "originalname", None) or item.name)
+
+
+def _wanted(item: pytest.Item, name: str) -> tuple[ClusterConfig, bool]:
+    """The configuration that the test's marker asks for, and whether it begins with all joined."""
+    marker = item.get_closest_marker("cluster")
+    if marker is not None and marker.args:
+        raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.cluster takes keywords only: {MARKER}")
+    values = dict(marker.kwargs) if marker is not None else {}
+    joined = bool(values.pop("joined", True))
+    return make_test_config(name, values, item.config.getoption("hil_nodes")), joined
+
+
+def _repeat_command(item: pytest.Item) -> str:
+    """The command that runs this very test again."""
+    path = os.path.relpath(item.path, item.config.invocation_params.dir)
+    inside = item.nodeid.partition("::")[2]
+    if item.config.getoption("hil_repeat") > 1:
+        inside = inside.partition("[")[0]
+    command = ["hil", "run", f"{path}::{inside}"]
+    if (nodes := item.config.getoption("hil_nodes")) is not None:
+        command += ["--nodes", str(nodes)]
+    return shlex.join(command)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """After the test's own claims: a panic that nobody declared, or a declared one that never came, fails it."""
+    try:
+        yield
+    except LaboratoryError as error:
+        # A wait gave up because a node panicked: if nobody declared that, it is the claim that failed.
+        _check_panics(item, error)
+        raise
+    except Exception as error:
+        _add_panics(item, error)
+        raise
+    _check_panics(item, None)
+
+
+def _check_panics(item: pytest.Item, cause: LaboratoryError | None) -> None:
+    started: ScenarioCluster | None = item.stash.get(CLUSTER, None)
+    if started is None:
+        return
+    if cause is None:
+        started.check_panics()
+    elif undeclared := started.panics.undeclared():
+        sentences = "; ".join(f"{panic}; nobody declared that it would" for panic in undeclared)
+        raise ClaimFailed(f"{sentences}\n{cause}") from cause
+
+
+def _add_panics(item: pytest.Item, error: Exception) -> None:
+    """The test failed for a reason of its own; panics that nobody declared may be why."""
+    started: ScenarioCluster | None = item.stash.get(CLUSTER, None)
+    if started is not None:
+        for panic in started.panics.undeclared():
+            error.add_note(f"hil: {panic}; nobody declared that it would")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Put the verdict and the evidence into the report of a test that did not pass."""
+    report: pytest.TestReport = yield  # type: ignore[assignment]  # what pytest sends is not in its types
+    lab = item.stash.get(LAB, None)
+    if report.failed and call.excinfo is not None and lab is not None:
+        verdict = classify(call.excinfo.value)
+        _note_verdict(lab, call.excinfo.value)
+        report.sections += lab.sections()
+        item.config.stash[TROUBLED].append((item.nodeid, lab))
+        item.user_properties.append((PROPERTY, str(verdict)))
+        report.user_properties.append((PROPERTY, str(verdict)))
+    return report  # type: ignore[return-value]
+
+
+def _note_verdict(lab: Lab, error: BaseException) -> None:
+    """Keep the first thing that went wrong: what follows may come of it."""
+    if lab.verdict is Verdict.PASSED:
+        lab.verdict, lab.problem = classify(error), str(error)
+
+
+def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
+    """A word of its own for each verdict that is not a failed claim; pytest still counts it as a failure."""
+    properties = getattr(report, "user_properties", [])
+    verdicts = [Verdict(value) for key, value in properties if key == PROPERTY]
+    if not report.failed or not verdicts or verdicts[-1] not in MARK:
+        return None
+    letter, word = MARK[verdicts[-1]]
+    category = "failed" if getattr(report, "when", "call") == "call" else "error"
+    return category, letter, word
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """One paragraph per test that did not pass: verdict, how to repeat it, where the evidence is."""
+    seen = set()
+    for test, lab in config.stash.get(TROUBLED, []):
+        if test in seen:
+            continue
+        seen.add(test)
+        terminalreporter.section(f"hil: {test}", sep="-")
+        terminalreporter.write_line(f"{lab.verdict}: {lab.problem.partition(chr(10))[0]}")
+        terminalreporter.write_line(f"repeat it: {lab.repeat}")
+        terminalreporter.write_line(f"evidence:  {lab.copied_to or lab.evidence() or 'none'}")
+        if lab.kept:
+            terminalreporter.write_line(f"kept up:   `hil down {lab.name}` ends it")

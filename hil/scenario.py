@@ -1,0 +1,90 @@
+"""The cluster that a scenario gets: a :class:`hil.client.Cluster` that also knows which panics were declared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Self
+
+from hil.client import Cluster, Node
+from hil.config import ClusterConfig
+from hil.errors import ClaimFailed
+from hil.expect import Declaration, PanicLedger
+from hil.view import Event, View
+
+
+def catch_up(cluster: Cluster) -> None:
+    """Read events until the view of ``cluster`` is as new as the bench's own was when this was called.
+
+    A poll reads what has come; what the bench has just written may still be on its way, and a client that has just
+    connected has read almost nothing: it would take a node for one that was never switched on.
+    """
+    newest = cluster.view.n
+    for event in cluster.events(since=newest):
+        newest = event["n"]
+    cluster.wait(lambda view: None if view.n >= newest else f"at {view.n} of {newest}", about="events read")
+
+
+class ScenarioCluster(Cluster):
+    """Every event that a wait or a poll reads is also entered into :attr:`panics`."""
+
+    def __init__(self, name: str) -> None:
+        self.panics = PanicLedger()
+        super().__init__(name)
+        self.observe_for(None)
+
+    @classmethod
+    def up(
+        cls,
+        config: ClusterConfig,
+        *,
+        on_event: Callable[[Event, View], None] | None = None,
+        on_image: Callable[[str, int, int], None] | None = None,
+    ) -> Self:
+        """As :meth:`hil.client.Cluster.up`."""
+        cluster = super().up(config, on_image=on_image)
+        cluster.observe_for(on_event)
+        return cluster
+
+    def observe_for(self, listener: Callable[[Event, View], None] | None) -> None:
+        """Enter every event into :attr:`panics`, then tell ``listener``."""
+        self._listener = listener
+        self.on_event = self._observe
+
+    def expect_panic(self, node: Node, because: str | None = None) -> Declaration:
+        """Declare that ``node`` must panic from now on, with the text ``because`` in its reason (None: any).
+
+        The scenario fails if it has not when it ends, and if any node panics that was not declared (spec S10.8).
+        """
+        self.poll()
+        return self.panics.expect(node.id, because)
+
+    @contextmanager
+    def expecting_panic(
+        self, node: Node, because: str | None = None, within_s: float | None = None
+    ) -> Iterator[Declaration]:
+        """As :meth:`expect_panic`; the end of the block waits until ``node`` has panicked and libvirt has said so.
+
+        ``within_s`` seconds from the end of the block (None: by the measured speed of this machine). Raises
+        :class:`ClaimFailed`, at once if the machine went off without a panic.
+        """
+        declaration = self.expect_panic(node, because)
+        yield declaration
+
+        def why_not(view: View) -> str | None:
+            phrase = self.panics.why_not(declaration)
+            if phrase is not None and view.nodes[node.id].power == "off":
+                raise ClaimFailed(f"{declaration}, but its machine is off: {phrase}")
+            return phrase
+
+        self.wait(why_not, within_s, about=str(declaration))
+
+    def check_panics(self) -> None:
+        """Raise :class:`ClaimFailed` if a panic was not declared, or a declared one did not come."""
+        catch_up(self)
+        self.panics.check()
+
+    def _observe(self, event: Event, view: View) -> None:
+        self.panics.apply(event)
+        if self._listener is not None:
+            self._listener(event, view)

@@ -1,0 +1,94 @@
+"""Cluster files: what is legal, and what an error says of what is not."""
+
+from pathlib import Path
+
+import pytest
+
+from hil.config import DEFAULT_TIMING, load_config, make_config
+from hil.errors import BadConfig
+
+
+def test_everything_has_a_default() -> None:
+    config = make_config()
+    assert (config.name, config.nodes, config.accelerator) == ("demo", 3, "auto")
+
+
+@pytest.mark.parametrize("accelerator", ["kvm", "tcg"])
+def test_timing_that_is_left_out_keeps_the_default_of_the_accelerator(accelerator: str) -> None:
+    timing = make_config(timing={"death_ms": 9_000}).timing.resolved(accelerator)
+    assert timing == DEFAULT_TIMING[accelerator].model_copy(update={"death_ms": 9_000})
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"nodes": 1}, ["nodes = 1", "legal: 2 to 64"]),
+        ({"nodes": 65}, ["nodes = 65", "legal: 2 to 64"]),
+        ({"nodes": "three"}, ["nodes = 'three'", "integer"]),
+        ({"memory_mib": 64}, ["memory_mib = 64", "legal: 128 to 65536"]),
+        ({"disk_mib": 1}, ["disk_mib = 1", "legal: 16 to 1048576"]),
+        ({"accelerator": "warp"}, ["accelerator = 'warp'", "'auto', 'kvm' or 'tcg'"]),
+        ({"name": "Demo"}, ["name = 'Demo'", "lower case"]),
+        ({"name": "9lives"}, ["name = '9lives'", "a letter, then letters"]),
+        ({"name": "a" * 32}, ["at most 31"]),
+        ({"name": "a\n"}, ["name = "]),
+        ({"node": 3}, ["node: no such key", "nodes", "memory_mib"]),
+        ({"timing": {"death": 3}}, ["timing.death: no such key", "death_ms", "settle_ms"]),
+        ({"timing": {"heartbeat_ms": 1}}, ["timing", "heartbeat_ms = 1", "legal: 20 to 10000"]),
+        ({"timing": {"death_ms": 700}}, ["death_ms (700) must be at least 4 x heartbeat_ms"]),
+        (
+            {"timing": {"heartbeat_ms": 100, "death_ms": 1_000, "disk_heartbeat_ms": 400}},
+            ["death_ms (1000) must be at least 3 x disk_heartbeat_ms (400)"],
+        ),
+        ({"timing": {"settle_ms": 100}}, ["settle_ms (100) must be at least disk_heartbeat_ms (500)"]),
+        ({"timing": 5}, ["timing"]),
+    ],
+)
+def test_an_illegal_value_is_told_with_its_key_and_what_is_legal(values: dict[str, object], told: list[str]) -> None:
+    with pytest.raises(BadConfig) as caught:
+        make_config(**values)
+    message = str(caught.value)
+    assert [text for text in told if text not in message] == [], message
+
+
+def test_every_wrong_key_is_told_at_once() -> None:
+    with pytest.raises(BadConfig) as caught:
+        make_config(nodes=1, memory_mib=1, colour="red")
+    assert len(str(caught.value).splitlines()) == 4
+
+
+def test_a_file_is_read_and_the_command_line_wins_over_it(tmp_path: Path) -> None:
+    file = tmp_path / "lab.toml"
+    file.write_text('name = "lab"\nnodes = 4\n[timing]\ndeath_ms = 5000\n')
+    config = load_config(file, nodes=5)
+    assert (config.name, config.nodes, config.timing.death_ms) == ("lab", 5, 5_000)
+
+
+def test_an_error_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "lab.toml"
+    file.write_text("nodes = 1\n")
+    with pytest.raises(BadConfig, match=rf"cluster file {file}:\n  nodes = 1"):
+        load_config(file)
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="No such file or directory"):
+        load_config(tmp_path / "none.toml")
+
+
+def test_a_directory_is_no_cluster_file(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="Is a directory"):
+        load_config(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"nodes = ", b"\xff\xfe", b"= 3"])
+def test_what_is_no_toml_is_told(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "lab.toml"
+    file.write_bytes(content)
+    with pytest.raises(BadConfig, match="is not TOML"):
+        load_config(file)
+
+
+def test_a_configuration_survives_its_own_dump() -> None:
+    config = make_config(name="lab", nodes=7, timing={"death_ms": 6_000})
+    assert make_config(**config.model_dump()) == config
