@@ -108,6 +108,7 @@ def cluster(request: pytest.FixtureRequest, hil_start: StartCluster) -> Iterator
 
 def _finish(item: pytest.Item, lab: Lab, started: ScenarioCluster) -> None:
     """Take the cluster down, unless it is to be kept."""
+
     item.stash[CLUSTER] = None
     option = item.config.getoption
     lab.kept = option("hil_keep") or (option("hil_keep_failed") and lab.verdict is not Verdict.PASSED)

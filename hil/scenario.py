@@ -13,18 +13,6 @@ from hil.expect import Declaration, PanicLedger
 from hil.view import Event, View
 
 
-def catch_up(cluster: Cluster) -> None:
-    """Read events until the view of ``cluster`` is as new as the bench's own was when this was called.
-
-    A poll reads what has come; what the bench has just written may still be on its way, and a client that has just
-    connected has read almost nothing: it would take a node for one that was never switched on.
-    """
-    newest = cluster.view.n
-    for event in cluster.events(since=newest):
-        newest = event["n"]
-    cluster.wait(lambda view: None if view.n >= newest else f"at {view.n} of {newest}", about="events read")
-
-
 class ScenarioCluster(Cluster):
     """Every event that a wait or a poll reads is also entered into :attr:`panics`."""
 
@@ -81,7 +69,7 @@ class ScenarioCluster(Cluster):
 
     def check_panics(self) -> None:
         """Raise :class:`ClaimFailed` if a panic was not declared, or a declared one did not come."""
-        catch_up(self)
+        self.catch_up()
         self.panics.check()
 
     def _observe(self, event: Event, view: View) -> None:

@@ -265,7 +265,9 @@ def _subsystems(view: View, node: NodeView, event: Event) -> None:
 
 
 def _fault_injected(view: View, node: NodeView, event: Event) -> None:
-    view.faults.setdefault(node.id, []).append(event["fault"])
+    faults = view.faults.setdefault(node.id, [])
+    if event["fault"] not in faults:  # cutting a link that is cut leaves one cut
+        faults.append(event["fault"])
 
 
 def _fault_healed(view: View, node: NodeView, event: Event) -> None:

@@ -8,6 +8,8 @@ import pytest
 from hil.checkers import level_order
 from hil.scenario import ScenarioCluster
 
+pytestmark = pytest.mark.lab
+
 
 @pytest.mark.cluster(nodes=3)
 def test_a_node_that_is_shut_down_leaves_top_down_and_switches_itself_off(cluster: ScenarioCluster) -> None:

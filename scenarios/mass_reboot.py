@@ -10,6 +10,8 @@ import pytest
 from hil.checkers import level_order
 from hil.scenario import ScenarioCluster
 
+pytestmark = pytest.mark.lab
+
 
 @pytest.mark.cluster(nodes=3)
 def test_all_nodes_lose_power_at_once_and_join_again(cluster: ScenarioCluster) -> None:

@@ -9,6 +9,8 @@ import pytest
 from hil.checkers import level_order
 from hil.scenario import ScenarioCluster
 
+pytestmark = pytest.mark.lab
+
 
 @pytest.mark.cluster(nodes=3)
 def test_a_node_without_power_is_forced_out_and_joins_again(cluster: ScenarioCluster) -> None:

@@ -5,18 +5,16 @@ there whom they hear. The others are the larger group: they go on and force the 
 disk and panics at once (spec S6.1), a real kernel panic, which libvirt reports. Healed and power-cycled it joins again.
 """
 
-from collections.abc import Callable
-
 import pytest
 
 from hil.checkers import level_order
 from hil.scenario import ScenarioCluster
 
+pytestmark = pytest.mark.lab
+
 
 @pytest.mark.cluster(nodes=3)
-def test_a_silently_cut_node_is_forced_out_and_panics(
-    cluster: ScenarioCluster, record_property: Callable[[str, object], None]
-) -> None:
+def test_a_silently_cut_node_is_forced_out_and_panics(cluster: ScenarioCluster, request: pytest.FixtureRequest) -> None:
     master = cluster.master
     assert master is not None
     victim = cluster.any_other(master)
@@ -35,7 +33,7 @@ def test_a_silently_cut_node_is_forced_out_and_panics(
     events = list(cluster.events(since=before))
     (cut_t,) = (event["t"] for event in events if event["kind"] == "fault-injected")
     (crash_t,) = (event["t"] for event in events if event["kind"] == "machine-crashed")
-    record_property("seconds from cut to crash", round(crash_t - cut_t, 2))
+    request.node.user_properties.append(("seconds from cut to crash", f"{crash_t - cut_t:.2f}"))
 
     cluster.wait_state(victim, "inactive")
     assert {node.view.state for node in survivors} == {"joined"}

@@ -63,10 +63,6 @@ class Bench:
 
     # -- verbs ---------------------------------------------------------------------------------------------------
 
-    def status(self) -> dict[str, Any]:
-        """The view of the cluster, see :meth:`hil.view.View.as_dict`."""
-        return self.log.status()
-
     def power_off(self, nodes: list[int]) -> dict[str, Any]:
         """Pull the plug of ``nodes`` at the same instant; the spread in seconds is in the answer."""
         return self._power(nodes, "off", Machine.power_off)
@@ -127,8 +123,9 @@ class Bench:
     def open_ssh(self, node: int) -> socket.socket:
         """A TCP connection to the SSH server of ``node`` over the management bridge."""
         (machine,) = self._chosen([node])
-        if self.log.power(node) != "running":
-            raise UsageError(f"node {node}'s machine is {self.log.power(node)}; `hil power on {node}` starts it")
+        power = self.log.power(node)
+        if power != "running":
+            raise UsageError(f"node {node}'s machine is {power}; `hil power cycle {node}` starts it anew")
         host = f"{namespace.MANAGEMENT_PREFIX}{machine.node + 1}"
         try:
             return socket.create_connection((host, SSH_PORT), timeout=SSH_CONNECT_TIMEOUT_S)

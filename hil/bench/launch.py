@@ -20,6 +20,7 @@ from pathlib import Path
 from hil import paths
 from hil.bench import address
 from hil.config import ClusterConfig
+from hil.host import search_path
 
 BENCH_LOG = "bench.log"
 
@@ -44,7 +45,7 @@ def launch(config: ClusterConfig, settings: dict[str, object]) -> Path:
                 pass_fds=[listener.fileno()],
                 cwd="/",
                 check=True,
-                env=os.environ | {"PYTHONPATH": _python_path(), "PYTHONUNBUFFERED": "1"},
+                env=os.environ | {"PYTHONPATH": _python_path(), "PYTHONUNBUFFERED": "1", "PATH": search_path()},
             )
     return run_dir
 

@@ -10,7 +10,7 @@ from hil import preflight
 from hil.bench import address
 from hil.bench.launch import launch
 from hil.config import ClusterConfig
-from hil.errors import AlreadyUp
+from hil.errors import AlreadyUp, LaboratoryError
 from hil.machine import accelerator
 
 
@@ -25,7 +25,10 @@ def start(config: ClusterConfig, on_image: Callable[[str, int, int], None] | Non
             " `hil up --name OTHER` starts another"
         )
     preflight.check(config)
-    image = images.ensure(progress=on_image)
+    try:
+        image = images.ensure(progress=on_image)
+    except images.BuildError as error:
+        raise LaboratoryError(str(error)) from error
     chosen = accelerator(image) if config.accelerator == "auto" else None
     settings: dict[str, object] = {
         "accelerator": chosen.kind if chosen else config.accelerator,

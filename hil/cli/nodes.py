@@ -39,10 +39,9 @@ def parse_node(text: str, count: int) -> int:
 def connected(cluster_name: str | None) -> Iterator[Cluster]:
     """The cluster of that name (None: the only one); its view knows all that has happened so far."""
     from hil.client import Cluster
-    from hil.scenario import catch_up
 
     with Cluster.connect(cluster_name) as cluster:
-        catch_up(cluster)
+        cluster.catch_up()
         yield cluster
 
 

@@ -14,7 +14,7 @@ from hil.bench.launch import BENCH_LOG
 from hil.client.connection import Caller, Event, EventReader
 from hil.client.node import Node, console_tail
 from hil.config import ClusterConfig, make_config
-from hil.errors import BenchDied, ClaimFailed, GuestdExited, LaboratoryError, MachineLost, UnknownNode
+from hil.errors import BenchDied, ClaimFailed, GuestdExited, LaboratoryError, MachineLost, UnknownCluster, UnknownNode
 from hil.view import View
 
 Predicate = Callable[[View], str | None]
@@ -50,8 +50,13 @@ class Cluster:
 
     @classmethod
     def connect(cls, name: str | None = None) -> Self:
-        """The cluster ``name``, or the only running one. Raises :class:`hil.errors.UnknownCluster`."""
-        return cls(address.choose(name))
+        """The cluster ``name``, or the only running one, with all that has happened so far in its view.
+
+        Raises :class:`hil.errors.UnknownCluster`.
+        """
+        cluster = cls(address.choose(name))
+        cluster.catch_up()
+        return cluster
 
     @classmethod
     def up(
@@ -69,7 +74,12 @@ class Cluster:
         from hil.bench.start import start
 
         start(config, on_image)
-        cluster = cls(config.name)
+        try:
+            cluster = cls(config.name)
+        except BaseException:  # Ctrl-C too: nobody else knows of the bench, so nobody else would end it
+            with contextlib.suppress(BenchDied, UnknownCluster):
+                Caller(config.name).call("down")
+            raise
         cluster.on_event = on_event
         return cluster
 
@@ -142,7 +152,7 @@ class Cluster:
 
     def down(self) -> None:
         """End the cluster; returns when nothing of it is left. Fine if it is gone already."""
-        with contextlib.suppress(BenchDied):
+        with contextlib.suppress(BenchDied, UnknownCluster):
             self.caller.call("down")
         deadline = time.monotonic() + DOWN_TIMEOUT_S
         while not self._reader.ended:
@@ -159,16 +169,25 @@ class Cluster:
     def _verb(self, call: str, nodes: Iterable[Node] | None, **arguments: Any) -> dict[str, Any]:
         chosen = self.nodes if nodes is None else nodes
         result = self.caller.call(call, nodes=[node.id for node in chosen], **arguments)
-        # Answer and events come over two lines: what the verb did is seen when the second has caught up.
-        while self.view.n < self.caller.position and self._take(CATCH_UP_TIMEOUT_S):
-            pass
-        self.poll()
+        self._read_up_to(self.caller.position)
         return result
 
     # -- what happens --------------------------------------------------------------------------------------------
 
+    def catch_up(self) -> View:
+        """Read events until the view is as new as the bench's own was when this was called."""
+        self.caller.call("status")
+        self._read_up_to(self.caller.position)
+        return self.view
+
+    def _read_up_to(self, position: int) -> None:
+        # Answers and events come over two lines: what a verb did is seen when the second has caught up.
+        while self.view.n < position and self._take(CATCH_UP_TIMEOUT_S):
+            pass
+        self.poll()
+
     def poll(self) -> View:
-        """Read every event that has come and return the view."""
+        """Read every event that has come and return the view; what was written just now may still be on its way."""
         while self._take(0.0):
             pass
         return self.view

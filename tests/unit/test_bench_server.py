@@ -52,18 +52,23 @@ def caller(server: Server, name: str) -> Iterator[Caller]:
 
 def test_a_call_waits_until_the_bench_is_set_up(server: Server, log: EventLog, caller: Caller) -> None:
     answers = []
-    thread = threading.Thread(target=lambda: answers.append(caller.call("status")))
+    thread = threading.Thread(target=lambda: answers.append(caller.call("power_off", nodes=[])))
     thread.start()
     assert not answers
     server.open(Bench(log))
     thread.join(5)
-    assert answers[0]["nodes"] == []
+    assert answers[0]["changed"] == []
 
 
 def test_calls_are_refused_when_the_set_up_failed(server: Server, caller: Caller) -> None:
     server.open(None)
     with pytest.raises(LaboratoryError, match=r"could not set up its cluster; see bench\.log"):
-        caller.call("status")
+        caller.call("power_off", nodes=[])
+
+
+def test_the_status_is_answered_during_the_set_up(server: Server, log: EventLog, caller: Caller) -> None:
+    log.emit("bench-started")
+    assert caller.call("status")["n"] == 1
 
 
 def test_an_error_arrives_as_what_it_is_and_the_line_goes_on(server: Server, log: EventLog, caller: Caller) -> None:

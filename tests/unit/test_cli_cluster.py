@@ -121,9 +121,10 @@ def test_status_shows_nodes_levels_master_epoch_and_what_only_acknowledges(
     assert (status, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == f"cluster {bench.name}: 3 of 3 nodes joined, epoch 1, master n0"
-    assert lines[1].split() == ["node", "machine", "guestd", "inc", "state", "epoch", "0", "10", "20", "30", "40"]
-    assert lines[2].split() == ["membership", "DLM*", "VDM*", "SFS*", "event-"]
-    assert lines[3].split() == ["manager*"]
+    assert lines[1].split() == ["40"]
+    assert lines[2].split() == ["0", "10", "20", "30", "event-"]
+    titles = ["node", "machine", "guestd", "inc", "state", "epoch", "membership", "DLM*", "VDM*", "SFS*", "manager*"]
+    assert lines[3].split() == titles
     assert lines[4].split() == ["n0", "running", "running", "1", "joined", "1", *["joined"] * 5]
     assert lines[5].split() == ["n1", "running", "running", "1", "joined", "1", *["joined"] * 5]
     assert lines[6].split()[:4] == ["n2", "crashed", "absent", "1"]
@@ -132,7 +133,7 @@ def test_status_shows_nodes_levels_master_epoch_and_what_only_acknowledges(
         "n2: panic: found itself forced out",
         "* acknowledges only: DLM, VDM, SFS, event-manager",
     ]
-    assert max(map(len, lines)) < 80
+    assert max(map(len, lines)) <= 80
 
 
 def test_status_as_json_has_stable_keys(capsys: pytest.CaptureFixture[str], bench: FakeBench) -> None:

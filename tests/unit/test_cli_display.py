@@ -77,7 +77,7 @@ def drawn(view: View) -> str:
 def test_a_cluster_that_has_not_told_anything_yet_is_drawn_with_the_built_in_levels() -> None:
     text = drawn(View(2))
     assert "cluster demo: 0 of 2 nodes joined, epoch 0, master none" in text
-    assert "10 DLM " in text
+    assert text.splitlines()[3].split()[-4:] == ["DLM", "VDM", "SFS", "manager"]
     assert "acknowledges only" not in text
 
 
@@ -130,7 +130,7 @@ def test_progress_on_a_terminal_is_a_live_table() -> None:
         progress.leave_table(View(1))
         progress.say("done")
     assert "cold start (0.0 s)" in file.getvalue()
-    assert "0 membership" in file.getvalue()
+    assert "membership" in file.getvalue()
     assert "done" in file.getvalue()
 
 

@@ -15,7 +15,7 @@ from hil.cli import main
 from hil.client import Cluster
 from hil.config import ClusterConfig, make_config
 from hil.demo import NodeTimes, Report, node_times, power_failure, report_lines
-from hil.errors import ClaimFailed, LaboratoryError
+from hil.errors import BenchDied, ClaimFailed, LaboratoryError
 from hil.view import Event, View
 from tests.unit.fake_bench import FakeBench, fake_bench
 
@@ -102,6 +102,18 @@ def test_a_cluster_that_does_not_come_back_is_taken_down_all_the_same(
     with pytest.raises(ClaimFailed):
         power_failure(make_config(name=name), Screen())
     assert [call for call, _ in benches[0].calls] == ["down"]
+
+
+def test_a_bench_that_dies_is_told_and_not_hidden_by_the_cleaning_up(
+    name: str, benches: list[FakeBench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(self: Cluster) -> View:
+        benches[0].end()
+        raise BenchDied("the bench died")
+
+    monkeypatch.setattr(Cluster, "wait_joined", die)
+    with pytest.raises(BenchDied):
+        power_failure(make_config(name=name), Screen())
 
 
 def test_the_times_count_from_power_on() -> None:

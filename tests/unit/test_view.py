@@ -225,3 +225,13 @@ def test_as_dict_is_plain_data_and_the_same_for_the_same_stream(joined: Stream) 
     other = Stream()
     other.all_joined()
     assert json.dumps(joined.view.as_dict()) == json.dumps(other.view.as_dict())
+
+
+def test_a_fault_injected_twice_is_one_fault_and_healed_once() -> None:
+    view = View(2)
+    cut = {"kind": "fault-injected", "node": 1, "fault": "link-silent"}
+    view.apply(cut)
+    view.apply(cut)
+    assert view.faults[1] == ["link-silent"]
+    view.apply({"kind": "fault-healed", "node": 1, "fault": "link-silent"})
+    assert view.faults[1] == []
