@@ -101,6 +101,22 @@ def test_another_kernel_of_the_host_asks_for_another_proof(
     assert starts(tmp_path) == 2
 
 
+def test_another_image_with_the_same_kernel_needs_no_new_proof(
+    image: Directory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kvm, "look", usable)
+    host = host_with_qemu(tmp_path, "exit 1")
+    machine.accelerator(image, host)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "vmlinux").touch()
+    machine.accelerator(Directory(other), host)
+    assert starts(tmp_path) == 1
+    (other / "vmlinux").write_bytes(b"another kernel")
+    machine.accelerator(Directory(other), host)
+    assert starts(tmp_path) == 2
+
+
 def test_a_damaged_cache_is_as_good_as_none(image: Directory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kvm, "look", usable)
     (tmp_path / "cache/hil").mkdir(parents=True)
