@@ -21,6 +21,7 @@ from typing import Literal, Self
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from guestd.core import config as guestd
 from hil.errors import BadConfig
 
 NAME_PATTERN = r"^[a-z][a-z0-9-]{0,30}$"
@@ -44,24 +45,13 @@ class Timing(BaseModel):
 
     @model_validator(mode="after")
     def _inequalities(self) -> Self:
-        # Three lost datagrams, or two late disk rounds, must not look like a death.
-        if self.death_ms < 4 * self.heartbeat_ms:
-            raise ValueError(f"death_ms ({self.death_ms}) must be at least 4 x heartbeat_ms ({self.heartbeat_ms})")
-        if self.death_ms < 3 * self.disk_heartbeat_ms:
-            raise ValueError(
-                f"death_ms ({self.death_ms}) must be at least 3 x disk_heartbeat_ms ({self.disk_heartbeat_ms})"
-            )
-        if self.settle_ms < self.disk_heartbeat_ms:
-            raise ValueError(
-                f"settle_ms ({self.settle_ms}) must be at least disk_heartbeat_ms ({self.disk_heartbeat_ms}),"
-                " else a view is judged before it could be written"
-            )
+        guestd.check_timing(guestd.Timing(**self.model_dump()))
         return self
 
 
 DEFAULT_TIMING = {
     # A virtual CPU with hardware support is late by a few milliseconds.
-    "kvm": Timing(heartbeat_ms=250, disk_heartbeat_ms=500, death_ms=2_000, settle_ms=600),
+    "kvm": Timing(heartbeat_ms=250, disk_heartbeat_ms=400, death_ms=2_000, settle_ms=500),
     # Emulated nodes that boot side by side on few cores stall each other for a second now and then.
     "tcg": Timing(heartbeat_ms=300, disk_heartbeat_ms=500, death_ms=4_000, settle_ms=700),
 }
@@ -100,7 +90,9 @@ class ClusterConfig(BaseModel):
             try:
                 self.timing.resolved(accelerator)
             except pydantic.ValidationError as error:
-                raise ValueError("timing: " + "; ".join(_sentences(error))) from None
+                raise ValueError(
+                    "; ".join("timing." + line.removeprefix("timing.") for line in _sentences(error))
+                ) from None
         return self
 
 

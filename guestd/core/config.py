@@ -40,18 +40,35 @@ class Config(Value):
 
 def check(config: Config) -> None:
     """Raises ValueError, naming the value and what is legal, if no stack can run with this configuration."""
-    timing = config.timing
     if len(config.cluster_id) != 16:
         raise ValueError(f"cluster_id has {len(config.cluster_id)} bytes (legal: 16)")
     if not 2 <= config.nodes <= NODES_MAX:
         raise ValueError(f"nodes = {config.nodes} (legal: 2 to {NODES_MAX})")
+    check_timing(config.timing)
+
+
+def check_timing(timing: Timing) -> None:
+    """Raises ValueError if these times contradict each other; the host asks the same before it starts a cluster."""
     for name in Timing.value_fields:
         if getattr(timing, name) < 1:
             raise ValueError(f"timing.{name} = {getattr(timing, name)} ms (legal: at least 1)")
     if timing.disk_heartbeat_ms < timing.heartbeat_ms:
-        raise ValueError(f"timing.disk_heartbeat_ms = {timing.disk_heartbeat_ms} (legal: at least heartbeat_ms)")
+        raise ValueError(
+            f"timing.disk_heartbeat_ms = {timing.disk_heartbeat_ms} (legal: at least heartbeat_ms = "
+            f"{timing.heartbeat_ms})"
+        )
+    if timing.death_ms < 4 * timing.heartbeat_ms:
+        raise ValueError(
+            f"timing.death_ms = {timing.death_ms} (legal: at least 4 x heartbeat_ms = {4 * timing.heartbeat_ms}, so "
+            "that three lost datagrams are not a death)"
+        )
     if timing.hears_ms <= 2 * timing.disk_heartbeat_ms:
         raise ValueError(
             f"timing.death_ms = {timing.death_ms} (legal: more than 4 x disk_heartbeat_ms = "
             f"{4 * timing.disk_heartbeat_ms}, so that one late heartbeat is not a death)"
+        )
+    if timing.settle_ms < timing.disk_heartbeat_ms:
+        raise ValueError(
+            f"timing.settle_ms = {timing.settle_ms} (legal: at least disk_heartbeat_ms = {timing.disk_heartbeat_ms}, or "
+            "a view is judged before it can have been written)"
         )

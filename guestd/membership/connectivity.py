@@ -1,9 +1,9 @@
 """Which of the live nodes go on when some have lost touch (spec S5.2).
 
 The largest group in which everybody hears everybody and whose heartbeats on the disk move; among equals the one with
-the master, then the one with the lowest node id. Sets of nodes are bit masks. Exact: the search tries "with this node"
-before "without it" and gives up a branch that cannot become as large as the best group so far. In practice nearly all
-nodes hear each other, and the first branch is the answer.
+the master, then the one with the lowest node id, then with the next lowest, so that all nodes find the same one. Sets
+of nodes are bit masks. Exact: branch and bound with a colouring bound (Tomita and Seki 2003), first for the size, then,
+node by node in the order of preference, for whether a group of that size has this node in it.
 """
 
 from __future__ import annotations
@@ -47,35 +47,52 @@ def best_group(candidates: int, hears: Mapping[int, int], master: int | None) ->
     None if nobody holds that office. The result is 0 only if there are no candidates.
     """
     links = mutual(candidates, hears)
-    masters = 0 if master is None else 1 << master
-    best: tuple[int, bool, int] = (0, False, 0)
-    best_mask = 0
-
-    def extend(group: int, open_: int) -> None:
-        nonlocal best, best_mask
-        size = group.bit_count()
-        if size + open_.bit_count() < best[0]:
-            return
-        if not open_:
-            lowest = (group & -group).bit_length() - 1
-            # A lower lowest id is better; of two groups with the same lowest id the smaller mask, so that the
-            # answer does not depend on the order of the search.
-            rank = (size, bool(group & masters), -lowest)
-            if rank > best or (rank == best and group < best_mask):
-                best, best_mask = rank, group
-            return
-        node = _most_linked(open_, links)
-        extend(group | 1 << node, open_ & links[node])
-        # A node that hears everybody still open belongs to every best group: leaving it out gains nothing.
-        without = open_ & ~(1 << node)
-        if without & ~links[node]:
-            extend(group, without)
-
-    if candidates:
-        extend(0, candidates)
-    return best_mask
+    if all(links[node] | 1 << node == candidates for node in links):
+        return candidates
+    size = largest_size(candidates, links, candidates.bit_count())
+    preferred = nodes_of(candidates)
+    if master in preferred:
+        preferred.insert(0, master)
+    group, open_ = 0, candidates
+    for node in preferred:
+        missing = size - group.bit_count() - 1  # that are still to be found if this node is one of the group
+        if open_ >> node & 1 and missing >= 0 and largest_size(open_ & links[node], links, missing) >= missing:
+            group |= 1 << node
+            open_ &= links[node]
+    return group
 
 
-def _most_linked(open_: int, links: Mapping[int, int]) -> int:
-    """The open node with the most links to other open ones; the lowest id among equals."""
-    return max(nodes_of(open_), key=lambda node: ((links[node] & open_).bit_count(), -node))
+def largest_size(open_: int, links: Mapping[int, int], enough: int) -> int:
+    """The size of the largest group among the open nodes, or at least `enough` if there is one of that size."""
+    best = 0
+
+    def extend(size: int, open_: int) -> None:
+        nonlocal best
+        best = max(best, size)
+        # Colours are ascending: once the bound of a node is too low, so is that of all that come before it.
+        for node, bound in reversed(_bounds(open_, links)):
+            if best >= enough or size + bound <= best:
+                return
+            extend(size + 1, open_ & links[node])
+            open_ &= ~(1 << node)
+
+    extend(0, open_)
+    return best
+
+
+def _bounds(open_: int, links: Mapping[int, int]) -> list[tuple[int, int]]:
+    """Each open node with its colour: nodes of one colour do not hear each other, so a group has one of each at most.
+
+    The colour of a node is an upper bound for the groups among it and the nodes before it.
+    """
+    bounds = []
+    colour = 0
+    while open_:
+        colour += 1
+        apart = open_
+        while apart:
+            node = (apart & -apart).bit_length() - 1
+            bounds.append((node, colour))
+            open_ &= ~(1 << node)
+            apart &= ~(1 << node) & ~links[node]
+    return bounds

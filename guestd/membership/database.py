@@ -108,4 +108,4 @@ class Database:
                 self.damaged_count += 1
                 if (node, record) not in self._reported:
                     self._reported.add((node, record))
-                    self._context.emit("damaged", node=node, record=record, why=why)
+                    self._context.emit("damaged", subject=node, record=record, why=why)

@@ -45,6 +45,7 @@ class Manager:
         self._round_due_ms = 0
         self._said = 0  # datagrams sent by this incarnation
         self._bad_datagrams = 0
+        self._news = False  # something that a decision may depend on
         self.over = False
 
     def start(self) -> None:
@@ -100,7 +101,10 @@ class Manager:
         """After every input: decide what is due, tell the others what has changed, and end if it is over."""
         member = self.member
         if member.role not in (Role.STARTING, Role.EXPELLED):
-            self._office.consider()
+            if self._news or member.changed:
+                self._news = False
+                self._office.decide()
+            self._office.advance()
             if member.changed:
                 member.changed = False
                 self._say()
@@ -200,6 +204,7 @@ class Manager:
             if found is not None:
                 self.member.observer.read([region.heartbeat for region in found], self._context.now_ms)
                 self._adopt(newest_view(found))
+                self._news = True
             then(found)
 
         self._database.read(ended)

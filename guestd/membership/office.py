@@ -49,8 +49,8 @@ class Office:
         self._committing = False
         self.suspicion = Suspicion(member.context, member.observer)
 
-    def consider(self) -> None:
-        """Look whether there is something to decide. Called after every input that may have changed something."""
+    def decide(self) -> None:
+        """Look whether the membership is to change. Called at every tick, and after everything new from the disk."""
         member = self._member
         if member.role is Role.OUTSIDE:
             decision = decide(member.view, member.observer, self._context.config.timing)
@@ -61,8 +61,6 @@ class Office:
             self.suspicion.update(member.view)
             if self._is_my_turn():
                 self._act()
-            if member.role is Role.MASTER:
-                self._advance()
 
     def _act(self) -> None:
         member = self._member
@@ -146,10 +144,10 @@ class Office:
                 leavers.append(node)
         return Changes(victims, admitted, tuple(leavers))
 
-    def _advance(self) -> None:
-        """Take the transitions one step further, if all have acknowledged the last one."""
+    def advance(self) -> None:
+        """Take the transitions one step further, if all have acknowledged the last one. Called after every input."""
         member = self._member
-        if self._committing or self._election.running:
+        if member.role is not Role.MASTER or self._committing or self._election.running:
             return
         held = {node for node in member.view.live() if member.wants_to_leave(node)}
         step = advance(member.view, member.levels, member.acknowledged(), held)

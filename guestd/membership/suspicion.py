@@ -45,9 +45,9 @@ class Suspicion:
             silence = self._observer.silence(node)
             if silence is not None and node not in self._silent:
                 self._silent[node] = now_ms
-                self._context.emit("silent", node=node, for_ms=silence[1], where=silence[0])
+                self._context.emit("silent", subject=node, for_ms=silence[1], where=silence[0])
             elif silence is None and self._silent.pop(node, None) is not None:
-                self._context.emit("heard", node=node)
+                self._context.emit("heard", subject=node)
         for node in [node for node in self.silent if node not in members]:
             del self._silent[node]
         self._update_broken(members)

@@ -61,7 +61,7 @@ def load(environment: Mapping[str, str]) -> Settings:
         )
     except KeyError as missing:
         raise BadSettings(f"{path}: the key {missing} is missing") from missing
-    except (OSError, ValueError, TypeError) as why:
+    except (OSError, ValueError, TypeError, AttributeError) as why:
         raise BadSettings(f"{path}: {why}") from why
 
 

@@ -101,7 +101,7 @@ def test_a_refusal_says_what_would_be_legal() -> None:
 
 
 def test_a_table_without_a_row_for_every_state_is_refused() -> None:
-    with pytest.raises(ValueError, match="no row for: .*JOINED"):
+    with pytest.raises(ValueError, match=r"no row for: .*JOINED"):
         Table("half", NodeState, {NodeState.INACTIVE: {}})
 
 

@@ -16,6 +16,8 @@ from guestd.core.effects import Broadcast, Effect, Emit, Exit, Panic, ReadSector
 from guestd.core.inputs import Datagram, Input, Order, ReadDone, Start, Tick, WriteDone
 from guestd.core.node import Stack
 from guestd.membership import layout
+from guestd.membership.position import position_of
+from guestd.membership.records import decode_commit
 from guestd.membership.regions import newest_view, parse
 from guestd.membership.view import View
 
@@ -56,6 +58,8 @@ class World:
         self.masters: dict[int, tuple[int, int]] = {}  # epoch -> (node, incarnation) that was elected
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
+        self._view: View | None = None  # the newest on the disk, while no commit record is written
+        self._steps: dict[tuple[object, ...], tuple[int, int]] = {}
 
     # -- time
 
@@ -74,9 +78,8 @@ class World:
         """Returns how long it took."""
         begin_ms = self.now_ms
         while not reached():
-            assert self._queue and self._queue[0][0] <= begin_ms + within_ms, (
-                f"not within {within_ms} ms: {self.story()}"
-            )
+            assert self._queue, "nothing happens any more"
+            assert self._queue[0][0] <= begin_ms + within_ms, f"not within {within_ms} ms: {self.story()}"
             self.now_ms, _, action = heapq.heappop(self._queue)
             action()
         return self.now_ms - begin_ms
@@ -119,8 +122,10 @@ class World:
     @property
     def view(self) -> View:
         """The newest view on the disk."""
-        regions = bytes(self.disk[layout.DATABASE_OFFSET + layout.REGIONS_OFFSET :])
-        return newest_view(parse(self.config.cluster_id, self.config.nodes, regions))
+        if self._view is None:
+            regions = bytes(self.disk[layout.DATABASE_OFFSET + layout.REGIONS_OFFSET :])
+            self._view = newest_view(parse(self.config.cluster_id, self.config.nodes, regions))
+        return self._view
 
     def states(self) -> list[str]:
         """The own state of each node, '-' if it does not run."""
@@ -128,7 +133,7 @@ class World:
 
     def state(self, node: int) -> str:
         stack = self.machines[node].stack
-        return "-" if stack is None else stack.status()["state"]
+        return "-" if stack is None else stack._manager.member.state.value
 
     def status(self, node: int) -> dict[str, Any]:
         stack = self.machines[node].stack
@@ -142,11 +147,15 @@ class World:
         return (
             [node for node, entry in enumerate(view.entries) if entry.state.value != "inactive"] == wanted
             and all(view.entries[node].state.value == "joined" for node in wanted)
-            and all(self.state(node) == "joined" for node in wanted)
-            and all(
-                self.status(node)["epoch"] == view.epoch and self.status(node)["step"] == view.step for node in wanted
-            )
+            and all(self._knows(node, view) for node in wanted)
         )
+
+    def _knows(self, node: int, view: View) -> bool:
+        stack = self.machines[node].stack
+        if stack is None:
+            return False
+        member = stack._manager.member
+        return member.state.value == "joined" and member.view == view
 
     def events(self, node: int, *kinds: str) -> list[dict[str, Any]]:
         return [fields for _, kind, fields in self.machines[node].events if kind in kinds]
@@ -202,6 +211,7 @@ class World:
             return
         start = effect.lba * 512
         if isinstance(effect, WriteSectors):
+            self._check_write(node, effect)
             self.disk[start : start + len(effect.data)] = effect.data
             self._to(node, life, WriteDone(effect.tag, True))
         else:
@@ -215,11 +225,43 @@ class World:
     def _delivery(self, node: int, life: int, payload: bytes) -> Callable[[], None]:
         return lambda: self._to(node, life, Datagram(payload))
 
+    def _check_write(self, node: int, effect: WriteSectors) -> None:
+        """One writer per sector; a step is on the disk only after all live nodes have acknowledged the one before."""
+        region, sector = divmod(effect.lba - layout.REGIONS_LBA, layout.REGION_SECTORS)
+        assert region == node, f"node {node} writes in the region of node {region}"
+        if sector != layout.COMMIT_SECTOR:
+            return
+        before = self.view
+        commit = decode_commit(self.config.cluster_id, node, effect.data, self.config.nodes)
+        assert commit is not None
+        assert commit.view.master == node
+        self._view = None
+        if (commit.view.epoch, commit.view.step) != (before.epoch, before.step + 1):
+            return
+        for subject, entry in enumerate(before.entries):
+            position = position_of(subject, entry)
+            if position is not None and commit.view.entries[subject] != entry:
+                for live in before.live():
+                    stack = self.machines[live].stack
+                    if stack is not None:
+                        given = stack._manager.member.participant.acknowledged()
+                        assert position in given, f"node {live} has not acknowledged {position}: {self.story()}"
+
+    def _check_order(self, node: int, life: int, fields: dict[str, Any]) -> None:
+        """Levels in the order of spec S4.4 for each transition, each step once."""
+        key = (node, life, fields["subject"], fields["incarnation"], fields["transition"])
+        sign = -1 if fields["transition"] == "leave" else 1
+        step = (sign * fields["level"], fields["barrier"])
+        assert step > self._steps.get(key, (-1000, 0)), f"{fields} out of order: {self.story()}"
+        self._steps[key] = step
+
     def _check(self, node: int, effect: Emit) -> None:
         """No epoch ever has two owners."""
+        if effect.kind == "notified":
+            self._check_order(node, self.machines[node].life, effect.fields)
         if effect.kind == "elected":
             stack = self.machines[node].stack
             assert stack is not None
-            owner = (node, stack.status()["incarnation"])
+            owner = (node, stack._manager.member.incarnation)
             epoch = effect.fields["epoch"]
             assert self.masters.setdefault(epoch, owner) == owner, f"two owners of epoch {epoch}: {self.story()}"

@@ -35,8 +35,7 @@ class Contenders:
             bid.written()
             return
         self.seen[node] = [block if other != node else bid.block for other, block in enumerate(self.disk)]
-        bid.read(self.seen[node])
-        if bid.phase is Phase.DECIDED:
+        if bid.read(self.seen[node]) is Phase.DECIDED:
             self.decided.add((bid.block.owner, bid.block.owner_incarnation))
             if bid.won:
                 self.winners.add((node, self.incarnations[node]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import selectors
 import signal
 import socket
@@ -18,10 +17,7 @@ from typing import Any
 import pytest
 
 from guestd.membership import layout
-from guestd.runtime import discovery
 from guestd.runtime.panic import REFUSED_STATUS
-from guestd.runtime.port import BUFFER_SIZE_MAX, Port
-from guestd.runtime.settings import BadSettings, is_guest, load
 
 TREE = Path(__file__).resolve().parents[2]
 CLUSTER_ID = "ab" * 16
@@ -73,7 +69,7 @@ class Guest:
 
     @property
     def state(self) -> str:
-        return (self.last("state") or {"state": "inactive"})["state"]
+        return str((self.last("state") or {"state": "inactive"})["state"])
 
     def stop(self) -> None:
         if self.process is not None:
