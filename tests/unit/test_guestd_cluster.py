@@ -117,7 +117,11 @@ def test_a_forced_leave_reaches_no_higher_than_the_join_did() -> None:  # S4.11
     told = transition(world, 1, 2, "join")
     forced = transition(world, 1, 2, "forced-leave")
     assert told[-1][0] in (20, 30)
-    assert [level for level, _ in forced] == [level for level in (0, 10, 20, 30) if level <= told[-1][0]]
+    reached = [level for level in (0, 10, 20, 30) if level <= told[-1][0]]
+    assert [level for level, _ in forced] == reached
+    # Nor does the master take the transition any higher, with nobody there to notify.
+    complete = [e for e in world.events(0, "level-complete") if e["subject"] == 2 and e["transition"] == "forced-leave"]
+    assert [event["level"] for event in complete] == reached
 
 
 @pytest.mark.parametrize("victim", [0, 1, 2])
