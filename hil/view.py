@@ -16,6 +16,9 @@ Event = dict[str, Any]
 LEVEL_NAMES = {0: "membership", 10: "DLM", 20: "VDM", 30: "SFS", 40: "event-manager"}
 """The built-in levels, for tables that are drawn before a node has told its own (spec S7)."""
 
+MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What :meth:`View.apply` raises for an event that says what cannot be; only a guest in disorder sends such a one."""
+
 UNDER_WAY = {"join": "joining", "leave": "leaving", "forced-leave": "forced-leaving"}
 DONE = {"join": "joined", "leave": "inactive", "forced-leave": "inactive"}
 
@@ -57,6 +60,8 @@ class NodeView:
     panic_reason: str | None = None
     ends: int = 0
     """How often the machine has stopped or crashed; a wait that began earlier knows that this is news."""
+    off_reason: str | None = None
+    """Why the machine could not be switched on."""
     power_on_t: float | None = None
     power_off_t: float | None = None
     kernel_t: float | None = None
@@ -74,6 +79,8 @@ class View:
         self.subsystems: dict[int, tuple[str, bool]] = {}
         self.faults: dict[int, list[str]] = {}
         self.stopping: str | None = None
+        self.broken: str | None = None
+        """What is gone for good, so that nothing that is waited for can be trusted to come."""
 
     @property
     def newest(self) -> Membership:
@@ -155,7 +162,7 @@ class View:
 def _starting(view: View, node: NodeView, event: Event) -> None:
     node.power = "starting"
     node.power_on_t, node.kernel_t, node.guestd_t, node.joined_t = event["t"], None, None, None
-    node.panic_reason = None
+    node.panic_reason = node.off_reason = None
 
 
 def _started(view: View, node: NodeView, event: Event) -> None:
@@ -171,6 +178,7 @@ def _fresh_machine(view: View, node: NodeView, event: Event) -> None:
 def _stopped(view: View, node: NodeView, event: Event) -> None:
     node.power = "off"
     node.power_off_t = event["t"]
+    node.off_reason = event.get("reason")
     node.ends += 1
     _fresh_machine(view, node, event)
 
@@ -182,6 +190,8 @@ def _crashed(view: View, node: NodeView, event: Event) -> None:
 
 
 def _reset(view: View, node: NodeView, event: Event) -> None:
+    if node.power == "off":
+        return  # two threads report: the reset came before the plug was pulled, the word of it after
     node.ends += 1
     _starting(view, node, event)
     node.power = "running"
@@ -199,13 +209,13 @@ def _resumed(view: View, node: NodeView, event: Event) -> None:
 
 
 def _guestd_started(view: View, node: NodeView, event: Event) -> None:
-    _fresh_machine(view, node, event)
-    node.guestd = "running"
-    node.guestd_t = event["t"]
     stages = event.get("stages") or {}
     if "initramfs" in stages and "guest_t" in event:
         # The guest's clock starts with its kernel; the two clocks run at the same rate.
         node.kernel_t = event["t"] - (event["guest_t"] - stages["initramfs"])
+    _fresh_machine(view, node, event)
+    node.guestd = "running"
+    node.guestd_t = event["t"]
 
 
 def _guestd_exited(view: View, node: NodeView, event: Event) -> None:
@@ -214,11 +224,11 @@ def _guestd_exited(view: View, node: NodeView, event: Event) -> None:
 
 
 def _incarnation(view: View, node: NodeView, event: Event) -> None:
-    node.incarnation = event["incarnation"]
+    node.incarnation = int(event["incarnation"])
 
 
 def _state(view: View, node: NodeView, event: Event) -> None:
-    node.state = event["state"]
+    node.state = str(event["state"])
     if node.state != "inactive":
         node.waiting = None
     if node.state == "joined":
@@ -226,21 +236,22 @@ def _state(view: View, node: NodeView, event: Event) -> None:
 
 
 def _membership(view: View, node: NodeView, event: Event) -> None:
+    master = event["master"]
     node.membership = Membership(
-        event["epoch"],
-        event["step"],
-        event["master"],
-        {int(i): (entry["state"], entry["incarnation"]) for i, entry in event["nodes"].items()},
+        int(event["epoch"]),
+        int(event["step"]),
+        None if master is None else view.nodes[master].id,
+        {view.nodes[int(i)].id: (entry["state"], entry["incarnation"]) for i, entry in event["nodes"].items()},
     )
 
 
 def _level(states: dict[str, str], view: View, node: NodeView, event: Event) -> None:
-    subject = view.nodes[event["subject"]]
+    subject, level, state = view.nodes[event["subject"]], int(event["level"]), states[event["transition"]]
     if event["incarnation"] < subject.levels_incarnation:
         return
     if event["incarnation"] > subject.levels_incarnation:
         subject.levels, subject.levels_incarnation = {}, event["incarnation"]
-    subject.levels[event["level"]] = states[event["transition"]]
+    subject.levels[level] = state
 
 
 def _notified(view: View, node: NodeView, event: Event) -> None:
@@ -260,8 +271,7 @@ def _panic(view: View, node: NodeView, event: Event) -> None:
 
 
 def _subsystems(view: View, node: NodeView, event: Event) -> None:
-    for entry in event["levels"]:
-        view.subsystems[entry["level"]] = (entry["name"], entry["real"])
+    view.subsystems |= {int(entry["level"]): (entry["name"], entry["real"]) for entry in event["levels"]}
 
 
 def _fault_injected(view: View, node: NodeView, event: Event) -> None:
@@ -276,11 +286,16 @@ def _fault_healed(view: View, node: NodeView, event: Event) -> None:
         faults.remove(event["fault"])
 
 
+def _disk_exited(view: View, node: NodeView | None, event: Event) -> None:
+    view.broken = f"the SCSI target of the shared disk ended with status {event['status']}"
+
+
 def _bench_stopping(view: View, node: NodeView | None, event: Event) -> None:
     view.stopping = event["reason"]
 
 
 _HANDLERS: dict[str, Callable[[View, Any, Event], None]] = {
+    "disk-exited": _disk_exited,
     "machine-starting": _starting,
     "machine-started": _started,
     "machine-stopped": _stopped,
@@ -302,3 +317,13 @@ _HANDLERS: dict[str, Callable[[View, Any, Event], None]] = {
     "fault-healed": _fault_healed,
     "bench-stopping": _bench_stopping,
 }
+
+BENCH_KINDS = frozenset(
+    {
+        *("bench-started", "bench-stopping", "disk-started", "disk-exited", "power", "order-sent"),
+        *("machine-starting", "machine-started", "machine-stopped", "machine-crashed"),
+        *("machine-paused", "machine-resumed", "machine-reset"),
+        *("fault-injected", "fault-healed", "events-lost", "garbage"),
+    }
+)
+"""What the bench alone may say: a guest has no say in what libvirt did (docs/events.md)."""

@@ -69,6 +69,6 @@ def check_timing(timing: Timing) -> None:
         )
     if timing.settle_ms < timing.disk_heartbeat_ms:
         raise ValueError(
-            f"timing.settle_ms = {timing.settle_ms} (legal: at least disk_heartbeat_ms = {timing.disk_heartbeat_ms}, or "
-            "a view is judged before it can have been written)"
+            f"timing.settle_ms = {timing.settle_ms} (legal: at least disk_heartbeat_ms = {timing.disk_heartbeat_ms}, "
+            "or a view is judged before it can have been written)"
         )

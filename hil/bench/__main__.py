@@ -56,6 +56,7 @@ def main() -> int:
     order = _read_order(arguments.run_dir)
     log = EventLog(order.run_dir / "events.jsonl", order.config.nodes)
     bench, server = Bench(log), Server(listener, log)
+    log.on_broken = bench.stop_requested.set
     server.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: bench.stop_requested.set())
@@ -65,12 +66,14 @@ def main() -> int:
             _set_up(stack, order, bench)
             server.open(bench)
             bench.stop_requested.wait()
+            if log.broken is not None:
+                status = _failed(log, log.broken)
     except (HilError, OSError) as error:
-        print(f"hil.bench: {error}", file=sys.stderr)
         status = _failed(log, str(error))
+        print(f"hil.bench: {error}", file=sys.stderr)
     except Exception as error:  # noqa: BLE001 - whoever follows the events must hear why the bench ends
-        traceback.print_exc()
         status = _failed(log, f"the bench has a bug: {error!r}")
+        traceback.print_exc()
     server.open(None)
     log.close()
     server.finish(LAST_WORDS_TIMEOUT_S)
@@ -112,6 +115,7 @@ def _set_up(stack: ExitStack, order: Order, bench: Bench) -> None:
     scsi = stack.enter_context(target.ScsiTarget(disk, order.run_dir / "ledger.bin", serial, config.nodes))
     log.emit("disk-started", pid=scsi.process.pid)
     bench.watch_disk(scsi.process)
+    stack.callback(bench.stop_requested.set)  # from then on the disk ends because we end it, a failed set-up or not
     initrd = namespace.RUN / "initrd.cpio"
     hosts = [f"{namespace.MANAGEMENT_PREFIX}{node + 1}" for node in range(config.nodes)]
     seed.write_seed(order.image / "initrd.cpio", initrd, order.run_dir, _guest_config(order, serial), hosts)

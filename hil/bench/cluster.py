@@ -24,6 +24,9 @@ REBOOT = -1
 RESET_ECHO_S = 1.0
 """QEMU's repeated reports of one reset were 40 ms apart; no kernel gets as far as another reset within a second."""
 
+REASON_SIZE_MAX = 800
+"""Of a panic: it is one record of the kernel's log, and those end at 976 bytes."""
+
 SSH_PORT = 22
 SSH_CONNECT_TIMEOUT_S = 20.0
 
@@ -89,6 +92,8 @@ class Bench:
 
     def panic(self, nodes: list[int], reason: str) -> dict[str, Any]:
         """Order the kernels of ``nodes`` to panic."""
+        if len(reason.encode()) > REASON_SIZE_MAX:
+            raise UsageError(f"panic: a reason of {len(reason.encode())} bytes; legal are up to {REASON_SIZE_MAX}")
         return self._order(nodes, "panic", reason=reason)
 
     def cut_link(self, nodes: list[int], how: str, direction: str = "both") -> dict[str, Any]:
@@ -109,16 +114,16 @@ class Bench:
 
     def heal_link(self, nodes: list[int]) -> dict[str, Any]:
         """Undo every cut of the interconnect of ``nodes``; fine if there is none."""
-        healed = []
+        healed = set()
         for machine in self._chosen(nodes):
             if link.heal_silent(machine.node):
-                healed.append((machine.node, "link-silent"))
+                self.log.emit("fault-healed", fault="link-silent", node=machine.node, verified=True)
+                healed.add(machine.node)
             if machine.interconnect_link == "down":
                 self._set_carrier(machine, "up")
-                healed.append((machine.node, "link-carrier"))
-        for node, fault in healed:
-            self.log.emit("fault-healed", fault=fault, node=node, verified=True)
-        return {"nodes": nodes, "healed": sorted({node for node, _ in healed})}
+                self.log.emit("fault-healed", fault="link-carrier", node=machine.node, verified=True)
+                healed.add(machine.node)
+        return {"nodes": nodes, "healed": sorted(healed)}
 
     def open_ssh(self, node: int) -> socket.socket:
         """A TCP connection to the SSH server of ``node`` over the management bridge."""
@@ -128,9 +133,11 @@ class Bench:
             raise UsageError(f"node {node}'s machine is {power}; `hil power cycle {node}` starts it anew")
         host = f"{namespace.MANAGEMENT_PREFIX}{machine.node + 1}"
         try:
-            return socket.create_connection((host, SSH_PORT), timeout=SSH_CONNECT_TIMEOUT_S)
+            connected = socket.create_connection((host, SSH_PORT), timeout=SSH_CONNECT_TIMEOUT_S)
         except OSError as error:
             raise LaboratoryError(f"node {node} does not answer on SSH yet ({error}); `hil console {node}`") from None
+        connected.settimeout(None)  # a timeout makes the socket non-blocking, also for the process that it is given to
+        return connected
 
     def down(self) -> dict[str, Any]:
         """End the bench and with it everything of the cluster."""
@@ -161,10 +168,13 @@ class Bench:
         return {"nodes": nodes}
 
     def _set_carrier(self, machine: Machine, state: str) -> None:
-        domain = machine.live_domain()
-        if domain is not None:
-            link.set_carrier(domain, machine.node, state)
-        machine.interconnect_link = state
+        with machine.held() as domain:
+            if domain is not None:
+                try:
+                    link.set_carrier(domain, machine.node, state)
+                except libvirt.libvirtError as error:
+                    raise LaboratoryError(f"node {machine.node}: its carrier cannot be set {state}: {error}") from None
+            machine.interconnect_link = state
 
     def _await_disk(self, process: subprocess.Popen[bytes]) -> None:
         status = process.wait()
@@ -194,6 +204,7 @@ class Bench:
             if machine is None:
                 continue
             if event == REBOOT:
+                machine.guest_has_ended()
                 self._report_reset(machine)
                 continue
             if kind is None:
@@ -205,5 +216,6 @@ class Bench:
                 machine.has_ended()
                 fields["detail"] = STOPPED_DETAIL.get(detail, str(detail))
             elif kind == "machine-crashed":
+                machine.guest_has_ended()
                 fields["detail"] = CRASHED_DETAIL.get(detail, str(detail))
             self.log.emit(kind, node=machine.node, **fields)

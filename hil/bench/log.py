@@ -6,7 +6,9 @@ host's monotonic clock) and ``kind``; ``events.jsonl`` in the run directory hold
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,9 +21,15 @@ Event = dict[str, Any]
 
 
 class EventLog:
-    """Append from any thread; any number of threads follow from any number on."""
+    """Append from any thread; any number of threads follow from any number on.
+
+    When the file cannot be written, ``broken`` says why and ``on_broken()`` is called once; who follows still
+    hears all.
+    """
 
     def __init__(self, path: Path, nodes: int) -> None:
+        self.broken: str | None = None
+        self.on_broken: Callable[[], None] = lambda: None
         self._start = time.monotonic()
         self._lines: list[bytes] = []
         self._changed = threading.Condition()
@@ -30,18 +38,31 @@ class EventLog:
         self._view = View(nodes)
         self._closed = False
 
-    def emit(self, kind: str, **fields: Any) -> Event:
-        """Append one event and return it; ``n``, ``t`` and ``kind`` are set here."""
+    def emit(self, kind: str, /, **fields: Any) -> Event:
+        """Append one event and return it; ``n``, ``t`` and ``kind`` are set here.
+
+        Raises one of :data:`hil.view.MALFORMED`, and appends nothing, if the view can make nothing of it.
+        """
         with self._changed:
             event = {"n": len(self._lines) + 1, "t": round(time.monotonic() - self._start, 4), "kind": kind, **fields}
             if self._closed:
                 return event  # a thread that reports into the end of the bench; nobody reads any more
             line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
-            self._file.write(line)
-            self._lines.append(line)
             self._view.apply(event)
+            self._lines.append(line)
+            self._write(line)
             self._changed.notify_all()
             return event
+
+    def _write(self, line: bytes) -> None:
+        if self.broken is not None:
+            return
+        try:
+            if self._file.write(line) != len(line):  # the beginning found room, the rest did not
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self.broken = f"the events cannot be kept: {self._file.name}: {error.strerror}"
+            self.on_broken()
 
     def status(self) -> dict[str, Any]:
         """The current view as plain data."""
@@ -58,6 +79,11 @@ class EventLog:
         """The last known power state of ``node``'s machine."""
         with self._changed:
             return self._view.nodes[node].power
+
+    def guestd(self, node: int) -> str:
+        """The last known state of ``node``'s guestd."""
+        with self._changed:
+            return self._view.nodes[node].guestd
 
     def ends(self, node: int) -> int:
         """How often ``node``'s machine has stopped, crashed or been reset so far."""

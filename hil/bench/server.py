@@ -24,9 +24,13 @@ import json
 import os
 import socket
 import threading
+import time
 import traceback
+import typing
 from collections.abc import Callable
 from typing import Any
+
+import pydantic
 
 from hil.bench import address
 from hil.bench.cluster import Bench
@@ -47,6 +51,10 @@ CALLS = (
     "down",
 )
 MAX_REQUEST = 1 << 20
+CLIENTS_MAX = 200
+"""Each has a thread and a descriptor, and the machines need descriptors, too. People and tests have a handful."""
+
+_STRICT = pydantic.ConfigDict(strict=True, arbitrary_types_allowed=True)
 
 
 class Server:
@@ -58,6 +66,7 @@ class Server:
         self._ready = threading.Event()
         self._bench: Bench | None = None
         self._clients: list[tuple[threading.Thread, socket.socket]] = []
+        self._registering = threading.Lock()
 
     def start(self) -> None:
         """Accept clients in a thread of its own, until the process ends."""
@@ -70,11 +79,14 @@ class Server:
 
     def finish(self, timeout_s: float) -> None:
         """Let the clients read the last events; the log must be closed already."""
-        for _, connection in self._clients:
+        with self._registering:  # a client may be quick to say `down`: it is waited for, too
+            clients = list(self._clients)
+        for _, connection in clients:
             with contextlib.suppress(OSError):  # it has hung up already
                 connection.shutdown(socket.SHUT_RD)  # no more requests; answers and events still go out
-        for client, _ in self._clients:
-            client.join(timeout_s)
+        deadline = time.monotonic() + timeout_s  # for all of them together
+        for client, _ in clients:
+            client.join(max(0.0, deadline - time.monotonic()))
 
     def _accept(self) -> None:
         while True:
@@ -85,10 +97,15 @@ class Server:
             if address.peer_user(connection) != os.getuid():
                 connection.close()
                 continue
-            client = threading.Thread(target=self._serve, args=(connection,), name="client", daemon=True)
             self._clients = [entry for entry in self._clients if entry[0].is_alive()]
-            self._clients.append((client, connection))
-            client.start()
+            if len(self._clients) >= CLIENTS_MAX:
+                with connection, contextlib.suppress(OSError):
+                    _refuse(connection, LaboratoryError(f"{CLIENTS_MAX} clients are connected, which is the limit"))
+                continue
+            client = threading.Thread(target=self._serve, args=(connection,), name="client", daemon=True)
+            with self._registering:
+                client.start()
+                self._clients.append((client, connection))
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as requests, contextlib.suppress(OSError):
@@ -104,7 +121,7 @@ class Server:
                 return
             stream = _bound(self._stream, {"connection": connection, **arguments})
         except HilError as error:
-            _reply(connection, {"error": {"type": type(error).__name__, "message": str(error)}})
+            _refuse(connection, error)
         else:
             stream()  # outside of the try: a client that hangs up here ends its thread, and that is all
 
@@ -114,7 +131,9 @@ class Server:
             return self._log.status(), None
         self._ready.wait()
         if self._bench is None:
-            raise LaboratoryError("the bench could not set up its cluster; see bench.log")
+            if call == "down":
+                return {}, None  # it ends anyway
+            raise LaboratoryError("the bench is ending, or could not set up its cluster; see bench.log")
         verb = _bound(getattr(self._bench, call), arguments)
         try:
             result = verb()
@@ -129,6 +148,10 @@ class Server:
         for chunk in self._log.follow(since, follow):
             connection.sendall(chunk)
         connection.shutdown(socket.SHUT_RDWR)
+
+
+def _refuse(connection: socket.socket, error: HilError) -> None:
+    _reply(connection, {"error": {"type": type(error).__name__, "message": str(error)}})
 
 
 def _reply(connection: socket.socket, reply: dict[str, Any], opened: socket.socket | None = None) -> None:
@@ -146,6 +169,12 @@ def _bound(verb: Callable[..., Any], arguments: dict[str, Any]) -> Callable[[], 
         inspect.signature(verb).bind(**arguments)
     except TypeError as error:
         raise UsageError(f"{verb.__name__}: {error}") from None
+    types = typing.get_type_hints(verb)
+    for name, value in arguments.items():
+        try:
+            pydantic.TypeAdapter(types[name], config=_STRICT).validate_python(value)
+        except pydantic.ValidationError as error:
+            raise UsageError(f"{verb.__name__}: {name} = {value!r:.100}: {error.errors()[0]['msg']}") from None
     return functools.partial(verb, **arguments)
 
 
@@ -153,7 +182,7 @@ def _parse(line: bytes) -> tuple[str, dict[str, Any]]:
     try:
         request = json.loads(line)
         call, arguments = request["call"], request.get("arguments", {})
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UsageError('a request is one line {"call": NAME, "arguments": {…}}') from None
     if call not in (*CALLS, "events") or not isinstance(arguments, dict):
         raise UsageError(f"no call {call!r}; there are: events, {', '.join(CALLS)}")

@@ -7,14 +7,23 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from hil.bench import address
 from hil.bench.launch import BENCH_LOG
 from hil.client.connection import Caller, Event, EventReader
 from hil.client.node import Node, console_tail
 from hil.config import ClusterConfig, make_config
-from hil.errors import BenchDied, ClaimFailed, GuestdExited, LaboratoryError, MachineLost, UnknownCluster, UnknownNode
+from hil.errors import (
+    BenchDied,
+    ClaimFailed,
+    GuestdExited,
+    HilError,
+    LaboratoryError,
+    MachineLost,
+    UnknownCluster,
+    UnknownNode,
+)
 from hil.view import View
 
 Predicate = Callable[[View], str | None]
@@ -38,7 +47,11 @@ class Cluster:
         self.caller = Caller(name)
         self._reader = EventReader(name)
         self.view = View(0)
-        first = self._first_event()
+        try:
+            first = self._first_event()
+        except BaseException:
+            self._reader.close()
+            raise
         self.run_dir = Path(first["run_dir"])
         self.view = View(first["nodes"])
         self.view.apply(first)
@@ -77,8 +90,8 @@ class Cluster:
         try:
             cluster = cls(config.name)
         except BaseException:  # Ctrl-C too: nobody else knows of the bench, so nobody else would end it
-            with contextlib.suppress(BenchDied, UnknownCluster):
-                Caller(config.name).call("down")
+            with contextlib.suppress(HilError), contextlib.closing(Caller(config.name)) as caller:
+                caller.call("down")
             raise
         cluster.on_event = on_event
         return cluster
@@ -251,6 +264,8 @@ class Cluster:
             power = view.nodes[node.id].power
             if power == "crashed":
                 raise MachineLost(f"node {node.id} off: it crashed instead:\n{console_tail(node.console_path)}")
+            if view.nodes[node.id].guestd == "exited":  # it halts its node by ending with status 0, which is no event
+                self._give_up_on_guestd(node, f"node {node.id} off")
             return None if power == "off" else f"node {node.id}'s machine is {power}"
 
         return self.wait(why_not, timeout, about=f"node {node.id} off")
@@ -293,20 +308,26 @@ class Cluster:
     def _give_up_if_hopeless(self, needed: list[Node], about: str) -> None:
         if self.view.stopping is not None:
             raise LaboratoryError(f"{about}: the bench is ending: {self.view.stopping}")
+        if self.view.broken is not None:
+            raise LaboratoryError(f"{about}: {self.view.broken}\n{self._bench_log_tail(self.run_dir)}")
         for node in needed:
             seen = node.view
             # A machine that was never on is about to be switched on: the bench starts all of them.
             gone = seen.power == "crashed" or (seen.power == "off" and seen.power_on_t is not None)
             if gone:
-                why = f": {seen.panic_reason}" if seen.panic_reason else ""
+                reason = seen.panic_reason or seen.off_reason
+                why = f": {reason}" if reason else ""
                 raise MachineLost(
                     f"{about}: node {node.id}'s machine is {seen.power}{why}\n{console_tail(node.console_path)}"
                 )
             if seen.guestd == "exited":
-                raise GuestdExited(
-                    f"{about}: guestd on node {node.id} ended with status {seen.guestd_status}\n"
-                    f"{console_tail(node.console_path)}"
-                )
+                self._give_up_on_guestd(node, about)
+
+    def _give_up_on_guestd(self, node: Node, about: str) -> NoReturn:
+        raise GuestdExited(
+            f"{about}: guestd on node {node.id} ended with status {node.view.guestd_status}\n"
+            f"{console_tail(node.console_path)}"
+        )
 
     def _consoles(self, nodes: list[Node]) -> str:
         return "".join(f"\n  console of node {node.id}:\n{console_tail(node.console_path, 5)}" for node in nodes)

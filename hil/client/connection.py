@@ -52,9 +52,13 @@ class Caller:
                 if not data:
                     raise BenchDied(f"the bench of {self.cluster!r} ended during `{name}`")
                 self._pending += data
-        except OSError as error:
+        except BaseException as error:
+            # Also when interrupted (Ctrl-C, a test's time limit): the answer still comes, and must not be taken for
+            # that of the next call.
             self.close()
-            raise BenchDied(f"the bench of {self.cluster!r} ended during `{name}`: {error}") from None
+            if isinstance(error, OSError):
+                raise BenchDied(f"the bench of {self.cluster!r} ended during `{name}`: {error}") from None
+            raise
         line, _, self._pending = self._pending.partition(b"\n")
         reply = json.loads(line)
         if "error" in reply:
@@ -73,7 +77,11 @@ class EventReader:
         self._pending = b""
         self._socket = address.connect(cluster)
         request = {"call": "events", "arguments": {"since": since, "follow": follow}}
-        self._socket.sendall(json.dumps(request).encode() + b"\n")
+        try:
+            self._socket.sendall(json.dumps(request).encode() + b"\n")
+        except OSError as error:
+            self._socket.close()
+            raise BenchDied(f"the bench of {cluster!r} ended before it told of its events: {error}") from None
         self._socket.setblocking(False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._socket, selectors.EVENT_READ)

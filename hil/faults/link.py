@@ -10,6 +10,7 @@ Runs inside the bench's network namespace.
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Iterable
 from xml.etree import ElementTree
 
@@ -19,6 +20,9 @@ from hil.bench import namespace
 from hil.bench.namespace import run_command
 from hil.errors import InvalidRun
 from hil.qemu.domain import interconnect_card, interconnect_mac
+
+_RULES = threading.Lock()
+"""Held from looking at the rules to changing them: of two who heal one cut, the second finds none."""
 
 DIRECTIONS = {"both": ("from_node", "to_node"), "out": ("from_node",), "in": ("to_node",)}
 """Direction, as the node sees it, to the nftables sets that its tap goes into."""
@@ -45,19 +49,21 @@ def prepare() -> None:
 
 def cut_silently(node: int, direction: str) -> None:
     """Drop ``node``'s frames in ``direction`` ("both", "in", "out"); doing it twice is fine."""
-    for name in DIRECTIONS[direction]:
-        run_command(["nft", "add", "element", "bridge", "hil", name, _element(node)])
-    missing = [name for name in DIRECTIONS[direction] if not _is_cut(node, name)]
+    with _RULES:
+        for name in DIRECTIONS[direction]:
+            run_command(["nft", "add", "element", "bridge", "hil", name, _element(node)])
+        missing = [name for name in DIRECTIONS[direction] if not _is_cut(node, name)]
     if missing:
         raise InvalidRun(f"silent cut of node {node}: nftables does not show its tap in {', '.join(missing)}")
 
 
 def heal_silent(node: int) -> bool:
     """Undo every silent cut of ``node``; True if there was one."""
-    cut = [name for name in DIRECTIONS["both"] if _is_cut(node, name)]
-    for name in cut:
-        run_command(["nft", "delete", "element", "bridge", "hil", name, _element(node)])
-    left = [name for name in cut if _is_cut(node, name)]
+    with _RULES:
+        cut = [name for name in DIRECTIONS["both"] if _is_cut(node, name)]
+        for name in cut:
+            run_command(["nft", "delete", "element", "bridge", "hil", name, _element(node)])
+        left = [name for name in cut if _is_cut(node, name)]
     if left:
         raise InvalidRun(f"healing node {node}: nftables still shows its tap in {', '.join(left)}")
     return bool(cut)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from hil.view import BENCH_KINDS, MALFORMED
 
 Event = dict[str, Any]
 MAX_LINE = 256 * 1024
@@ -19,25 +22,37 @@ class GuestChannel:
     """One machine's line. Reads in a thread of its own until the machine is gone.
 
     ``on_event(kind, fields)`` gets every event with the guest's own number and time as ``guest_n`` and ``guest_t``,
-    plus ``events-lost`` where a number is missing and ``garbage`` for a line that is not a JSON object with a kind.
+    plus ``events-lost`` where a number is missing and ``garbage`` for a line that is no event. Of many such lines in
+    a row the first is reported, and how many followed: a guest that floods the line must not flood the evidence.
     """
 
     def __init__(self, path: Path, on_event: Callable[[str, Event], None]) -> None:
         self._on_event = on_event
         self._expected = 1
+        self._pending = b""
+        self._garbage_count = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.connect(str(path))
-        self._lock = threading.Lock()
+        try:
+            self._socket.connect(str(path))
+        except OSError:
+            self._socket.close()
+            raise
+        self._sending = threading.Lock()
+        self._reading = threading.Lock()
         self.orders_sent = 0
         self._thread = threading.Thread(target=self._read, name=f"channel-{path.name}", daemon=True)
         self._thread.start()
 
     def send_order(self, order: str, fields: Event) -> int:
-        """Send one order; its number. Raises :class:`OSError` if the machine is gone."""
-        with self._lock:
+        """Send one order; its number. Raises :class:`OSError` if the machine is gone or has no room for more.
+
+        Numbers ascend over all guestds of this line: an order may wait for a guestd that has not started yet.
+        """
+        with self._sending:
             self.orders_sent += 1
             line = json.dumps({"n": self.orders_sent, "order": order, **fields}).encode() + b"\n"
-            self._socket.sendall(line)
+            # A guest that takes no orders must not hold up who sends them: power off comes after us.
+            self._socket.sendall(line, socket.MSG_DONTWAIT)
             return self.orders_sent
 
     def close(self) -> None:
@@ -51,43 +66,77 @@ class GuestChannel:
         """Wait until the machine's end of the line is closed and everything that it sent has been reported."""
         self._thread.join(timeout=5)
 
+    def settle(self) -> None:
+        """The guest has stopped, its machine has not: report all that it sent, and half a line as garbage."""
+        with self._reading:
+            while self._receive():
+                pass
+            self._drop_pending()
+
     def _read(self) -> None:
-        pending = b""
-        while True:
-            try:
-                data = self._socket.recv(65536)
-            except OSError:
-                return
-            if not data:
-                return
-            *lines, pending = (pending + data).split(b"\n")
-            for line in lines:
-                if line.strip():
-                    self._take(line)
-            if len(pending) > MAX_LINE:
-                self._garbage(pending)
-                pending = b""
+        readable = select.poll()
+        readable.register(self._socket, select.POLLIN)
+        while readable.poll():
+            with self._reading:
+                if self._receive() is None:
+                    self._drop_pending()
+                    self._end_of_garbage()
+                    return
+
+    def _receive(self) -> bool | None:
+        """Take what is there; False if there is nothing, None at the end of the line."""
+        try:
+            data = self._socket.recv(65536, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return None
+        if not data:
+            return None
+        *lines, self._pending = (self._pending + data).split(b"\n")
+        for line in lines:
+            if line.strip():
+                self._take(line)
+        if len(self._pending) > MAX_LINE:
+            self._drop_pending()
+        return True
 
     def _take(self, line: bytes) -> None:
         try:
             event = json.loads(line)
-            kind = event.pop("kind")
-        except (ValueError, AttributeError, KeyError, TypeError):
+            kind, number = event.pop("kind"), event.pop("n", None)
+            if not isinstance(kind, str) or kind in BENCH_KINDS or not isinstance(number, int | None):
+                raise ValueError(kind)
+        except (*MALFORMED, RecursionError):
             self._garbage(line)
             return
-        number = event.pop("n", None)
+        if number is not None:
+            event["guest_n"] = number
+        if "t" in event:
+            event["guest_t"] = event.pop("t")
+        self._end_of_garbage()
         if kind == "guestd-started":
-            self._expected = 1  # a new guestd counts anew and takes orders anew
-            with self._lock:
-                self.orders_sent = 0
+            self._expected = 1  # a new guestd counts anew
         if number is not None:
             if number != self._expected:
                 self._on_event("events-lost", {"expected": self._expected, "got": number})
             self._expected = number + 1
-            event["guest_n"] = number
-        if "t" in event:
-            event["guest_t"] = event.pop("t")
-        self._on_event(str(kind), event)
+        try:
+            self._on_event(kind, event)
+        except MALFORMED:  # of a known kind, but what it says makes no sense
+            self._garbage(line)
+
+    def _drop_pending(self) -> None:
+        if self._pending:
+            self._garbage(self._pending)
+            self._pending = b""
 
     def _garbage(self, line: bytes) -> None:
-        self._on_event("garbage", {"text": line[:200].decode(errors="replace")})
+        self._garbage_count += 1
+        if self._garbage_count == 1:
+            self._on_event("garbage", {"text": line[:200].decode(errors="replace")})
+
+    def _end_of_garbage(self) -> None:
+        if self._garbage_count > 1:
+            self._on_event("garbage", {"text": "", "more": self._garbage_count - 1})
+        self._garbage_count = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import libvirt
@@ -16,6 +17,9 @@ from hil.qemu.hypervisor import Hypervisor
 
 CHANGE_TIMEOUT_S = 30.0
 """libvirt reports a power change within a second; an overloaded host may take several."""
+
+VERB_PATIENCE_S = 5.0
+"""How long a power-off lets another verb finish: a reset takes milliseconds, a start under load a second or two."""
 
 
 class Machine:
@@ -38,46 +42,77 @@ class Machine:
                 return False
             self._hang_up()
             self._log.emit("machine-starting", node=self.node)
-            self._domain = self._hypervisor.create(domain_xml(self.spec, self.interconnect_link))
-            self._channel = GuestChannel(self.spec.channel, self._emit)
-            self._await(("running", "paused"), "started")
+            try:
+                self._domain = self._hypervisor.create(domain_xml(self.spec, self.interconnect_link))
+            except LaboratoryError as error:
+                # libvirt reports no end of what never began.
+                self._log.emit("machine-stopped", node=self.node, detail="failed", reason=str(error))
+                raise
+            try:
+                self._channel = GuestChannel(self.spec.channel, self._emit)
+            except OSError as error:
+                self._pull_the_plug()
+                raise LaboratoryError(f"node {self.node}: QEMU offers no line to guestd: {error}") from None
+            self._await(lambda power: power != "starting", "started")
+            if self._log.power(self.node) == "off":
+                raise LaboratoryError(f"node {self.node}: QEMU ended as soon as it had started; see bench.log")
             return True
 
     def power_off(self) -> bool:
         """Pull the plug; False if it was off already. Also ends a crashed machine."""
-        with self._lock:
+        pulled = False
+        while not self._lock.acquire(timeout=VERB_PATIENCE_S):
+            # Another verb waits for a QEMU that hangs, in a call of libvirt that has no limit. This lets it go.
+            self._pull_the_plug()
+            pulled = True
+        try:
             if self._log.power(self.node) == "off":
-                return False
-            if self._domain is not None:
-                # It may have ended by itself in this moment: then libvirt says so and reports it.
-                with contextlib.suppress(libvirt.libvirtError):
-                    self._domain.destroy()
-            self._await(("off",), "stopped")
+                return pulled
+            self._pull_the_plug()
+            self._await(lambda power: power == "off", "stopped")
             return True
+        finally:
+            self._lock.release()
 
     def reset(self) -> None:
         """Press the reset button. Raises :class:`UsageError` unless the machine runs."""
         with self._lock:
-            self._running().reset(0)
+            domain = self._running()
+            try:
+                domain.reset(0)
+            except libvirt.libvirtError as error:
+                raise LaboratoryError(f"node {self.node}: no reset: {error}") from None
 
     def order(self, order: str, **fields: Any) -> None:
-        """Send an order to guestd. Raises :class:`UsageError` unless the machine runs."""
+        """Send an order to guestd, which takes it when it has started.
+
+        Raises :class:`UsageError` unless the machine runs, and if its guestd has ended.
+        """
         with self._lock:
             self._running()
+            if self._log.guestd(self.node) == "exited":
+                raise UsageError(f"node {self.node}'s guestd has ended; `hil power cycle {self.node}` starts it anew")
             try:
                 number = self._channel.send_order(order, fields) if self._channel else 0
             except OSError as error:
                 raise LaboratoryError(f"node {self.node}: the line to guestd is dead: {error}") from None
         self._log.emit("order-sent", node=self.node, order_n=number, order=order, **fields)
 
-    def live_domain(self) -> libvirt.virDomain | None:
-        """The domain if the machine is not off."""
-        return self._domain if self._log.power(self.node) != "off" else None
+    @contextlib.contextmanager
+    def held(self) -> Iterator[libvirt.virDomain | None]:
+        """The domain, None if the machine is off; its power does not change by a verb meanwhile."""
+        with self._lock:
+            yield self._domain if self._log.power(self.node) != "off" else None
 
     def has_ended(self) -> None:
         """libvirt says that QEMU is gone: first report everything that the guest had still sent."""
         if self._channel is not None:
             self._channel.drain()
+
+    def guest_has_ended(self) -> None:
+        """libvirt says that the guest crashed or was reset: first report everything that it had still sent."""
+        if self._channel is not None:
+            self._channel.settle()
 
     def _running(self) -> libvirt.virDomain:
         power = self._log.power(self.node)
@@ -90,8 +125,14 @@ class Machine:
             self._channel.close()
             self._channel = None
 
-    def _await(self, states: tuple[str, ...], word: str) -> None:
-        if not self._log.wait_for(lambda view: view.nodes[self.node].power in states, CHANGE_TIMEOUT_S):
+    def _pull_the_plug(self) -> None:
+        if self._domain is not None:
+            # It may have ended by itself: then libvirt says so, and has reported it.
+            with contextlib.suppress(libvirt.libvirtError):
+                self._domain.destroy()
+
+    def _await(self, reached: Callable[[str], bool], word: str) -> None:
+        if not self._log.wait_for(lambda view: reached(view.nodes[self.node].power), CHANGE_TIMEOUT_S):
             raise LaboratoryError(f"node {self.node}: libvirt did not report the machine as {word}")
 
     def _emit(self, kind: str, fields: dict[str, Any]) -> None:

@@ -1,9 +1,11 @@
 """The bench's socket protocol, with a bench that has no machines."""
 
+import contextlib
 import itertools
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from hil.bench import address
 from hil.bench.cluster import Bench
 from hil.bench.log import EventLog
-from hil.bench.server import Server
+from hil.bench.server import CLIENTS_MAX, Server
 from hil.client.connection import Caller, EventReader
 from hil.errors import BenchDied, LaboratoryError, UnknownNode, UsageError
 
@@ -64,6 +66,7 @@ def test_calls_are_refused_when_the_set_up_failed(server: Server, caller: Caller
     server.open(None)
     with pytest.raises(LaboratoryError, match=r"could not set up its cluster; see bench\.log"):
         caller.call("power_off", nodes=[])
+    assert caller.call("down") == {}  # it ends anyway
 
 
 def test_the_status_is_answered_during_the_set_up(server: Server, log: EventLog, caller: Caller) -> None:
@@ -148,3 +151,103 @@ def test_a_bench_that_dies_during_a_call_is_reported(log: EventLog, name: str) -
             caller.call("status")
         thread.join()
         caller.close()
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [
+        ("power_off", {"nodes": "01"}),
+        ("power_off", {"nodes": [0.5]}),
+        ("power_off", {"nodes": [None]}),
+        ("panic", {"nodes": [], "reason": 3}),
+        ("panic", {"nodes": [], "reason": "x" * 5000}),
+        ("open_ssh", {"node": [1]}),
+        ("events", {"since": "x"}),
+    ],
+)
+def test_a_wrong_type_or_size_is_the_callers_fault(
+    server: Server, log: EventLog, caller: Caller, call: str, arguments: dict[str, object]
+) -> None:
+    server.open(Bench(log))
+    with pytest.raises(UsageError, match=f"^{call.replace('events', '_stream')}: "):
+        caller.call(call, **arguments)
+
+
+def test_many_hung_clients_do_not_hold_up_the_end_one_by_one(server: Server, log: EventLog, name: str) -> None:
+    hung = [EventReader(name) for _ in range(10)]
+    for _ in range(5000):
+        log.emit("noise", text="x" * 200)
+    log.close()
+    begun = time.monotonic()
+    server.finish(0.5)
+    assert time.monotonic() - begun < 2
+    for reader in hung:
+        reader.close()
+
+
+def test_more_clients_than_are_legal_are_refused_and_one_that_leaves_makes_room(server: Server, name: str) -> None:
+    crowd = [Caller(name) for _ in range(CLIENTS_MAX)]
+    for member in crowd:
+        member.call("status")
+    late = Caller(name)
+    with pytest.raises(LaboratoryError, match="200 clients are connected"):
+        late.call("status")
+    late.close()
+    for member in crowd:
+        member.close()
+    for _ in range(100):  # the server's threads end a moment after their clients have hung up
+        with contextlib.suppress(LaboratoryError):
+            late.call("status")
+            break
+        late.close()
+        time.sleep(0.02)
+    else:
+        pytest.fail("no room")
+    late.close()
+
+
+def test_the_answer_to_an_interrupted_call_is_not_taken_for_the_next_ones(
+    server: Server, log: EventLog, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.emit("bench-started")
+    receive = socket.recv_fds
+
+    def interrupted(*arguments: object) -> object:
+        monkeypatch.setattr(socket, "recv_fds", receive)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(socket, "recv_fds", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        caller.call("power_off", nodes=[])
+    server.open(Bench(log))
+    assert "nodes" in caller.call("status")
+    assert "spread_s" not in caller.call("status")
+
+
+class EndingBench(Bench):
+    """Its server finishes as soon as somebody says so."""
+
+    server: Server
+    ended: threading.Thread
+
+    def down(self) -> dict[str, object]:
+        self.ended = threading.Thread(target=self.server.finish, args=(5,))
+        self.ended.start()
+        return {}
+
+
+def test_the_client_that_ends_the_bench_is_hung_up_on_however_quick_it_is(log: EventLog) -> None:
+    for number in range(200):
+        name = f"t-quick-{os.getpid()}-{number}"
+        with address.listen(name) as listener:
+            bench = EndingBench(log)
+            bench.server = Server(listener, log)
+            bench.server.open(bench)
+            bench.server.start()
+            with address.connect(name) as client:
+                client.sendall(b'{"call": "down"}\n')
+                client.settimeout(5)
+                assert client.recv(1000)
+                assert not client.recv(1000)
+            bench.ended.join(5)
+            listener.shutdown(socket.SHUT_RDWR)
