@@ -85,6 +85,10 @@ def power_failure(config: ClusterConfig, display: Display, *, keep: bool = False
 
 
 def _story(cluster: Cluster, display: Display) -> Report:
+    from hil.cli.lines import slowness
+
+    if (notice := slowness(cluster.settings["settings"])) is not None:
+        display.say(notice)
     first_join = _seconds_to_join(cluster.wait_joined())
     display.leave_table(cluster.view)
     display.say(f"all {len(cluster.nodes)} nodes joined {first_join:.1f} s after power on; now a power failure")
@@ -146,7 +150,7 @@ def _known(t: float | None, node: int, what: str) -> float:
 
 def report_lines(report: Report) -> list[str]:
     """The report for people: one line per node, then the total."""
-    lines = ["seconds     off   kernel   guestd   joined   (kernel, guestd, joined: since power on)"]
+    lines = ["seconds     off   kernel   guestd   joined   (these three since power on)"]
     for times in report.nodes:
         kernel = "-" if times.kernel is None else f"{times.kernel:.2f}"
         lines.append(

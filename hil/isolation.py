@@ -76,9 +76,7 @@ def isolation(host: Host) -> Verdict:
     if host.command("unshare") is None:
         return "problem", "unshare is missing", host.install("util-linux")
     as_user = [] if host.user_id == 0 else ["--user", "--map-root-user", "--map-auto"]
-    said = host.output(
-        ["unshare", *as_user, "--pid", "--fork", "--kill-child", "--mount", "--net", "sh", "-ec", TRIAL]
-    )
+    said = host.output(["unshare", *as_user, "--pid", "--fork", "--kill-child", "--mount", "--net", "sh", "-ec", TRIAL])
     lines = said.text.splitlines()
     if said.status == 0 and "done" in lines:
         return "ok", "namespaces, bridge, tap and packet filter work", ""

@@ -68,9 +68,18 @@ class Lab:
     kept: bool = False
     copied_to: Path | None = None
 
+    def __post_init__(self) -> None:
+        self._older = paths.latest_run_dir(self.name)
+
     def evidence(self) -> Path | None:
-        """Where the run's files are; also of a cluster that died before it could tell."""
-        return self.run_dir or paths.latest_run_dir(self.name)
+        """Where the run's files are; also of a cluster that died before it could tell.
+
+        None if there was no run: an older one of the same name is another's, even if it still goes on.
+        """
+        if self.run_dir is not None:
+            return self.run_dir
+        latest = paths.latest_run_dir(self.name)
+        return None if latest == self._older else latest
 
     def sections(self) -> list[tuple[str, str]]:
         """What a failed test shows besides its traceback: (title, text)."""

@@ -187,6 +187,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.failed and call.excinfo is not None and lab is not None:
         verdict = classify(call.excinfo.value)
         _note_verdict(lab, call.excinfo.value)
+        if verdict is Verdict.REFUSED:  # the message says all; where in hil it was raised helps nobody
+            report.longrepr = call.excinfo.getrepr(style="value")
         report.sections += lab.sections()
         item.config.stash[TROUBLED].append((item.nodeid, lab))
         item.user_properties.append((PROPERTY, str(verdict)))
@@ -219,7 +221,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             continue
         seen.add(test)
         terminalreporter.section(f"hil: {test}", sep="-")
-        terminalreporter.write_line(f"{lab.verdict}: {lab.problem.partition(chr(10))[0]}")
+        # A refusal names what is wrong, and what to type, on the lines after the first.
+        told = lab.problem if lab.verdict is Verdict.REFUSED else lab.problem.partition("\n")[0]
+        terminalreporter.write_line(f"{lab.verdict}: {told}")
         terminalreporter.write_line(f"repeat it: {lab.repeat}")
         terminalreporter.write_line(f"evidence:  {lab.copied_to or lab.evidence() or 'none'}")
         if lab.kept:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import images
 from hil import kvm, paths
 from hil.config import ClusterConfig
 from hil.errors import PreflightFailed
@@ -175,8 +176,15 @@ def memory(host: Host, needs: Needs) -> Finding:
 
 
 def disk_space(_: Host, needs: Needs) -> Finding:
-    """Enough free space for the evidence of a run and, less urgently, for building the guest image."""
-    state, cache = paths.runs_dir(), paths.cache_dir()
+    """Enough free space for the evidence of a run and, less urgently if there is one, for building a guest image."""
+    state = paths.runs_dir()
+    try:
+        cache = paths.cache_dir()
+    except OSError as error:
+        text = f"{error.filename} cannot be made: {error.strerror}"
+        return Finding("disk", "problem", text, "set XDG_CACHE_HOME to a directory of yours")
+    if (where := unwritable(str(state))) is not None:
+        return Finding("disk", "problem", f"{where} cannot be written", "set XDG_STATE_HOME to a directory of yours")
     state_mib, cache_mib = free_mib(str(state)), free_mib(str(cache))
     wanted_mib = needs.disk_mib + RUN_SLACK_MIB
     if state_mib < wanted_mib:
@@ -184,22 +192,37 @@ def disk_space(_: Host, needs: Needs) -> Finding:
         return Finding("disk", "problem", text, f"rm -r old runs in {state}, or set XDG_STATE_HOME to a larger disk")
     if cache_mib < IMAGE_BUILD_MIB:
         text = f"{cache_mib} MiB free in {cache}, building the guest image takes {IMAGE_BUILD_MIB} MiB"
-        return Finding("disk", "notice", text, "free some space, or set XDG_CACHE_HOME to a larger disk")
+        # apt-get on a full disk may hang for ever instead of failing: without any image it is not even tried.
+        grade: Grade = "notice" if images.list_images() else "problem"
+        return Finding("disk", grade, text, "free some space, or set XDG_CACHE_HOME to a larger disk")
     return Finding("disk", "ok", f"{state_mib} MiB free, a run needs {wanted_mib} MiB")
+
+
+def _existing(path: str) -> str:
+    """``path``, or the directory in which it would have to be made."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def unwritable(path: str) -> str | None:
+    """The directory that keeps this user from making ``path``, or files in it; None if nothing does."""
+    there = _existing(path)
+    return None if os.access(there, os.W_OK | os.X_OK) else there
 
 
 def free_mib(path: str) -> int:
     """Free space for this user, in MiB, of the file system that holds ``path`` or would hold it."""
-    while not os.path.exists(path):
-        path = os.path.dirname(path)
-    status = os.statvfs(path)
+    status = os.statvfs(_existing(path))
     return status.f_bavail * status.f_frsize // MIB
 
 
 def processor(host: Host, _: Needs) -> Finding:
     """Hardware support: never needed, so its absence is a notice."""
     state = kvm.look(host)
-    return Finding("kvm", "ok" if state.usable else "notice", state.text, state.remedy)
+    if state.usable:
+        return Finding("kvm", "ok", f"{state.text}; the first cluster tries whether a kernel starts on it")
+    return Finding("kvm", "notice", state.text, state.remedy)
 
 
 CHECKS: tuple[Check, ...] = (

@@ -85,11 +85,19 @@ def plugin_arguments() -> list[str]:
 
 
 def run(targets: Sequence[str], options: Options) -> int:
-    """Run the scenarios ``targets`` (see :func:`find`); the exit status."""
+    """Run the scenarios ``targets`` (see :func:`find`); the exit status.
+
+    Raises :class:`hil.errors.BadConfig` for a name or a number of nodes that no cluster can have.
+    """
     if importlib.util.find_spec("pytest") is None:
         raise PreflightFailed("pytest is not installed; `pip install pytest` in hil's environment installs it")
     import pytest
 
+    from hil.config import make_config
+
+    # What no scenario could run with is refused here, once, and not by every test with a traceback of its own.
+    asked = {"nodes": options.nodes, "name": options.name}
+    make_config(**{key: value for key, value in asked.items() if value is not None})
     collector = Collector()
     status = pytest.main(arguments(targets, options), plugins=[collector])
     return exit_status(int(status), collector)
@@ -129,9 +137,9 @@ class Collector:
         """Called for every file."""
         self.collected_badly |= report.failed
 
-    def pytest_keyboard_interrupt(self) -> None:
-        """Called on Ctrl-C."""
-        self.interrupted = True
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Called on Ctrl-C; and, with an exception derived from it, when a file cannot be loaded."""
+        self.interrupted |= excinfo.type is KeyboardInterrupt
 
 
 def exit_status(pytest_status: int, collector: Collector) -> int:

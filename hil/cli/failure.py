@@ -15,6 +15,7 @@ status  meaning (design, "Commands")
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -25,6 +26,14 @@ from hil.errors import HilError
 BROKEN = 3
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+
+HOST_REMEDY = {
+    errno.ENOSPC: "free some space, or set XDG_STATE_HOME and XDG_CACHE_HOME to a larger disk",
+    errno.EDQUOT: "free some of your quota, or set XDG_STATE_HOME and XDG_CACHE_HOME to another disk",
+    errno.EROFS: "set XDG_STATE_HOME and XDG_CACHE_HOME to a disk that can be written",
+    errno.EACCES: "set XDG_STATE_HOME and XDG_CACHE_HOME to directories of yours",
+}
+"""What the host's file systems refuse is no fault of hil; what to do about it."""
 
 
 def debugging() -> bool:
@@ -62,6 +71,10 @@ def report(error: BaseException) -> int:
         traceback.print_exception(error)
     if _is_meant_for_people(error):
         say(str(error) or type(error).__name__)
+        return status
+    if isinstance(error, OSError) and error.errno in HOST_REMEDY:
+        where = f"{error.filename}: " if error.filename else ""
+        say(f"{where}{error.strerror}\n  {HOST_REMEDY[error.errno]}")
         return status
     say(f"this is a fault of hil itself: {type(error).__name__}: {error}")
     if not debugging():

@@ -38,6 +38,7 @@ def up(
 
     If they do not, the cluster is taken down again; what it left for inspection is named.
     """
+    from hil.cli.lines import slowness
     from hil.cli.progress import JoinProgress
     from hil.client import Cluster
 
@@ -47,6 +48,8 @@ def up(
     with JoinProgress(config.name) as progress:
         cluster = Cluster.up(config, on_event=progress.on_event, on_image=progress.on_image)
         try:
+            if (notice := slowness(cluster.settings["settings"])) is not None:
+                progress.say(notice)
             cluster.wait_joined()
         except BaseException:
             progress.say(f"not all nodes joined: taking cluster {cluster.name} down; evidence: {cluster.run_dir}")

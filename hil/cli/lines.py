@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from hil.view import Event
@@ -54,6 +55,13 @@ def step_line(event: Event) -> str | None:
     node = event.get("node")
     who = f"node {node}" if isinstance(node, int) else "cluster"
     return f"{event.get('t', 0.0):8.2f} s  {who}: {_STEPS[kind].format_map(_Fields(event))}"
+
+
+def slowness(settings: Mapping[str, Any]) -> str | None:
+    """What is to be said of machines that are emulated, and why they are; None if KVM runs them."""
+    if settings.get("accelerator") != "tcg":
+        return None
+    return f"without KVM: {settings.get('why', 'not told')}"
 
 
 def _short(value: Any) -> str:

@@ -66,9 +66,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of the command ``hil``."""
+    _fill_standard_streams()
     # A CI job that runs out of time sends SIGTERM: end as on Ctrl-C, with clusters taken down and reports written.
     signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(main())
+
+
+def _fill_standard_streams() -> None:
+    """Who started us may have closed them: then what is said goes nowhere, and no socket of ours gets their numbers."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number: this one
+    # The interpreter has looked already, and has None for what was closed.
+    sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def _interrupt(*_: object) -> None:
@@ -79,7 +93,11 @@ def _usage(error: typer.TyperException) -> int:
     """Something was typed that no verb takes; the exit status, 2."""
     context = getattr(error, "ctx", None)
     if type(error).__name__ != "NoArgsIsHelpError":  # there the help has been printed
-        failure.say(error.format_message())
+        message = error.format_message().replace("Value error, ", "")  # pydantic's words for "I did not foresee this"
+        verbs = getattr(getattr(context, "command", None), "commands", {})
+        if verbs and message.startswith("No such command"):
+            message += f" There are: {', '.join(verbs)}"
+        failure.say(message)
         if context is not None:
             print(f"  `{context.command_path} --help` shows what it takes", file=sys.stderr)
     return 2

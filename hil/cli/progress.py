@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from typing import Self
 
 from rich.console import Console
@@ -58,6 +60,19 @@ class ImageProgress:
             print(line, file=self._output.file, flush=True)
 
 
+class _Clock:
+    """A title with a clock that goes on between two events: a kernel that boots says nothing for seconds."""
+
+    def __init__(self, title: str, t: float, now: Callable[[], float] = time.monotonic) -> None:
+        self._title = title
+        self._zero = now() - t
+        self._now = now
+
+    def __rich__(self) -> Text:
+        """Drawn anew at each refresh."""
+        return Text(f"{self._title} ({self._now() - self._zero:.1f} s)", style="bold")
+
+
 class JoinProgress(ImageProgress):
     """Shows how far each node has come while somebody else waits.
 
@@ -73,7 +88,7 @@ class JoinProgress(ImageProgress):
     def on_event(self, event: Event, view: View) -> None:
         """Show what this event changed."""
         if self.is_live:
-            title = None if self.title is None else f"{self.title} ({view.t:.1f} s)"
+            title = None if self.title is None else _Clock(self.title, view.t)
             self._live.update(status_screen(self.name, view, title))
         elif (line := step_line(event)) is not None:
             self.say(line)

@@ -73,9 +73,9 @@ def footnote(view: View) -> str | None:
     return f"* {ACKNOWLEDGES_ONLY}: {', '.join(fakes)}" if fakes else None
 
 
-def status_screen(name: str, view: View, title: str | None = None) -> RenderableType:
+def status_screen(name: str, view: View, title: RenderableType | None = None) -> RenderableType:
     """Headline (or ``title``), table, one line for each node of which there is more to say, and footnote."""
-    parts: list[RenderableType] = [Text(title or headline(name, view), style="bold"), node_table(view)]
+    parts: list[RenderableType] = [title or Text(headline(name, view), style="bold"), node_table(view)]
     remarks = {node.id: remarks_on(node, view) for node in view.nodes}
     parts += [Text(f"n{node_id}: {remark}") for node_id, remark in remarks.items() if remark]
     if note := footnote(view):

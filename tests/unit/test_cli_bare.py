@@ -1,5 +1,6 @@
 """`hil` where no cluster runs: exit statuses, messages, and what it costs to start."""
 
+import errno
 import json
 import os
 import subprocess
@@ -90,9 +91,12 @@ def test_the_simulator_is_refused_by_name_until_it_exists(capsys: pytest.Capture
         ("up nowhere.toml", "cluster file nowhere.toml: No such file"),
         ("up --nodes many", "--nodes"),
         ("up --nosuch", "--nosuch"),
-        ("nosuch", "nosuch"),
+        ("nosuch", "No such command 'nosuch'. There are: doctor, up, down, list, status, "),
+        ("image nosuch", "There are: build, list"),
         ("power", "`hil power --help` shows what it takes"),
-        ("power away 0", "'away'"),
+        ("power away 0", "Invalid value for 'action': 'away' is not one of 'on', 'off', 'cycle'."),
+        ("run mass_reboot --nodes 1", "legal: 2 to 64"),
+        ("run mass_reboot --name Demo", "name = 'Demo':"),
         ("link heal 0 --silent", "leave --silent out"),
         ("demo nosuch", "'nosuch'"),
         ("demo power-failure --nodes 99", "legal: 2 to 64"),
@@ -205,6 +209,26 @@ def test_nobody_reading_the_output_is_quiet() -> None:
             check=False,
         )
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_closed_standard_streams_are_no_fault_of_hil() -> None:
+    """Their numbers must not be given to the next file or socket either: children would write into it."""
+    program = (
+        "import os, sys; [os.close(i) for i in (0, 1, 2)]; sys.stdin = sys.stdout = sys.stderr = None;"
+        " from hil.cli import main; sys.argv = ['hil', 'list', '--json'];"
+        " main.signal.signal = lambda *_: None\n"
+        "try: main.run()\n"
+        "except SystemExit as end: status = end.code\n"
+        "os._exit(status + 40 * all(os.path.samefile(f'/proc/self/fd/{i}', '/dev/null') for i in (0, 1, 2)))"
+    )
+    assert python("-c", program).returncode == 40
+
+
+def test_a_full_disk_is_named_with_what_to_do_and_is_no_fault_of_hil(capsys: pytest.CaptureFixture[str]) -> None:
+    assert failure.report(OSError(errno.ENOSPC, "No space left on device", "/state/hil/runs")) == 3
+    told = capsys.readouterr().err
+    assert told.startswith("hil: /state/hil/runs: No space left on device\n  free some space")
+    assert "fault of hil" not in told
 
 
 def test_listing_loads_none_of_the_big_libraries() -> None:

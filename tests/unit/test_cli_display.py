@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from hil.cli.lines import event_line, step_line
+from hil.cli.lines import event_line, slowness, step_line
 from hil.cli.nodes import parse_node, parse_nodes
-from hil.cli.progress import ImageProgress, JoinProgress
+from hil.cli.progress import ImageProgress, JoinProgress, _Clock
 from hil.cli.tables import headline, status_screen
 from hil.errors import UnknownNode, UsageError
 from hil.view import View
@@ -132,6 +132,20 @@ def test_progress_on_a_terminal_is_a_live_table() -> None:
     assert "cold start (0.0 s)" in file.getvalue()
     assert "membership" in file.getvalue()
     assert "done" in file.getvalue()
+
+
+def test_the_clock_goes_on_between_two_events() -> None:
+    now = 100.0
+    clock = _Clock("mass reboot", 8.1, lambda: now)
+    assert str(clock.__rich__()) == "mass reboot (8.1 s)"
+    now = 104.5
+    assert str(clock.__rich__()) == "mass reboot (12.6 s)"
+
+
+def test_that_machines_are_emulated_is_told_and_why() -> None:
+    assert slowness({"accelerator": "kvm", "why": "the image's kernel starts on it"}) is None
+    told = slowness({"accelerator": "tcg", "why": "no /dev/kvm"})
+    assert told == "without KVM: no /dev/kvm"
 
 
 def test_image_progress_shows_the_share() -> None:

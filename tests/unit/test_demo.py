@@ -140,6 +140,7 @@ def test_the_report_has_a_line_per_node_and_the_total() -> None:
         ["node", "0", "2.00", "3.50", "7.00", "10.25"],
         ["node", "1", "2.00", "-", "7.50", "11.00"],
     ]
+    assert max(map(len, lines)) < 80, "a line that wraps is no table any more"
     assert lines[3] == "total: 11.00 s from power on until all 2 nodes have joined"
 
 
@@ -159,6 +160,7 @@ def test_up_waits_until_all_have_joined_and_tells_the_steps(
     out, err = capsys.readouterr()
     assert out == f"cluster {name} is up: 2 nodes joined, epoch 1, master 0\n"
     assert "node 1: joining -> joined" in err
+    assert "without KVM: " in err
     assert benches[0].calls == []
 
 

@@ -180,6 +180,28 @@ def test_a_refusal_by_preflight_is_told_as_such(lab: pytest.Pytester, monkeypatc
     result = run(lab, PASSES)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["REFUSED *no /dev/net/tun*"])
+    assert "hil_start(config)" not in result.stdout.str(), "a traceback through hil is no help against a missing device"
+
+
+def test_a_refusal_is_told_whole(lab: pytest.Pytester) -> None:
+    result = run(lab, "@pytest.mark.cluster(node=2)\ndef test_it(cluster): pass\n")
+    result.stdout.fnmatch_lines(
+        ["refused: the request:", "  node: no such key; there are: name, nodes, *", "repeat it:*"]
+    )
+
+
+def test_the_run_of_another_cluster_of_that_name_is_no_evidence(
+    lab: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_PREFLIGHT", "1")
+    runs = lab.path / "state/hil/runs/taken"
+    (runs / "20260101T000000Z").mkdir(parents=True)
+    (runs / "latest").symlink_to("20260101T000000Z")
+    (runs / "latest/console-n0.log").write_text("of another cluster\n")
+    result = run(lab, PASSES, "--hil-name=taken", "--hil-report=copies")
+    result.stdout.fnmatch_lines(["evidence: *copies/*"])
+    assert "of another cluster" not in result.stdout.str()
+    assert list(lab.path.rglob("copies/**/console-n0.log")) == []
 
 
 def test_a_panic_that_nobody_declared_fails_a_test_whose_own_claims_hold(lab: pytest.Pytester) -> None:

@@ -139,6 +139,30 @@ def test_a_disk_too_small_for_the_run_is_a_problem(host: Host, monkeypatch: pyte
     assert "XDG_STATE_HOME" in found.remedy
 
 
+@pytest.mark.parametrize(("built", "grade"), [([], "problem"), (["an image"], "notice")])
+def test_a_full_cache_is_a_problem_until_there_is_an_image(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, built: list[str], grade: str
+) -> None:
+    """apt-get was seen to hang for ever on it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(preflight, "free_mib", lambda path: 1 if "cache" in path else 10_000)
+    monkeypatch.setattr("images.list_images", lambda: built)
+    found = preflight.disk_space(host, NEEDS)
+    assert (found.grade, "XDG_CACHE_HOME" in found.remedy) == (grade, True)
+
+
+@pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "XDG_STATE_HOME"])
+def test_a_directory_that_cannot_be_made_is_a_finding_and_no_exception(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv(variable, "/proc/nowhere")
+    monkeypatch.setattr("os.access", lambda path, _: not path.startswith("/proc"))  # root may all
+    found = preflight.disk_space(host, NEEDS)
+    assert (found.grade, found.remedy) == ("problem", f"set {variable} to a directory of yours")
+
+
 class _Huge:
     nodes, memory_mib, disk_mib = 3, 192, 1 << 50
 

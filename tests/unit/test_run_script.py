@@ -193,8 +193,8 @@ def ready(checkout: Checkout) -> Checkout:
 def test_a_second_run_installs_nothing_and_says_nothing_about_it(ready: Checkout) -> None:
     done = ready.run("demo", "--nodes", "3")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert ready.called()[-2:] == ["hil image build", "hil demo power-failure --nodes 3"]
-    assert {call.split()[0] for call in ready.called()} == {"dpkg-query", "hil"}
+    # No `hil image build` before: the demo looks at the host first, and builds then.
+    assert [call for call in ready.called() if not call.startswith("dpkg")] == ["hil demo power-failure --nodes 3"]
 
 
 def test_changed_pins_make_the_environment_stale(ready: Checkout) -> None:

@@ -61,7 +61,9 @@ def test_pytests_status_becomes_hils(pytest_status: int, verdicts: list[Verdict]
 
 def test_an_interrupted_run_is_no_verdict() -> None:
     collector = Collector()
-    collector.pytest_keyboard_interrupt()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        raise KeyboardInterrupt
+    collector.pytest_keyboard_interrupt(caught)
     assert exit_status(2, collector) == 130
 
 
@@ -117,6 +119,7 @@ def test_what_was_asked_for_reaches_pytest(tmp_path: Path) -> None:
         ("assert True", 0),
         ("assert False", 1),
         ("import hil.errors; raise hil.errors.ClaimFailed('x')", 1),
+        ("this is no Python", 2),  # pytest calls that "interrupted" too
     ],
 )
 def test_a_run_ends_with_its_status(tmp_path: Path, body: str, status: int) -> None:
