@@ -4,7 +4,7 @@ A cluster file is TOML::
 
     name = "demo"
     nodes = 3               # 2 to 64
-    memory_mib = 256        # of each node
+    memory_mib = 192        # of each node
     disk_mib = 64           # the shared disk
     accelerator = "auto"    # auto, kvm or tcg
 
@@ -36,7 +36,7 @@ class Timing(BaseModel):
     most, the loser reads on the disk that it is out.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     heartbeat_ms: int = Field(ge=20, le=10_000, description="a datagram to everybody this often")
     disk_heartbeat_ms: int = Field(ge=50, le=20_000, description="one sector written, all regions read, this often")
@@ -60,7 +60,7 @@ DEFAULT_TIMING = {
 class TimingOverrides(BaseModel):
     """The ``[timing]`` table: what is left out keeps its default."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     heartbeat_ms: int | None = None
     disk_heartbeat_ms: int | None = None
@@ -75,7 +75,7 @@ class TimingOverrides(BaseModel):
 class ClusterConfig(BaseModel):
     """One cluster, as asked for."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: str = Field(default="demo", pattern=NAME_PATTERN)
     nodes: int = Field(default=3, ge=2, le=64)

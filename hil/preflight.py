@@ -31,7 +31,7 @@ MACHINE_OVERHEAD_MIB = 96
 RUN_SLACK_MIB = 64
 """Consoles, events and the ledger of one run, beside the shared disk's own file."""
 
-IMAGE_BUILD_MIB = 400
+IMAGE_BUILD_MIB = images.BUILD_BYTES >> 20
 """Packages, unpacked tree and finished files while the guest image is built."""
 
 LIBVIRT_DRIVER = "/usr/lib*/**/libvirt/connection-driver/libvirt_driver_qemu.so"

@@ -140,6 +140,7 @@ class View:
             "master": self.master,
             "members": newest.joined(),
             "subsystems": {str(level): {"name": n, "real": real} for level, (n, real) in self.subsystems.items()},
+            "broken": self.broken,
             "faults": {str(node): faults for node, faults in self.faults.items() if faults},
             "nodes": [self._node_dict(node) for node in self.nodes],
         }

@@ -28,6 +28,7 @@ from images.packages import Package, PackageStore, Progress, hash_file
 
 GUESTD = Path(__file__).parent.parent / "guestd"
 STAGES = ("package lists", "download", "unpack", "kernel", "python", "initramfs", "root")
+BUILD_BYTES = 500 << 20  # lists and packages 100 MB, the unpacked base 200 MB, the image 113 MB, and some slack
 UNUSED_DAYS_MAX = 14  # an image or base nobody asked for in that time is removed by the next build
 
 
@@ -65,6 +66,7 @@ class Builder:
         """Build the image for the present inputs, unless it is there and not ``force``. Call with the lock held."""
         locked = None if refresh else self.store.read_lock()
         if locked is None:
+            self.check_room("package lists")  # apt-get on a full disk may hang for ever
             locked = self.store.resolve(self.progress)
         base_name = digest.base_digest(locked)
         name = digest.image_digest(base_name, digest.GUEST_FILES, self.guestd)
@@ -78,6 +80,15 @@ class Builder:
         image = self.open(name)
         assert image is not None, f"image {name[:12]} was just written"
         return image
+
+    def check_room(self, stage: str) -> None:
+        """Raise ``BuildError`` unless there is room for a whole build."""
+        free = shutil.disk_usage(self.packages.parent).free
+        if free < BUILD_BYTES:
+            detail = f"{free >> 20} MiB free in {self.packages.parent}, a build takes {BUILD_BYTES >> 20} MiB"
+            raise BuildError(
+                stage, detail, "free some space, or set XDG_CACHE_HOME to a roomier place; then `hil image build`"
+            )
 
     def ensure_base(self, locked: list[Package], path: Path, force: bool) -> Base:
         """The base for the locked packages, built if need be."""

@@ -214,7 +214,9 @@ class Bench:
             fields: dict[str, Any] = {}
             if kind == "machine-stopped":
                 machine.has_ended()
-                fields["detail"] = STOPPED_DETAIL.get(detail, str(detail))
+                # A QEMU that was killed is "failed" or "destroyed" to libvirt, whichever thread of it comes first.
+                known = "destroyed" if machine.plug_pulled else STOPPED_DETAIL.get(detail, str(detail))
+                fields["detail"] = known
             elif kind == "machine-crashed":
                 machine.guest_has_ended()
                 fields["detail"] = CRASHED_DETAIL.get(detail, str(detail))

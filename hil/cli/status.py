@@ -29,10 +29,10 @@ def status(
 
     A level marked with * acknowledges only: its subsystem does no work of its own yet.
 
-    With --json: one object with the keys cluster, run_dir, accelerator, epoch, master (null if none), members, faults,
-    subsystems ({level: {name, real}}; real false: acknowledges only), n and t (number and time of the newest event),
-    and nodes: a list of {id, power, guestd, incarnation, state, epoch, levels, waiting, panic_reason}. With --watch one
-    such object per line, a new one after every change.
+    With --json: one object with the keys cluster, run_dir, accelerator, epoch, master (null if none), members, broken
+    (what is gone for good, null if nothing), faults, subsystems ({level: {name, real}}; real false: acknowledges only),
+    n and t (number and time of the newest event), and nodes: a list of {id, power, guestd, incarnation, state, epoch,
+    levels, waiting, panic_reason}. With --watch one such object per line, a new one after every change.
     """
     with connected(name) as cluster:
         if watch:

@@ -39,6 +39,8 @@ def headline(name: str, view: View) -> str:
 def remarks_on(node: NodeView, view: View) -> str:
     """What else is to be said of a node: why it panicked, what it waits for, its faults."""
     remarks = list(view.faults.get(node.id, []))
+    if node.off_reason:
+        remarks.append(f"cannot start: {node.off_reason}")
     if node.panic_reason:
         remarks.append(f"panic: {node.panic_reason}")
     if node.waiting:
@@ -76,6 +78,8 @@ def footnote(view: View) -> str | None:
 def status_screen(name: str, view: View, title: RenderableType | None = None) -> RenderableType:
     """Headline (or ``title``), table, one line for each node of which there is more to say, and footnote."""
     parts: list[RenderableType] = [title or Text(headline(name, view), style="bold"), node_table(view)]
+    if view.broken is not None:
+        parts.append(Text(f"broken: {view.broken}", style="bold red"))
     remarks = {node.id: remarks_on(node, view) for node in view.nodes}
     parts += [Text(f"n{node_id}: {remark}") for node_id, remark in remarks.items() if remark]
     if note := footnote(view):

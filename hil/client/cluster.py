@@ -92,6 +92,7 @@ class Cluster:
         except BaseException:  # Ctrl-C too: nobody else knows of the bench, so nobody else would end it
             with contextlib.suppress(HilError), contextlib.closing(Caller(config.name)) as caller:
                 caller.call("down")
+                _await_free(config.name, time.monotonic() + DOWN_TIMEOUT_S)
             raise
         cluster.on_event = on_event
         return cluster
@@ -172,11 +173,7 @@ class Cluster:
             if time.monotonic() > deadline:
                 raise LaboratoryError(f"the bench of {self.name!r} does not end; see {self.run_dir / BENCH_LOG}")
             self._take(1.0)
-        # The name is free when the outermost process is gone, milliseconds later; the kernel tells nobody of that.
-        while self.name in address.running_clusters():
-            if time.monotonic() > deadline:
-                raise LaboratoryError(f"the bench of {self.name!r} ended, but its name is still taken")
-            time.sleep(0.005)
+        _await_free(self.name, deadline)
         self.close()
 
     def _verb(self, call: str, nodes: Iterable[Node] | None, **arguments: Any) -> dict[str, Any]:
@@ -345,3 +342,11 @@ class Cluster:
         from hil.machine import speed_factor
 
         return 30.0 * speed_factor(self.settings["settings"]["accelerator"])
+
+
+def _await_free(name: str, deadline: float) -> None:
+    """Wait until the outermost process of the bench is gone, milliseconds after the bench; nothing tells of that."""
+    while name in address.running_clusters():
+        if time.monotonic() > deadline:
+            raise LaboratoryError(f"the bench of {name!r} ended, but its name is still taken")
+        time.sleep(0.005)

@@ -6,6 +6,9 @@ the first connection, a ``qemu.conf`` under its root, and (Debian) the user ``li
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +69,18 @@ class Hypervisor:
             return self.connection.createXML(xml, 0)
         except libvirt.libvirtError as error:
             raise LaboratoryError(f"libvirt cannot start the machine: {error}") from None
+
+    def pull_the_plug(self, domain: libvirt.virDomain) -> None:
+        """End a machine as a power failure does: at once, and with nothing written any more.
+
+        libvirt's own way begins with SIGTERM: QEMU then flushes its disks, and one that hangs gets ten seconds. So
+        QEMU is killed first; what is left for libvirt is to notice.
+        """
+        pid_file = self._root / "run" / "qemu" / f"{domain.name()}.pid"
+        with contextlib.suppress(OSError, ValueError):  # it ended by itself in this moment
+            os.kill(int(pid_file.read_text(encoding="ascii")), signal.SIGKILL)
+        with contextlib.suppress(libvirt.libvirtError):
+            domain.destroy()
 
     @staticmethod
     def _run_events() -> None:

@@ -31,6 +31,7 @@ class Machine:
         self.interconnect_link = "up"
         self._hypervisor = hypervisor
         self._log = log
+        self.plug_pulled = False
         self._domain: libvirt.virDomain | None = None
         self._channel: GuestChannel | None = None
         self._lock = threading.Lock()
@@ -41,6 +42,7 @@ class Machine:
             if self._log.power(self.node) != "off":
                 return False
             self._hang_up()
+            self.plug_pulled = False
             self._log.emit("machine-starting", node=self.node)
             try:
                 self._domain = self._hypervisor.create(domain_xml(self.spec, self.interconnect_link))
@@ -127,9 +129,8 @@ class Machine:
 
     def _pull_the_plug(self) -> None:
         if self._domain is not None:
-            # It may have ended by itself: then libvirt says so, and has reported it.
-            with contextlib.suppress(libvirt.libvirtError):
-                self._domain.destroy()
+            self.plug_pulled = True
+            self._hypervisor.pull_the_plug(self._domain)
 
     def _await(self, reached: Callable[[str], bool], word: str) -> None:
         if not self._log.wait_for(lambda view: reached(view.nodes[self.node].power), CHANGE_TIMEOUT_S):

@@ -17,6 +17,7 @@ from hil import Cluster
 from hil.bench.launch import launch
 from hil.config import make_config
 from hil.errors import GuestdExited, HilError, LaboratoryError, MachineLost, UsageError
+from hil.scsi.ledger import read_ledger
 
 pytestmark = pytest.mark.lab
 
@@ -66,6 +67,24 @@ def test_a_qemu_that_was_killed_is_a_machine_that_is_off_and_can_be_switched_on(
     assert time.monotonic() - begun < AT_ONCE_S
     assert cluster.power_on([node])["changed"] == [1]
     cluster.wait_joined()
+
+
+def test_the_plug_is_pulled_at_once_also_from_a_qemu_that_is_stopped(cluster: Cluster) -> None:
+    os.kill(process(cluster, f"guest={cluster.name}-n1,"), signal.SIGSTOP)
+    begun = time.monotonic()
+    cluster.power_off([cluster.nodes[1]])
+    assert time.monotonic() - begun < AT_ONCE_S / 2  # libvirt alone would give it ten seconds to end by itself
+    (last,) = [event for event in cluster.events() if event["kind"] == "machine-stopped"][-1:]
+    assert last["detail"] == "destroyed"
+
+
+def test_a_power_failure_flushes_nothing(cluster: Cluster) -> None:
+    def flushes() -> int:
+        return sum(entry.name.startswith("SYNCHRONIZE CACHE") for entry in read_ledger(cluster.run_dir / "ledger.bin"))
+
+    before = flushes()
+    cluster.power_off()
+    assert flushes() == before
 
 
 def test_a_shutdown_ordered_before_guestd_runs_is_carried_out_when_it_does_and_the_next_one_too(

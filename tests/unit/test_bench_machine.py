@@ -47,6 +47,9 @@ class FakeHypervisor:
             self.log.emit(kind, node=0)
         return FakeDomain(self.log)
 
+    def pull_the_plug(self, domain: FakeDomain) -> None:
+        domain.destroy()
+
 
 class FakeChannel:
     def __init__(self, *_: object) -> None:

@@ -136,12 +136,33 @@ def test_status_shows_nodes_levels_master_epoch_and_what_only_acknowledges(
     assert max(map(len, lines)) <= 80
 
 
+def test_status_tells_that_the_disk_is_dead(capsys: pytest.CaptureFixture[str], bench: FakeBench) -> None:
+    bench.log.emit("disk-exited", status=-9)
+    _, out, _ = hil(capsys, "status")
+    assert "broken: the SCSI target of the shared disk ended with status -9" in out
+    _, out, _ = hil(capsys, "status", "--json")
+    assert json.loads(out)["broken"] is not None
+
+
 def test_status_as_json_has_stable_keys(capsys: pytest.CaptureFixture[str], bench: FakeBench) -> None:
     status, out, _ = hil(capsys, "status", "--json")
     told = json.loads(out)
     assert status == 0
     assert sorted(told) == sorted(
-        ["accelerator", "cluster", "epoch", "faults", "master", "members", "n", "nodes", "run_dir", "subsystems", "t"]
+        [
+            "accelerator",
+            "broken",
+            "cluster",
+            "epoch",
+            "faults",
+            "master",
+            "members",
+            "n",
+            "nodes",
+            "run_dir",
+            "subsystems",
+            "t",
+        ]
     )
     assert (told["cluster"], told["epoch"], told["master"], told["members"]) == (bench.name, 1, 0, [0, 1, 2])
     assert told["subsystems"]["10"] == {"name": "DLM", "real": False}
