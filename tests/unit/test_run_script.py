@@ -210,6 +210,7 @@ def test_test_runs_lint_and_all_suites_and_passes_arguments_through(ready: Check
     assert [call for call in ready.called() if not call.startswith("dpkg")] == [
         "hil image build",
         "ruff check .",
+        "ruff format --check --quiet .",
         "mypy ",
         "python -m pytest",
     ]
