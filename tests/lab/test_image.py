@@ -227,6 +227,7 @@ def test_a_node_boots_to_guestd_and_outlives_it(guest: Guest) -> None:
         port.settimeout(30)
         port.connect(str(guest.port))
         with port.makefile() as lines:
+            assert lines.readline() == "\n", "what a killed guestd left of a line ends here"
             assert json.loads(lines.readline()) == {"kind": "guestd-exited", "status": 7}
     assert guest.process.poll() is None
 
