@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hil.scsi.sense import Refused, Sense, Status, sense_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hil.scsi.faults import Fault
 
 
 class Nexus:
     """I_T nexus: one initiator name at one portal, whatever the session's ISID.
 
-    Outlives its sessions: unit attentions (and, being per nexus, reservations) belong here. ``attentions[lun]`` are
-    the unit attention conditions that the initiator has not been told yet, oldest first.
+    Outlives its sessions. ``attentions[lun]`` are the unit attention conditions that the initiator has not been told
+    yet, oldest first. ``identity`` is by what reservations know it, also over a restart of the target.
     """
 
-    __slots__ = ("attentions", "index", "initiator", "portal")
+    __slots__ = ("attentions", "identity", "index", "initiator", "portal")
 
     def __init__(self, index: int, initiator: str, portal: str) -> None:
         self.index = index
         self.initiator = initiator
         self.portal = portal
+        self.identity = (initiator, portal)
         self.attentions: dict[int, list[Sense]] = {}
 
     def __repr__(self) -> str:
@@ -30,11 +36,17 @@ class Command:
     """One SCSI command at a logical unit.
 
     ``data`` is what the initiator sent (may be less than the CDB asks for) and only valid during execution. Filled in
-    by the operation: ``data_out_bytes``, what the CDB asks for; ``lba``, ``blocks`` and ``changed`` for the ledger,
-    where ``changed`` says that data reached the medium.
+    by the operation: ``data_out_bytes``, what the CDB asks for; ``lba``, ``blocks``, ``changed`` and ``digest`` for
+    the ledger, where ``changed`` says that data reached the medium, and an empty ``digest`` is left to the ledger.
+
+    ``fault`` is what struck the command. One that is held in the target by it is ended by ``resume``, which its
+    session sets.
     """
 
-    __slots__ = ("arrival_ns", "blocks", "cdb", "changed", "data", "data_out_bytes", "lba", "lun", "nexus")
+    __slots__ = (
+        "arrival_ns", "blocks", "cdb", "changed", "data", "data_out_bytes", "digest", "fault", "lba", "lun", "nexus",
+        "resume",
+    )  # fmt: skip
 
     def __init__(
         self, nexus: Nexus, lun: int, cdb: bytes, data: bytes | bytearray | memoryview, arrival_ns: int
@@ -48,6 +60,9 @@ class Command:
         self.lba = 0
         self.blocks = 0
         self.changed = False
+        self.digest = b""
+        self.fault: Fault | None = None
+        self.resume: Callable[[], None] | None = None
 
 
 class Outcome(NamedTuple):

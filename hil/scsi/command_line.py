@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             target = _target(options, stack)
             gc.collect()
             gc.freeze()  # what exists now stays; no use in looking through it again and again
-            asyncio.run(serve(target, portals, options.ready_fd))
+            asyncio.run(serve(target, portals, options.ready_fd, options.control))
     except HilError as error:
         print(f"hil.scsi: {error}", file=sys.stderr)
         return error.exit_status
@@ -73,6 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--listen", action="append", default=[], metavar="HOST:PORT", help="listen there for any initiator"
     )
+    parser.add_argument(
+        "--reservations",
+        metavar="FILE",
+        help="where registrations of LUN 0 that are to survive a restart (APTPL) are kept, FILE.1 for LUN 1, …; "
+        "without this option beside each LUN's file",
+    )
+    parser.add_argument("--control", metavar="PATH", help="take faults at this Unix socket, a line of JSON each")
     parser.add_argument("--ready-fd", type=int, metavar="N", help="write a line to this descriptor when listening")
     parser.add_argument("--sync", action="store_true", help="SYNCHRONIZE CACHE and FUA reach the host's disk, too")
     parser.add_argument("--verbose", action="store_true", help="log logins and what ended them")
@@ -91,7 +98,8 @@ def _target(options: argparse.Namespace, stack: ExitStack) -> Target:
         stack.callback(ledger.close)
     target = Target(ledger=ledger)
     for lun, medium in enumerate(media):
-        target.add_unit(lun, medium, identity.following(first, lun))
+        kept = f"{options.reservations}.{lun}" if options.reservations and lun else options.reservations
+        target.add_unit(lun, medium, identity.following(first, lun), kept)
     return target
 
 

@@ -20,6 +20,12 @@ REVISION: Final = b"0001"
 # Longest READ, WRITE or VERIFY: bounds the memory that one command can take. Linux asks for at most 1280 KiB unless
 # told otherwise and obeys the limit of page B0h.
 TRANSFER_BLOCKS_MAX: Final = 2048
+COMPARE_AND_WRITE_BLOCKS_MAX: Final = 255  # what fits into its CDB
+# While one command runs all others wait: these bound how long.
+WRITE_SAME_BLOCKS_MAX: Final = 32768
+UNMAP_BLOCKS_MAX: Final = 1024 * 1024
+UNMAP_DESCRIPTORS_MAX: Final = 256
+_GRANULARITY_BLOCKS: Final = 8  # 4 KiB, the host's page: less than that makes no hole
 _VERSIONS: Final = (0x00A0, 0x0960, 0x0460, 0x04C0)  # SAM-5, iSCSI, SPC-4, SBC-3 without version claimed
 _NO_UNIT: Final = 0x7F  # qualifier 011b, type 1Fh: there is no such unit at this target
 
@@ -70,8 +76,20 @@ def _identification(unit: LogicalUnit) -> bytes:
 
 
 def _block_limits(unit: LogicalUnit) -> bytes:
-    # Optimal granularity 8 blocks (4 KiB), maximum and optimal transfer; no COMPARE AND WRITE, UNMAP, WRITE SAME.
-    return struct.pack(">BBHII", 0, 0, 8, TRANSFER_BLOCKS_MAX, TRANSFER_BLOCKS_MAX).ljust(60, b"\0")
+    """SBC-3 6.6.3; the last three fields are SBC-4's, for WRITE ATOMIC."""
+    transfer = struct.pack(
+        ">BBHIII",
+        1,  # WSNZ: WRITE SAME of 0 blocks does not mean all up to the end, too easily said by mistake of a shared disk
+        COMPARE_AND_WRITE_BLOCKS_MAX,
+        _GRANULARITY_BLOCKS,
+        TRANSFER_BLOCKS_MAX,
+        TRANSFER_BLOCKS_MAX,  # optimal
+        0,  # no limit to PRE-FETCH
+    )
+    # UGAVALID with an alignment of 0.
+    unmap = struct.pack(">IIII", UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX, _GRANULARITY_BLOCKS, 0x80000000)
+    atomic = struct.pack(">QIII", WRITE_SAME_BLOCKS_MAX, TRANSFER_BLOCKS_MAX, 0, 0)
+    return (transfer + unmap + atomic).ljust(60, b"\0")
 
 
 def _characteristics(unit: LogicalUnit) -> bytes:
@@ -79,7 +97,8 @@ def _characteristics(unit: LogicalUnit) -> bytes:
 
 
 def _provisioning(unit: LogicalUnit) -> bytes:
-    return bytes(4)  # fully provisioned
+    """SBC-3 6.6.4: no threshold; LBPU, LBPWS, LBPWS10, LBPRZ=001b, ANC_SUP=0; thin provisioned."""
+    return bytes((0, 0xE4, 0x02, 0))
 
 
 PAGES: Final[dict[int, Callable[[LogicalUnit], bytes]]] = {

@@ -1,8 +1,6 @@
 """The ledger: one record per command that reached the target, in the one order in which they took effect.
 
-File: a header, then records of 64 bytes, little endian, only ever appended. Two kinds of record: a command, and the
-name of a nexus, which comes before its first command and may span several records. A restarted target goes on in the
-same file.
+The file (``ledger_records``) is only ever appended to. A restarted target goes on in the same file.
 
 What survives: the writer hands everything to the kernel *before* the answers that it is about are sent (``flush``
 runs before each batch of answers), so after a SIGKILL of the target every answered command is in the file; a command
@@ -16,82 +14,53 @@ from __future__ import annotations
 
 import fcntl
 import os
-import struct
-import time
-from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING
 
 from hil.errors import HilError, UsageError
-from hil.scsi.operations import NAMES, WRITES
-from hil.scsi.sense import Sense, Status
+from hil.scsi.ledger_records import (
+    DIGEST_BYTES,
+    HEADER,
+    MAGIC,
+    RECORD_BYTES,
+    VERSION,
+    Entry,
+    NexusName,
+    NotALedger,
+    Record,
+    RegistrationEnded,
+    header,
+    pack_command,
+    pack_ended,
+    pack_nexus,
+    read_records,
+)
+from hil.scsi.sense import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
 
     from hil.scsi.command import Command, Nexus, Outcome
+    from hil.scsi.reservations import Identity
 
-MAGIC: Final = b"HILLEDGR"
-VERSION: Final = 1
-RECORD_BYTES: Final = 64
-DIGEST_BYTES: Final = 16
-_HEADER: Final = struct.Struct("<8sHH4xQQ32x")  # magic, version, record size, monotonic and real time of creation (ns)
-# kind, flags, nexus, LUN, operation code, service action; order, arrival, completion, LBA; blocks; status, sense;
-# digest
-_COMMAND: Final = struct.Struct("<BBHHBBQQQQIBBBB16s")
-_NEXUS: Final = struct.Struct("<BBHHxx")  # kind, count of records, nexus, bytes of text; then initiator, NUL, portal
-_KIND_COMMAND: Final = 1
-_KIND_NEXUS: Final = 2
-_CHANGED: Final = 0x01
-_NO_DIGEST: Final = bytes(DIGEST_BYTES)
-_RECORDS_PER_READ: Final = 1024
-
-
-class NexusName(NamedTuple):
-    """Who sent a command; ``number`` counts from 0 in the order of the target's ``--portal`` options."""
-
-    number: int
-    initiator: str
-    portal: str
-
-
-class Entry(NamedTuple):
-    """One command. Times are the host's monotonic clock in ns, ``lba`` and ``blocks`` are in blocks of 512 bytes.
-
-    ``order`` ascends by one from 0 in the order in which commands took effect. ``digest`` is blake2b (16 bytes) of
-    what a write sent, as far as it was to be written; zeros for all else. ``changed``: data of this command reached
-    the medium. ``service_action``: byte 1 of the CDB. A status of TASK ABORTED marks a command that never got an
-    answer.
-    """
-
-    order: int
-    arrival_ns: int
-    completion_ns: int
-    nexus: NexusName
-    lun: int
-    opcode: int
-    service_action: int
-    lba: int
-    blocks: int
-    digest: bytes
-    status: int
-    sense: Sense
-    changed: bool
-
-    @property
-    def name(self) -> str:
-        """The operation's name, ``opcode xxh`` when the target knows none."""
-        return NAMES.get(self.opcode, f"opcode {self.opcode:02x}h")
-
-    @property
-    def writes(self) -> bool:
-        """Whether the command was to change the medium, successful or not."""
-        return self.opcode in WRITES
-
-
-class NotALedger(HilError):
-    """The file has no header of a ledger, or one of another version."""
+__all__ = [
+    "DIGEST_BYTES",
+    "MAGIC",
+    "RECORD_BYTES",
+    "VERSION",
+    "Entry",
+    "Ledger",
+    "LedgerLost",
+    "NexusName",
+    "NotALedger",
+    "Record",
+    "RegistrationEnded",
+    "read_all",
+    "read_ledger",
+    "read_nexuses",
+    "status_name",
+]
 
 
 class LedgerLost(HilError):
@@ -116,20 +85,17 @@ class Ledger:
     def _continue(self) -> None:
         """After what the file holds already; a record cut short by the end of an earlier target is dropped."""
         size = os.fstat(self._fd).st_size
-        if size < _HEADER.size and MAGIC.startswith(os.pread(self._fd, len(MAGIC), 0)):
+        if size < HEADER.size and MAGIC.startswith(os.pread(self._fd, len(MAGIC), 0)):
             os.ftruncate(self._fd, 0)
-            os.write(
-                self._fd,
-                _HEADER.pack(MAGIC, VERSION, RECORD_BYTES, time.monotonic_ns(), time.time_ns()),
-            )
+            os.write(self._fd, header())
             return
-        end = _HEADER.size
+        end = HEADER.size
         try:
             with open(self.path, "rb") as file:
-                for end, found in _records(file, self.path):  # noqa: B007
+                for end, found in read_records(file, self.path):  # noqa: B007
                     if isinstance(found, NexusName):
                         self.nexuses.append(found)
-                    else:
+                    elif isinstance(found, Entry):
                         self.order_next = found.order + 1
         except NotALedger as error:
             raise UsageError(str(error)) from None
@@ -141,40 +107,18 @@ class Ledger:
             if (name.initiator, name.portal) == (initiator, portal):
                 return name.number
         name = NexusName(len(self.nexuses), initiator, portal)
-        text = f"{initiator}\0{portal}".encode(errors="replace")
-        records = -(-(_NEXUS.size + len(text)) // RECORD_BYTES)
-        head = _NEXUS.pack(_KIND_NEXUS, records, name.number, len(text))
-        self._waiting.append((head + text).ljust(records * RECORD_BYTES, b"\0"))
+        self._waiting.append(pack_nexus(name))
         self.nexuses.append(name)
         return name.number
 
     def record(self, nexus: Nexus, command: Command, outcome: Outcome) -> None:
         """Takes ``command`` down as finished with ``outcome`` now; in the file after the next ``flush``."""
-        cdb, sense = command.cdb, outcome.sense
-        opcode = cdb[0]
-        digest = blake2b(command.data, digest_size=DIGEST_BYTES).digest() if opcode in WRITES else _NO_DIGEST
-        key, asc, ascq = (sense[2], sense[12], sense[13]) if sense else (0, 0, 0)
-        self._waiting.append(
-            _COMMAND.pack(
-                _KIND_COMMAND,
-                _CHANGED if command.changed else 0,
-                nexus.index,
-                command.lun & 0xFFFF,
-                opcode,
-                cdb[1],
-                self.order_next,
-                command.arrival_ns,
-                time.monotonic_ns(),
-                command.lba,
-                command.blocks,
-                outcome.status,
-                key,
-                asc,
-                ascq,
-                digest,
-            )
-        )
+        self._waiting.append(pack_command(self.order_next, nexus.index, command, outcome))
         self.order_next += 1
+
+    def registration_ended(self, nexus: Identity, lun: int, key: int, by: Nexus) -> None:
+        """Takes down that the command which ``record`` is called for next, of ``by``, ended a registration."""
+        self._waiting.append(pack_ended(self.order_next, self.nexus(*nexus), lun, key, by.index))
 
     def flush(self) -> None:
         """Hands all records to the kernel. Raises ``LedgerLost`` (disk full)."""
@@ -213,64 +157,21 @@ def _open(path: str) -> int:
     return fd
 
 
-def read_ledger(path: str | PathLike[str]) -> Iterator[Entry]:
-    """All commands that are in the file now, in their order. Raises ``NotALedger``, and ``OSError`` without a file."""
+def read_all(path: str | PathLike[str]) -> Iterator[Record]:
+    """All that is in the file now, in its order. Raises ``NotALedger``, and ``OSError`` without a file."""
     with Path(path).open("rb") as file:
-        for _, found in _records(file, os.fspath(path)):
-            if isinstance(found, Entry):
-                yield found
+        for _, found in read_records(file, os.fspath(path)):
+            yield found
+
+
+def read_ledger(path: str | PathLike[str]) -> Iterator[Entry]:
+    """All commands that are in the file now, in their order. Raises as ``read_all``."""
+    return (found for found in read_all(path) if isinstance(found, Entry))
 
 
 def read_nexuses(path: str | PathLike[str]) -> list[NexusName]:
     """Every nexus named in the file, by number."""
-    with Path(path).open("rb") as file:
-        return [found for _, found in _records(file, os.fspath(path)) if isinstance(found, NexusName)]
-
-
-def _records(file: BinaryIO, path: str) -> Iterator[tuple[int, NexusName | Entry]]:
-    """Each whole record with the offset of its end."""
-    header = file.read(_HEADER.size)
-    if len(header) < _HEADER.size or not header.startswith(MAGIC):
-        raise NotALedger(f"{path} is not a ledger: it does not begin with {MAGIC.decode()}")
-    _, version, size, _, _ = _HEADER.unpack(header)
-    if (version, size) != (VERSION, RECORD_BYTES):
-        raise NotALedger(f"{path} is a ledger of version {version} with records of {size} bytes, not {VERSION}")
-    nexuses: dict[int, NexusName] = {}
-    data, start, end = b"", 0, _HEADER.size
-    while more := file.read(_RECORDS_PER_READ * RECORD_BYTES):
-        data, start = data[start:] + more, 0
-        while (length := _length(data, start, path)) and start + length <= len(data):
-            found = _decode(data, start, nexuses)
-            start += length
-            end += length
-            yield end, found
-
-
-def _length(data: bytes, start: int, path: str) -> int:
-    """Bytes of the record at ``start``; 0 when not even its first 64 are there."""
-    if len(data) - start < RECORD_BYTES:
-        return 0
-    kind = data[start]
-    if kind not in (_KIND_COMMAND, _KIND_NEXUS):
-        raise NotALedger(f"{path} holds a record of kind {kind}: kinds {_KIND_COMMAND} and {_KIND_NEXUS} are legal")
-    return RECORD_BYTES * (data[start + 1] if kind == _KIND_NEXUS else 1)
-
-
-def _decode(data: bytes, start: int, nexuses: dict[int, NexusName]) -> NexusName | Entry:
-    if data[start] == _KIND_NEXUS:
-        _, _, index, length = _NEXUS.unpack_from(data, start)
-        text = data[start + _NEXUS.size : start + _NEXUS.size + length].decode(errors="replace")
-        initiator, _, portal = text.partition("\0")
-        name = nexuses[index] = NexusName(index, initiator, portal)
-        return name
-    record = _COMMAND.unpack_from(data, start)
-    _, flags, index, lun, opcode, action, order, arrival, completion, lba, blocks, status, key, asc, ascq, digest = (
-        record
-    )
-    nexus = nexuses.get(index) or NexusName(index, "?", "?")
-    sense = Sense(key, asc, ascq)
-    changed = bool(flags & _CHANGED)
-    return Entry(order, arrival, completion, nexus, lun, opcode, action, lba, blocks, digest, status, sense, changed)
+    return [found for found in read_all(path) if isinstance(found, NexusName)]
 
 
 def status_name(status: int) -> str:

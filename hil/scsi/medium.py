@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import errno
 import fcntl
 import os
 import re
@@ -13,6 +16,8 @@ from hil.errors import UsageError
 
 BLOCK_BYTES: Final = 512
 BYTES_MIN: Final = 64 * 1024  # below that neither a partition table nor the membership database has a place
+_PUNCH_HOLE: Final = 0x02 | 0x01  # linux/falloc.h: FALLOC_FL_PUNCH_HOLE, which needs FALLOC_FL_KEEP_SIZE
+_ZEROS_AT_ONCE: Final = 1024 * 1024
 _UNITS: Final = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
@@ -34,6 +39,7 @@ class Medium:
     def __init__(self, path: str, size_bytes: int | None = None, *, sync: bool = False) -> None:
         self.path = path
         self.sync = sync
+        self.write_protected = False  # by software: SWP of the control mode page; the caller looks at it
         self.fd = _open(path, size_bytes)
         try:
             self.blocks: int = _blocks(self.fd, path, size_bytes)
@@ -63,10 +69,52 @@ class Medium:
         """Bytes written (fewer when the host's disk is full). Raises ``OSError``."""
         return os.pwrite(self.fd, data, lba * BLOCK_BYTES)
 
+    def unmap(self, lba: int, blocks: int) -> None:
+        """Makes them zeros, and a hole where the file system can; elsewhere zeros are written. Raises ``OSError``."""
+        start, end = lba * BLOCK_BYTES, (lba + blocks) * BLOCK_BYTES
+        if start == end or _punch_hole(self.fd, start, end - start):
+            return
+        while start < end:
+            start += os.pwrite(self.fd, bytes(min(end - start, _ZEROS_AT_ONCE)), start)
+
+    def provisioning(self, lba: int) -> tuple[int, bool]:
+        """The end of the run of blocks from ``lba`` that are all data (True) or all in a hole (False)."""
+        offset = lba * BLOCK_BYTES
+        try:
+            data = os.lseek(self.fd, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # which says: a hole up to the end
+                raise
+            return self.blocks, False
+        if data // BLOCK_BYTES > lba:
+            return min(data // BLOCK_BYTES, self.blocks), False
+        hole = os.lseek(self.fd, offset, os.SEEK_HOLE)
+        return min(-(-hole // BLOCK_BYTES), self.blocks), True
+
+    def pre_fetch(self, lba: int, blocks: int) -> None:
+        """Asks the host to read them into its page cache; does not wait, nor complain when it cannot."""
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(self.fd, lba * BLOCK_BYTES, blocks * BLOCK_BYTES, os.POSIX_FADV_WILLNEED)
+
     def flush(self) -> None:
         """What was written survives a power failure of the guests; of the host only with ``sync``."""
         if self.sync:
             os.fdatasync(self.fd)
+
+
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+
+
+def _punch_hole(fd: int, offset: int, length: int) -> bool:
+    """False where the file system has no holes. Raises ``OSError``."""
+    arguments = (ctypes.c_int(fd), ctypes.c_int(_PUNCH_HOLE), ctypes.c_int64(offset), ctypes.c_int64(length))
+    while _LIBC.fallocate(*arguments):
+        number = ctypes.get_errno()
+        if number in (errno.EOPNOTSUPP, errno.ENOSYS):
+            return False
+        if number != errno.EINTR:
+            raise OSError(number, os.strerror(number))
+    return True
 
 
 def _open(path: str, size_bytes: int | None) -> int:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from hil.scsi.unit import LogicalUnit
 
-_READ_CAPACITY_16: Final = 0x10
+_DEFECT_LISTS: Final = 0x1F  # REQ_PLIST, REQ_GLIST, format
 
 
 def test_unit_ready(unit: LogicalUnit, command: Command) -> Outcome:
@@ -61,16 +61,27 @@ def read_capacity_10(unit: LogicalUnit, command: Command) -> Outcome:
     return Outcome(Status.GOOD, struct.pack(">II", min(unit.blocks - 1, 0xFFFFFFFF), BLOCK_BYTES))
 
 
-def service_action_in_16(unit: LogicalUnit, command: Command) -> Outcome:
-    """READ CAPACITY (16) (SBC-3 5.16), the one service action there is: no protection, fully provisioned."""
+def read_defect_data_10(unit: LogicalUnit, command: Command) -> Outcome:
+    """READ DEFECT DATA (10) (SBC-3 5.17): both lists exist in whatever format, and are empty."""
     cdb = command.cdb
-    if cdb[1] & 0x1F != _READ_CAPACITY_16:
-        raise invalid_field(1, 4)
-    allocation = int.from_bytes(cdb[10:14], "big")
-    data = struct.pack(">QIBB", unit.blocks - 1, BLOCK_BYTES, 0, 0).ljust(32, b"\0")
-    return Outcome(Status.GOOD, data[:allocation])
+    data = struct.pack(">BBH", 0, cdb[2] & _DEFECT_LISTS, 0)
+    return Outcome(Status.GOOD, data[: int.from_bytes(cdb[7:9], "big")])
+
+
+def read_defect_data_12(unit: LogicalUnit, command: Command) -> Outcome:
+    """READ DEFECT DATA (12) (SBC-3 5.18): as (10), with a longer header."""
+    cdb = command.cdb
+    data = struct.pack(">BBHI", 0, cdb[1] & _DEFECT_LISTS, 0, 0)
+    return Outcome(Status.GOOD, data[: int.from_bytes(cdb[6:10], "big")])
 
 
 def start_stop_unit(unit: LogicalUnit, command: Command) -> Outcome:
-    """START STOP UNIT (SBC-3 5.25): taken and without effect; the medium cannot be removed."""
+    """START STOP UNIT (SBC-3 5.25): starting and stopping have no effect, as other nodes go on using the disk.
+
+    Refused: a power condition, as there is no power condition mode page, and LOEJ, as the medium cannot be removed.
+    """
+    if command.cdb[4] & 0xF0:
+        raise invalid_field(4, 7)
+    if command.cdb[4] & 0x02:
+        raise invalid_field(4, 1)
     return DONE

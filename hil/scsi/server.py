@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from hil.errors import HilError, UsageError
+from hil.scsi.control import control_socket
 from hil.scsi.iscsi.connection import Connection
 from hil.scsi.target import Portal, Target
 
@@ -21,11 +22,14 @@ class TargetBroken(HilError):
     """A bug in the target; its traceback was logged."""
 
 
-async def serve(target: Target, portals: Sequence[Portal], ready_fd: int | None) -> None:
+async def serve(
+    target: Target, portals: Sequence[Portal], ready_fd: int | None, control_path: str | None = None
+) -> None:
     """Until SIGTERM or SIGINT. Port 0 takes a free one.
 
-    When all portals listen, writes ``ready HOST:PORT HOST:PORT…`` and a line feed to ``ready_fd`` and closes it. Raises
-    ``UsageError`` for an address that cannot be had, ``LedgerLost`` when the ledger cannot be written any more.
+    When all portals and the control socket listen, writes ``ready HOST:PORT HOST:PORT…`` and a line feed to
+    ``ready_fd`` and closes it. Raises ``UsageError`` for an address that cannot be had, ``LedgerLost`` when the ledger
+    cannot be written any more.
     """
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[None] = loop.create_future()
@@ -34,6 +38,8 @@ async def serve(target: Target, portals: Sequence[Portal], ready_fd: int | None)
         loop.add_signal_handler(number, _finish, stop)
     async with AsyncExitStack() as stack:
         bound = [await _listen(stack, target, portal) for portal in portals]
+        if control_path is not None:
+            await stack.enter_async_context(control_socket(target, control_path))
         if target.ledger is not None:
             target.ledger.flush()
         if ready_fd is not None:
@@ -57,6 +63,7 @@ async def _listen(stack: AsyncExitStack, target: Target, portal: Portal) -> Port
     except OSError as error:
         raise UsageError(f"portal {portal.address} cannot be listened on: {error.strerror or error}") from None
     bound = portal._replace(port=server.sockets[0].getsockname()[1])
+    target.port_number(bound.address)
     if portal.initiator is not None:
         target.nexus(portal.initiator, bound)
     stack.callback(server.close)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from hil.scsi.command import Command, Nexus, Outcome
+from hil.scsi.faults import FaultTable
 from hil.scsi.iscsi.login import LoginRefused, LoginStatus
+from hil.scsi.reservation_file import ReservationFile
+from hil.scsi.reservations import Identity, end_reserve_6
 from hil.scsi.sense import COMMANDS_CLEARED, LUN_RESET, NEXUS_LOSS, POWER_ON, Sense
 from hil.scsi.unit import LogicalUnit, execute_without_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from hil.scsi.ledger import Ledger
     from hil.scsi.medium import Medium
 
@@ -37,8 +38,8 @@ class NexusSession(Protocol):
 
     nexus: Nexus | None
 
-    def abort_tasks(self, lun: int | None) -> int:
-        """Aborts what has not finished (at one LUN or all), without answers; returns how many."""
+    def abort_tasks(self, lun: int | None, spare: Command | None = None) -> int:
+        """Aborts what has not finished (at one LUN or all) but ``spare``, without answers; returns how many."""
 
     def end(self, reason: str) -> None:
         """Aborts everything and drops the connection at once."""
@@ -51,20 +52,35 @@ class Target:
         self.name = name
         self.ledger = ledger
         self.units: dict[int, LogicalUnit] = {}
-        self.nexuses: dict[tuple[str, str], Nexus] = {}
+        self.faults = FaultTable()
+        self.ports: list[str] = []
+        self.nexuses: dict[Identity, Nexus] = {}
         self.sessions: dict[Nexus, NexusSession] = {}
         self._tsih = 0
 
-    def add_unit(self, lun: int, medium: Medium, serial: str) -> LogicalUnit:
-        """Makes ``medium`` available as LUN ``lun``."""
-        unit = self.units[lun] = LogicalUnit(lun, medium, serial, self.units.keys())
+    def add_unit(self, lun: int, medium: Medium, serial: str, reservations: str | None = None) -> LogicalUnit:
+        """Makes ``medium`` available as LUN ``lun``.
+
+        Registrations that are to survive a restart are in the file ``reservations`` (None: beside the medium). Raises
+        ``UsageError`` when it is damaged.
+        """
+        file = ReservationFile(reservations or f"{medium.path}.reservations")
+        unit = LogicalUnit(lun, medium, serial, self.units.keys(), peers=self, faults=self.faults, file=file)
+        self.units[lun] = unit
         return unit
+
+    def port_number(self, portal: str) -> int:
+        """The relative target port identifier of the portal at this address, from 1; new at its first mention."""
+        if portal not in self.ports:
+            self.ports.append(portal)
+        return self.ports.index(portal) + 1
 
     def nexus(self, initiator: str, portal: Portal) -> Nexus:
         """The nexus of these two, new at its first mention; a new one is to be told that the target was powered on."""
         key = (initiator, portal.address)
         nexus = self.nexuses.get(key)
         if nexus is None:
+            self.port_number(portal.address)
             index = self.ledger.nexus(*key) if self.ledger else len(self.nexuses)
             nexus = self.nexuses[key] = Nexus(index, *key)
             nexus.attentions = {lun: [POWER_ON] for lun in self.units}
@@ -92,19 +108,33 @@ class Target:
         before = self.sessions.get(nexus)
         if before is not None:
             before.end("replaced by a new login of the same initiator at the same portal")
+            self._end_reserve_6(nexus)
         self.sessions[nexus] = session
 
     def detach(self, nexus: Nexus, session: NexusSession) -> None:
         """``session`` has ended; the initiator is told at its next command that the nexus was lost (SAM-5 6.3.4)."""
         if self.sessions.get(nexus) is session:
             del self.sessions[nexus]
+            self._end_reserve_6(nexus)
         for lun in self.units:
             self._attention(nexus, lun, NEXUS_LOSS)
 
-    def execute(self, command: Command) -> Outcome:
-        """Runs a command to its end."""
+    def execute(self, command: Command) -> Outcome | None:
+        """Runs a command to its end; None: it is held, and ``resume`` of it will be called unless it is aborted."""
         unit = self.units.get(command.lun)
         return execute_without_unit(self.units.keys(), command) if unit is None else unit.execute(command)
+
+    def run(self, command: Command) -> Outcome:
+        """Executes a command that was held."""
+        return self.units[command.lun].run(command)
+
+    def heal(self, fault: int | None) -> int:
+        """Ends a fault, or (None) all; what it held is executed now. How many. Raises ``UsageError``."""
+        held = self.faults.heal(fault)
+        for command in held:
+            if command.resume is not None:
+                command.resume()
+        return len(held)
 
     def data_out_length(self, command: Command) -> int:
         """Bytes that the command needs from its initiator. Raises ``Refused``."""
@@ -118,21 +148,53 @@ class Target:
 
     def clear_tasks(self, lun: int, by: Nexus) -> None:
         """CLEAR TASK SET (SAM-5 7.4): aborts the commands of all nexuses at ``lun`` and tells those that lost any."""
-        self._abort(lambda session: bool(session.abort_tasks(lun)), lun, by, COMMANDS_CLEARED)
+        for nexus, session in list(self.sessions.items()):
+            if session.abort_tasks(lun) and nexus is not by:
+                self._attention(nexus, lun, COMMANDS_CLEARED)
 
-    def reset_unit(self, lun: int, by: Nexus) -> None:
-        """LOGICAL UNIT RESET (SAM-5 6.3.3): aborts all commands at ``lun`` and tells every nexus but the asking one."""
-        self._abort(lambda session: session.abort_tasks(lun) >= 0, lun, by, LUN_RESET)
+    def reset_unit(self, lun: int) -> None:
+        """LOGICAL UNIT RESET (SAM-5 6.3.3): aborts all commands at ``lun`` and tells every nexus, the asking one, too.
 
-    def reset(self, by: Nexus) -> None:
+        Ends the reservation of SPC-2 and write protection by mode page; persistent reservations stay.
+        """
+        unit = self.units[lun]
+        unit.medium.write_protected = False
+        unit.set_reservations(end_reserve_6(unit.reservations))
+        for nexus, session in list(self.sessions.items()):
+            session.abort_tasks(lun)
+            self._attention(nexus, lun, LUN_RESET)
+
+    def reset(self) -> None:
         """TARGET WARM RESET: every logical unit is reset."""
         for lun in self.units:
-            self.reset_unit(lun, by)
+            self.reset_unit(lun)
 
-    def _abort(self, abort: Callable[[NexusSession], bool], lun: int, by: Nexus, sense: Sense) -> None:
-        for nexus, session in list(self.sessions.items()):
-            if abort(session) and nexus is not by:
+    def tell(self, nexus: Identity, lun: int, sense: Sense) -> None:
+        """Establishes a unit attention; a nexus that never logged in here will be told POWER ON."""
+        if nexus in self.nexuses:
+            self._attention(self.nexuses[nexus], lun, sense)
+
+    def tell_others(self, by: Identity, lun: int, sense: Sense) -> None:
+        """Of ``Peers``: what concerns every nexus and ``by`` has caused."""
+        for identity, nexus in self.nexuses.items():
+            if identity != by:
                 self._attention(nexus, lun, sense)
+
+    def abort_commands(self, nexus: Identity, lun: int, spare: Command) -> None:
+        """Of ``Peers``: PREEMPT AND ABORT."""
+        known = self.nexuses.get(nexus)
+        session = self.sessions.get(known) if known else None
+        if session is not None:
+            session.abort_tasks(lun, spare)
+
+    def registration_ended(self, nexus: Identity, lun: int, key: int, by: Command) -> None:
+        """Of ``Peers``: for the ledger."""
+        if self.ledger is not None:
+            self.ledger.registration_ended(nexus, lun, key, by.nexus)
+
+    def _end_reserve_6(self, nexus: Nexus) -> None:
+        for unit in self.units.values():
+            unit.set_reservations(end_reserve_6(unit.reservations, nexus.identity))
 
     def _attention(self, nexus: Nexus, lun: int, sense: Sense) -> None:
         waiting = nexus.attentions.setdefault(lun, [])

@@ -1,26 +1,76 @@
-"""A logical unit: looks a command up in the table and runs it. Faults and reservations go between lookup and run."""
+"""A logical unit: looks a command up in the table, asks the reservations, then the faults, and runs it."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
+from functools import partial
+from typing import Final, Protocol
 
 from hil.scsi.command import Command, Outcome, check_condition
+from hil.scsi.faults import FaultTable
 from hil.scsi.inquiry import inquiry
 from hil.scsi.medium import Medium
+from hil.scsi.operation import Operation
 from hil.scsi.operations import OPERATIONS
+from hil.scsi.persistent_reserve import CONFLICT
 from hil.scsi.primary_operations import report_luns, request_sense, take_attention
-from hil.scsi.sense import INVALID_OPERATION_CODE, UNIT_NOT_SUPPORTED, Refused
+from hil.scsi.reservation_access import conflicts
+from hil.scsi.reservation_file import ReservationFile
+from hil.scsi.reservations import Change, Identity, State
+from hil.scsi.sense import INVALID_OPERATION_CODE, UNIT_NOT_SUPPORTED, Refused, Sense
+
+_INSUFFICIENT_REGISTRATION_RESOURCES: Final = Sense(0x5, 0x55, 0x04)
+
+
+class Peers(Protocol):
+    """What a unit needs of its target: the other nexuses."""
+
+    def tell(self, nexus: Identity, lun: int, sense: Sense) -> None:
+        """Establishes a unit attention."""
+
+    def tell_others(self, by: Identity, lun: int, sense: Sense) -> None:
+        """Establishes a unit attention for every nexus but ``by``."""
+
+    def abort_commands(self, nexus: Identity, lun: int, spare: Command) -> None:
+        """Aborts all commands of ``nexus`` at ``lun`` but ``spare``; they are over when this returns."""
+
+    def registration_ended(self, nexus: Identity, lun: int, key: int, by: Command) -> None:
+        """For the ledger, before ``by`` itself is in it."""
+
+    def port_number(self, portal: str) -> int:
+        """The relative target port identifier."""
 
 
 class LogicalUnit:
-    """LUN ``lun`` of a target whose LUNs are ``luns`` (a live view, for REPORT LUNS)."""
+    """LUN ``lun`` of a target whose LUNs are ``luns`` (a live view, for REPORT LUNS).
 
-    def __init__(self, lun: int, medium: Medium, serial: str, luns: Collection[int]) -> None:
+    ``file`` keeps registrations over a restart; what it holds is in force from the beginning. Raises ``UsageError``
+    when it is damaged.
+    """
+
+    def __init__(
+        self,
+        lun: int,
+        medium: Medium,
+        serial: str,
+        luns: Collection[int],
+        *,
+        peers: Peers,
+        faults: FaultTable,
+        file: ReservationFile,
+    ) -> None:
         self.lun = lun
         self.medium = medium
         self.serial = serial
         self.luns = luns
         self.blocks: int = medium.blocks
+        self.peers = peers
+        self._faults = faults
+        self._file = file
+        self.reservations = State()
+        self._reserved = False
+        self.set_reservations(file.load())
 
     def data_out_length(self, command: Command) -> int:
         """Bytes that the command needs from its initiator. Raises ``Refused`` when it cannot succeed anyway."""
@@ -29,19 +79,71 @@ class LogicalUnit:
             return 0
         return operation.data_out_length(self, command)
 
-    def execute(self, command: Command) -> Outcome:
-        """Runs to its end at once; never raises ``Refused``."""
+    def execute(self, command: Command) -> Outcome | None:
+        """Runs to its end at once, or (None) is held by a fault. Never raises ``Refused``.
+
+        A conflict comes before a unit attention, which stays pending (SAM-5 5.3.3).
+        """
         operation = OPERATIONS.get(command.cdb[0])
         try:
+            if self._reserved and operation and conflicts(self.reservations, command.nexus.identity, command.cdb):
+                self._note_extent(command)
+                return CONFLICT
             if command.nexus.attentions and not (operation and operation.despite_attention):
                 attention = take_attention(command)
                 if attention is not None:
                     raise Refused(attention)
             if operation is None:
                 raise Refused(INVALID_OPERATION_CODE)
+            if self._faults.armed:
+                return self._strike(operation, command)
             return operation.execute(self, command)
         except Refused as refused:
             return check_condition(refused)
+
+    def run(self, command: Command) -> Outcome:
+        """Executes a command that was held: its reservations were asked when it came."""
+        try:
+            return OPERATIONS[command.cdb[0]].execute(self, command)
+        except Refused as refused:
+            return check_condition(refused)
+
+    def _strike(self, operation: Operation, command: Command) -> Outcome | None:
+        fault = self._faults.find(command, writes=operation.writes)
+        if fault is None:
+            return operation.execute(self, command)
+        self._note_extent(command)
+        return self._faults.strike(fault, command, partial(self.run, command))
+
+    def _note_extent(self, command: Command) -> None:
+        """For the ledger, of a command that does not get as far as its operation."""
+        with contextlib.suppress(Refused):
+            self.data_out_length(command)
+
+    def set_reservations(self, state: State) -> None:
+        """The one place where they change."""
+        self.reservations = state
+        self._reserved = state.type is not None or state.reserved_by is not None
+
+    def change_reservations(self, change: Change, command: Command) -> None:
+        """Everything that goes with ``change``, in this order: saved, in force, aborted, recorded, told.
+
+        Aborted before told and before the answer: who asked for PREEMPT AND ABORT may rely on it that no command of
+        the preempted nexus reaches the medium after the answer. Raises ``Refused`` when it cannot be saved.
+        """
+        before, after = self.reservations, change.state
+        if (before.aptpl or after.aptpl) and before != after:
+            try:
+                self._file.save(after)
+            except OSError:
+                raise Refused(_INSUFFICIENT_REGISTRATION_RESOURCES) from None
+        self.set_reservations(after)
+        for nexus in change.aborted:
+            self.peers.abort_commands(nexus, self.lun, command)
+        for nexus in change.removed:
+            self.peers.registration_ended(nexus, self.lun, before.keys[nexus], command)
+        for nexus, sense in change.told:
+            self.peers.tell(nexus, self.lun, sense)
 
 
 def execute_without_unit(luns: Collection[int], command: Command) -> Outcome:

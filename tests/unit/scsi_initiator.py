@@ -8,9 +8,11 @@ from pathlib import Path
 from hil.scsi.command import Command, Nexus, Outcome
 from hil.scsi.iscsi import pdu as p
 from hil.scsi.iscsi.login import Login
-from hil.scsi.iscsi.session import WINDOW, Session
+from hil.scsi.iscsi.pending import WINDOW
+from hil.scsi.iscsi.session import Session
 from hil.scsi.ledger import Ledger
 from hil.scsi.medium import Medium
+from hil.scsi.sense import Sense, Status
 from hil.scsi.target import Portal, Target
 
 SERIAL = "00112233445566aa"
@@ -28,7 +30,47 @@ def make_target(directory: Path, *, ledger: bool = False) -> Target:
 
 def execute(target: Target, cdb: bytes, data: bytes = b"", *, lun: int = 0, nexus: Nexus | None = None) -> Outcome:
     """One command, from a nexus that has no unit attention unless one is given."""
-    return target.execute(Command(nexus or Nexus(0, "iqn.test:a", "p"), lun, cdb.ljust(16, b"\0"), data, 0))
+    outcome = target.execute(Command(nexus or Nexus(0, "iqn.test:a", "p"), lun, cdb.ljust(16, b"\0"), data, 0))
+    assert outcome is not None, "held by a fault"
+    return outcome
+
+
+def good(outcome: Outcome) -> bytes:
+    """What came back of a command that ended well."""
+    assert outcome.status == Status.GOOD, outcome
+    return bytes(outcome.data)
+
+
+def refusal(outcome: Outcome) -> Sense:
+    """Why it did not, told in fixed format."""
+    assert outcome.status == Status.CHECK_CONDITION, outcome
+    assert len(outcome.sense) == 18
+    assert outcome.sense[0] & 0x7F == 0x70
+    return Sense(outcome.sense[2], outcome.sense[12], outcome.sense[13])
+
+
+def information(outcome: Outcome) -> int:
+    """The field of that name in the sense data, which has to be there."""
+    assert outcome.sense[0] & 0x80
+    return int.from_bytes(outcome.sense[3:7], "big")
+
+
+def field_pointer(outcome: Outcome) -> tuple[int, int]:
+    """Byte and bit of the CDB that the sense data points at (SPC-4 4.5.2.4.2)."""
+    assert outcome.sense[15] & 0xC8 == 0xC8
+    return outcome.sense[17], outcome.sense[15] & 7
+
+
+def cdb(code: int, lba: int, blocks: int, flags: int = 0) -> bytes:
+    """A READ, WRITE or alike, of the length that the operation code has."""
+    group = code >> 5
+    if group == 0:
+        return bytes((code,)) + lba.to_bytes(3, "big") + bytes((blocks, 0))
+    if group in (1, 2):
+        return struct.pack(">BBIxHx", code, flags, lba, blocks)
+    if group == 4:
+        return struct.pack(">BBQIxx", code, flags, lba, blocks)
+    return struct.pack(">BBIIxx", code, flags, lba, blocks)
 
 
 def read_10(lba: int, blocks: int, flags: int = 0) -> bytes:
@@ -51,7 +93,7 @@ class Initiator:
         login.parameters.values.update({"MaxRecvDataSegmentLength": "262144", "InitialR2T": "No", **keys})
         login.exp_cmd_sn = 1
         self.dropped: list[str] = []
-        self.session = Session(target, self.nexus, login, "127.0.0.1:3260", self.dropped.append)
+        self.session = Session(target, self.nexus, login, PORTAL.address, self.dropped.append, lambda: None)
         target.attach(self.nexus, self.session)
         self.cmd_sn = 1
         self.itt = 0

@@ -13,7 +13,8 @@ from typing import Final, cast
 from hil.scsi.iscsi import pdu as p
 from hil.scsi.iscsi.framing import Framing, MalformedPdu
 from hil.scsi.iscsi.login import Login
-from hil.scsi.iscsi.session import WINDOW, Session
+from hil.scsi.iscsi.pending import WINDOW
+from hil.scsi.iscsi.session import Session
 from hil.scsi.target import Portal, Target
 
 _LOGIN_TIMEOUT_S: Final = 30.0  # a connection that has not logged in by then only takes up a descriptor
@@ -113,6 +114,11 @@ class Connection(asyncio.BufferedProtocol):
             self._send(self._session)
             self._end_if_over()
 
+    def _wake(self) -> None:
+        """A command that was held has ended, or another session's request ended some of ours."""
+        if self._session is not None:
+            self._send(self._session)
+
     def _end_if_over(self) -> None:
         if self._session is not None and self._session.ending and not self._closing:
             self._close(self._session.ending)
@@ -154,7 +160,7 @@ class Connection(asyncio.BufferedProtocol):
         nexus = None if login.discovery else self._target.nexus(login.initiator, self._portal)
         host, port = self._transport.get_extra_info("sockname")[:2]
         address = Portal(host, port, None).address
-        self._session = Session(self._target, nexus, login, address, self.drop)
+        self._session = Session(self._target, nexus, login, address, self.drop, self._wake)
         if nexus is not None:
             self._target.attach(nexus, self._session)
             log.info("%s logged in at %s", nexus.initiator, self._portal.address)

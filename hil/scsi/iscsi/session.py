@@ -1,7 +1,8 @@
 """Full feature phase of one session (RFC 7143 chapter 4): PDUs in, bytes to send in ``out``; no socket.
 
-Every command that has its data runs to its end at once, so only writes that wait for data are ever pending. The
-initiator may have ``WINDOW`` commands under way: MaxCmdSN moves on when a command finishes, not when it arrives.
+Every command that has its data runs to its end at once, so pending are only writes that wait for data, and commands
+that a fault holds in the target. The initiator may have ``WINDOW`` commands under way: MaxCmdSN moves on when a
+command finishes, not when it arrives.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
-from hil.scsi.command import ABORTED, Command, Nexus, Outcome, check_condition
+from hil.scsi.command import Command, Nexus, check_condition
 from hil.scsi.iscsi import pdu as p
-from hil.scsi.iscsi.answers import Answers, lun_number
-from hil.scsi.iscsi.negotiation import TEXT_BYTES_MAX, BadText, Parameters, build_text, parse_text
+from hil.scsi.iscsi.answers import lun_number
+from hil.scsi.iscsi.negotiation import BadText, Parameters
+from hil.scsi.iscsi.pending import TASKS_MAX, WINDOW, Pending
 from hil.scsi.iscsi.task_management import manage
-from hil.scsi.iscsi.tasks import Task, TaskSet
+from hil.scsi.iscsi.tasks import Task
+from hil.scsi.iscsi.text import TextExchange
 from hil.scsi.iscsi.transfer import Transfer
 from hil.scsi.sense import Refused
 
@@ -24,41 +27,46 @@ if TYPE_CHECKING:
     from hil.scsi.iscsi.login import Login
     from hil.scsi.target import Target
 
-WINDOW: Final = 128  # what QEMU's virtio-scsi queues per LUN
-_SOLICITED_BYTES_MAX: Final = 4 * 1024 * 1024
-_IMMEDIATE_TASKS_MAX: Final = 32
 _SCSI_COMMAND: Final = p.LAYOUTS[p.Op.SCSI_COMMAND][1].unpack_from
 _WORD: Final = 0xFFFFFFFF
 
 
-class Session(Answers):
+class Session(Pending):
     """``ending`` is set, to a reason, when the connection has to go once ``out`` is sent."""
 
     def __init__(
-        self, target: Target, nexus: Nexus | None, login: Login, address: str, drop: Callable[[str], None]
+        self,
+        target: Target,
+        nexus: Nexus | None,
+        login: Login,
+        address: str,
+        drop: Callable[[str], None],
+        wake: Callable[[], None],
     ) -> None:
-        """``nexus`` None: discovery. ``address``: this portal's, as initiators reach it. ``drop`` ends us."""
+        """``nexus`` None: discovery. ``address``: this portal's, as initiators reach it. ``drop`` ends us.
+
+        ``wake``: there is something to send that nothing received asked for.
+        """
         parameters: Parameters = login.parameters
         super().__init__(
+            target,
+            nexus,
+            wake,
             exp_cmd_sn=login.exp_cmd_sn,
             max_cmd_sn=(login.exp_cmd_sn + WINDOW - 1) & _WORD,
             stat_sn=login.stat_sn,
             segment_bytes=parameters.number("MaxRecvDataSegmentLength"),
             burst_bytes=parameters.number("MaxBurstLength"),
         )
-        self.target = target
-        self.nexus = nexus
         self.ending = ""
-        self.tasks = TaskSet(_SOLICITED_BYTES_MAX)
         self._cid = login.cid
-        self._address = address
         self._drop = drop
         self._burst_bytes = parameters.number("MaxBurstLength")
         self._first_burst_bytes = parameters.number("FirstBurstLength")
         self._immediate_data = parameters["ImmediateData"] == "Yes"
         self._initial_r2t = parameters["InitialR2T"] == "Yes"
         self._tag = 0
-        self._text = b""
+        self._text = TextExchange(target.name, address)
         self._take: dict[int, Callable[[bytearray, int, bytes | memoryview], None]] = {
             p.Op.NOP_OUT: self._nop_out,
             p.Op.SCSI_COMMAND: self._scsi_command,
@@ -75,19 +83,6 @@ class Session(Answers):
             self.reject(p.RejectReason.COMMAND_NOT_SUPPORTED, buffer, offset)
         else:
             take(buffer, offset, data)
-
-    def abort_tasks(self, lun: int | None) -> int:
-        """RFC 7143 4.2.3.3: aborted commands get no answer; the ledger says TASK ABORTED. Returns how many."""
-        found = [task for task in self.tasks.by_itt.values() if lun is None or task.command.lun == lun]
-        for task in found:
-            self.abort(task)
-        return len(found)
-
-    def abort(self, task: Task) -> None:
-        """Ends ``task`` without an answer; its data, if more comes, finds no task and is dropped."""
-        if task.transfer is not None:
-            task.command.data = task.transfer.received
-        self._over(task, ABORTED)
 
     def end(self, reason: str) -> None:
         """Aborts everything and drops the connection at once (session reinstatement, RFC 7143 6.3.5)."""
@@ -131,6 +126,10 @@ class Session(Answers):
             self._begin_transfer(task, buffer, offset)
             return
         outcome = self.target.execute(command)
+        if outcome is None:
+            task.immediate = immediate
+            self._hold(task)
+            return
         self.target.record(nexus, command, outcome)
         if not immediate:
             self.max_cmd_sn = (self.max_cmd_sn + 1) & _WORD
@@ -147,7 +146,7 @@ class Session(Answers):
         self.reject(reason, buffer, offset)
 
     def _begin_transfer(self, task: Task, buffer: bytearray, offset: int) -> None:
-        if task.immediate and len(self.tasks.by_itt) >= WINDOW + _IMMEDIATE_TASKS_MAX:
+        if task.immediate and len(self.tasks.by_itt) >= TASKS_MAX:
             self.reject(p.RejectReason.IMMEDIATE_COMMAND, buffer, offset)
             return
         more = not task.flags & p.FINAL
@@ -184,7 +183,11 @@ class Session(Answers):
             return
         if len(transfer.received) >= wanted:
             command.data = transfer.received
-            self._finish(task, self.target.execute(command))
+            outcome = self.target.execute(command)
+            if outcome is None:
+                self._hold(task)
+            else:
+                self._finish(task, outcome)
         elif task.solicited or self.tasks.reserve(task, wanted):
             self._solicit(task, transfer, wanted)
 
@@ -194,20 +197,6 @@ class Session(Answers):
         self._tag = (self._tag + 1) % p.NO_TAG
         self.ready_to_transfer(task, self._tag, transfer.r2t_sn, have, length)
         transfer.solicit(self._tag, length)
-
-    def _finish(self, task: Task, outcome: Outcome) -> None:
-        self._over(task, outcome, answer=True)
-
-    def _over(self, task: Task, outcome: Outcome, *, answer: bool = False) -> None:
-        """Where every pending task ends: recorded, window moved on, answered unless aborted, others let in."""
-        assert self.nexus is not None
-        self.target.record(self.nexus, task.command, outcome)
-        if not task.immediate:
-            self.max_cmd_sn = (self.max_cmd_sn + 1) & _WORD
-        if answer:
-            self.answer(task, outcome)
-        for ready in self.tasks.remove(task):
-            self._proceed(ready)
 
     def _nop_out(self, buffer: bytearray, offset: int, data: bytes | memoryview) -> None:
         request = p.parse(buffer, offset)
@@ -240,27 +229,15 @@ class Session(Answers):
         assert isinstance(request, p.TextRequest)
         if not self._in_order_alone(request.opcode, request.cmd_sn):
             return
-        self._text += bytes(data)
-        more = bool(request.flags & p.CONTINUE)
+        more, final = bool(request.flags & p.CONTINUE), bool(request.flags & p.FINAL)
         try:
-            if len(self._text) > TEXT_BYTES_MAX or (more and request.flags & p.FINAL):
+            if more and final:
                 raise BadText
-            pairs = [] if more else [found for key in parse_text(self._text) for found in self._text_answer(*key)]
+            answer = self._text.take(bytes(data), more=more, discovery=self.nexus is None)
         except BadText:
-            self._text = b""
             self.reject(p.RejectReason.PROTOCOL_ERROR, buffer, offset)
             return
-        if not more:
-            self._text = b""
-        self.text_response(request.itt, request.lun, more or not request.flags & p.FINAL, build_text(pairs))
-
-    def _text_answer(self, name: str, value: str) -> list[tuple[str, str]]:
-        """RFC 7143 appendix C: SendTargets=All, a name, or empty for the session's own target."""
-        if name != "SendTargets":
-            return [(name, "NotUnderstood")]
-        if value not in ("All", self.target.name, "") or (value == "All" and self.nexus is not None):
-            return [] if value != "All" else [(name, "Reject")]
-        return [("TargetName", self.target.name), ("TargetAddress", f"{self._address},1")]
+        self.text_response(request.itt, request.lun, more or not final, answer)
 
     def _logout(self, buffer: bytearray, offset: int, data: bytes | memoryview) -> None:
         """RFC 7143 11.14: closing the session and closing its only connection are the same."""

@@ -39,7 +39,7 @@ def _abort_task(session: Session, request: TaskManagementRequest) -> Response:
     if task is not None and task.command.lun == lun_number(request.lun):
         session.abort(task)
         return Response.COMPLETE
-    return Response.NO_SUCH_TASK  # never was, or has finished: commands do not wait here but for data
+    return Response.NO_SUCH_TASK  # never was, or has finished: commands wait only for their data, or held by a fault
 
 
 def _abort_task_set(session: Session, request: TaskManagementRequest) -> Response:
@@ -54,14 +54,12 @@ def _clear_task_set(session: Session, request: TaskManagementRequest) -> Respons
 
 
 def _reset_unit(session: Session, request: TaskManagementRequest) -> Response:
-    assert session.nexus is not None
-    session.target.reset_unit(lun_number(request.lun), session.nexus)
+    session.target.reset_unit(lun_number(request.lun))
     return Response.COMPLETE
 
 
 def _warm_reset(session: Session, request: TaskManagementRequest) -> Response:
-    assert session.nexus is not None
-    session.target.reset(session.nexus)
+    session.target.reset()
     return Response.COMPLETE
 
 

@@ -1,4 +1,4 @@
-"""Commands of one session that have not finished: writes whose data is still on its way."""
+"""Commands of one session that have not finished: writes whose data is still on its way, and what a fault holds."""
 
 from __future__ import annotations
 
@@ -58,6 +58,10 @@ class TaskSet:
     def remove(self, task: Task) -> list[Task]:
         """``task`` is over; returns those that may ask for their data now."""
         self.by_itt.pop(task.itt, None)
+        return self.release(task)
+
+    def release(self, task: Task) -> list[Task]:
+        """``task`` has all its data; returns those that may ask for theirs now."""
         self._used_bytes -= task.solicited
         task.solicited = 0
         ready = []

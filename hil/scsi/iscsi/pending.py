@@ -1,0 +1,93 @@
+"""How the pending commands of a session end: executed, held by a fault and executed later, or aborted."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, Final
+
+from hil.scsi.command import ABORTED, Command, Nexus, Outcome
+from hil.scsi.iscsi.answers import Answers
+from hil.scsi.iscsi.tasks import Task, TaskSet
+from hil.scsi.sense import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hil.scsi.target import Target
+
+WINDOW: Final = 128  # what QEMU's virtio-scsi queues per LUN
+TASKS_MAX: Final = WINDOW + 32  # besides the window, immediate commands
+_WORD: Final = 0xFFFFFFFF
+_SOLICITED_BYTES_MAX: Final = 4 * 1024 * 1024
+
+
+class Pending(Answers):
+    """``wake`` is called when something is to be sent that nothing received asked for."""
+
+    def __init__(self, target: Target, nexus: Nexus | None, wake: Callable[[], None], **numbers: Any) -> None:
+        super().__init__(**numbers)
+        self.target = target
+        self.nexus = nexus
+        self.tasks = TaskSet(_SOLICITED_BYTES_MAX)
+        self._wake = wake
+
+    @abstractmethod
+    def _proceed(self, task: Task) -> None:
+        """``task`` may ask for more of its data now."""
+
+    def abort_tasks(self, lun: int | None, spare: Command | None = None) -> int:
+        """RFC 7143 4.2.3.3: aborted commands get no answer; the ledger says TASK ABORTED. Returns how many."""
+        found = [
+            task
+            for task in self.tasks.by_itt.values()
+            if (lun is None or task.command.lun == lun) and task.command is not spare
+        ]
+        for task in found:
+            self.abort(task)
+        if self.out:
+            self._wake()
+        return len(found)
+
+    def abort(self, task: Task) -> None:
+        """Ends ``task`` without an answer; its data, if more comes, finds no task and is dropped.
+
+        One that is held will not be executed.
+        """
+        if self.tasks.by_itt.get(task.itt) is not task:
+            return  # ended meanwhile, because another one made room for it
+        if task.transfer is not None:
+            task.command.data = task.transfer.received
+        self.target.faults.let_go(task.command)
+        self._over(task, ABORTED)
+
+    def _hold(self, task: Task) -> None:
+        """A fault holds the command: it ends when the fault is healed, unless it is aborted before."""
+        task.transfer = None
+        task.command.resume = lambda: self._resume(task)
+        if task.itt not in self.tasks.by_itt:
+            self.tasks.add(task)
+            if len(self.tasks.by_itt) > TASKS_MAX:
+                self.target.faults.let_go(task.command)
+                self._finish(task, Outcome(Status.TASK_SET_FULL))
+        for ready in self.tasks.release(task):
+            self._proceed(ready)
+
+    def _resume(self, task: Task) -> None:
+        if self.tasks.by_itt.get(task.itt) is not task:
+            return
+        self._finish(task, self.target.run(task.command))
+        self._wake()
+
+    def _finish(self, task: Task, outcome: Outcome) -> None:
+        self._over(task, outcome, answer=True)
+
+    def _over(self, task: Task, outcome: Outcome, *, answer: bool = False) -> None:
+        """Where every pending task ends: recorded, window moved on, answered unless aborted, others let in."""
+        assert self.nexus is not None
+        self.target.record(self.nexus, task.command, outcome)
+        if not task.immediate:
+            self.max_cmd_sn = (self.max_cmd_sn + 1) & _WORD
+        if answer:
+            self.answer(task, outcome)
+        for ready in self.tasks.remove(task):
+            self._proceed(ready)
