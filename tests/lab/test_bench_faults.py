@@ -7,7 +7,6 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,27 +22,6 @@ pytestmark = pytest.mark.lab
 
 AT_ONCE_S = 10.0
 """The limits of the waits below are far longer: a wait that ends within this has not run into one."""
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Cluster]:
-    cluster = Cluster.up(make_config(name=f"t-bench-faults-{os.getpid()}", nodes=2))
-    try:
-        yield cluster
-    finally:
-        cluster.down()
-
-
-@pytest.fixture
-def cluster(shared: Cluster) -> Cluster:
-    """The shared cluster, all joined."""
-    for node in shared.nodes:
-        shared.heal_link(node)
-        if node.view.power == "crashed" or node.view.guestd == "exited":
-            shared.power_off([node])
-    shared.power_on()
-    shared.wait_joined()
-    return shared
 
 
 def process(cluster: Cluster, *words: str) -> int:

@@ -1,39 +1,15 @@
 """One cluster of two real guests: the lines into a guest, power verbs, faults, and waits that end in time."""
 
-import os
 import time
-from collections.abc import Iterator
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from hil import Cluster
-from hil.config import make_config
 from hil.errors import ClaimFailed, GuestdExited, LaboratoryError, MachineLost, UnknownNode, UsageError
 
 pytestmark = pytest.mark.lab
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Cluster]:
-    cluster = Cluster.up(make_config(name=f"t-living-{os.getpid()}", nodes=2))
-    try:
-        yield cluster
-    finally:
-        cluster.down()
-
-
-@pytest.fixture
-def cluster(shared: Cluster) -> Cluster:
-    """The shared cluster, all joined: a test may leave it in any state that a power cycle mends."""
-    for node in shared.nodes:
-        shared.heal_link(node)
-        if node.view.power not in ("running", "off") or node.view.guestd == "exited":
-            shared.power_off([node])
-    shared.power_on()
-    shared.wait_joined()
-    return shared
 
 
 def test_events_of_guest_and_bench_are_in_one_stream_without_a_gap(cluster: Cluster) -> None:
