@@ -141,6 +141,18 @@ def test_a_node_without_interconnect_is_forced_out_and_panics(world: World, vict
     assert all(not world.machines[node].panics for node in others)
 
 
+@pytest.mark.parametrize("victim", [0, 1, 2])
+def test_nobody_acts_before_all_could_publish_whom_they_hear(world: World, victim: int) -> None:  # S5.2
+    formed(world)
+    cut_ms = world.now_ms
+    world.isolate(victim)
+    world.run_until(lambda: world.machines[victim].panics)
+    told = [event for machine in world.machines for event in machine.events if event[0] >= cut_ms]
+    silent_ms = min(at_ms for at_ms, kind, _ in told if kind == "silent")
+    bid_ms = min(at_ms for at_ms, kind, _ in told if kind == "bid")
+    assert bid_ms - silent_ms >= world.config.timing.settle_ms
+
+
 def test_one_link_cut_in_one_direction_costs_one_node_and_not_the_master(world: World) -> None:  # S5.2
     formed(world)
     world.cut.add((1, 2))
