@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from hil.scsi.command import DONE, Command, Outcome
-from hil.scsi.extent import FUA, check, extent, flush, locate, read_extent, write_extent
+from hil.scsi.extent import FUA, check, extent, flush, locate, read_extent, synchronize, write_extent
 from hil.scsi.inquiry import TRANSFER_BLOCKS_MAX
 from hil.scsi.medium import BLOCK_BYTES
 from hil.scsi.sense import LBA_OUT_OF_RANGE, Refused, Status, invalid_field
@@ -20,7 +20,7 @@ _WRITE_ATOMIC: Final = struct.Struct(">xxQHH")  # LBA, atomic boundary, blocks
 def read(unit: LogicalUnit, command: Command) -> Outcome:
     """READ (6), (10), (12), (16)."""
     lba, blocks = locate(unit, command)
-    return Outcome(Status.GOOD, read_extent(unit, lba, blocks))
+    return Outcome(Status.GOOD, read_extent(unit, command, lba, blocks))
 
 
 def write(unit: LogicalUnit, command: Command) -> Outcome:
@@ -31,7 +31,7 @@ def write(unit: LogicalUnit, command: Command) -> Outcome:
     if len(data):
         write_extent(unit, command, lba, data)
         if command.cdb[0] >= 0x20 and command.cdb[1] & FUA:
-            flush(unit, lba)
+            flush(unit, command)
     return DONE
 
 
@@ -56,7 +56,7 @@ def write_atomic(unit: LogicalUnit, command: Command) -> Outcome:
     if wanted:
         write_extent(unit, command, command.lba, whole_blocks(command, wanted))
         if command.cdb[1] & FUA:
-            flush(unit, command.lba)
+            flush(unit, command)
     return DONE
 
 
@@ -76,17 +76,18 @@ def write_atomic_length(unit: LogicalUnit, command: Command) -> int:
 
 def synchronize_cache(unit: LogicalUnit, command: Command) -> Outcome:
     """SYNCHRONIZE CACHE (10), (16). 0 blocks means up to the end; the whole unit is flushed whatever the extent."""
-    flush(unit, _cached(unit, command)[0])
+    locate_cached(unit, command)
+    synchronize(unit, command)
     return DONE
 
 
 def pre_fetch(unit: LogicalUnit, command: Command) -> Outcome:
     """PRE-FETCH (10), (16) (SBC-3 5.8, 5.9): asks the host to read. GOOD, not CONDITION MET: nothing is promised."""
-    unit.medium.pre_fetch(*_cached(unit, command))
+    unit.medium.pre_fetch(*locate_cached(unit, command))
     return DONE
 
 
-def _cached(unit: LogicalUnit, command: Command) -> tuple[int, int]:
+def locate_cached(unit: LogicalUnit, command: Command) -> tuple[int, int]:
     """The extent of a command about the cache, of any length; 0 blocks are all up to the end (SBC-3 5.8, 5.26)."""
     lba, blocks = extent(command.cdb)
     command.lba = lba

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from hil.scsi.operation import Direction
 from hil.scsi.sense import Refused, Sense, Status, sense_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from hil.scsi.faults import Fault
+    from hil.scsi.faults.fault import Fault, Run
+    from hil.scsi.placement import Piece
 
 
 class Nexus:
@@ -39,13 +41,14 @@ class Command:
     by the operation: ``data_out_bytes``, what the CDB asks for; ``lba``, ``blocks``, ``changed`` and ``digest`` for
     the ledger, where ``changed`` says that data reached the medium, and an empty ``digest`` is left to the ledger.
 
-    ``fault`` is what struck the command. One that is held in the target by it is ended by ``resume``, which its
-    session sets.
+    ``faults`` have struck the command, and ``direction`` is only told to them. ``holder`` is the one that holds it in
+    the target now; what lets it go calls ``resume``, which its session sets, with the function that goes on.
+    ``placed`` is what reached the medium, None where nobody looked and it is what the CDB says.
     """
 
     __slots__ = (
-        "arrival_ns", "blocks", "cdb", "changed", "data", "data_out_bytes", "digest", "fault", "lba", "lun", "nexus",
-        "resume",
+        "arrival_ns", "blocks", "cdb", "changed", "data", "data_out_bytes", "digest", "direction", "faults", "holder",
+        "lba", "lun", "nexus", "placed", "resume",
     )  # fmt: skip
 
     def __init__(
@@ -61,8 +64,11 @@ class Command:
         self.blocks = 0
         self.changed = False
         self.digest = b""
-        self.fault: Fault | None = None
-        self.resume: Callable[[], None] | None = None
+        self.faults: Sequence[Fault] = ()
+        self.direction = Direction.OTHER
+        self.holder: Fault | None = None
+        self.placed: list[Piece] | None = None
+        self.resume: Callable[[Run], None] | None = None
 
 
 class Outcome(NamedTuple):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from hil.errors import HilError, UsageError
 from hil.scsi import identity
+from hil.scsi.kept_data import KeptData
 from hil.scsi.ledger import Ledger
 from hil.scsi.medium import Medium, parse_lun
 from hil.scsi.server import serve
@@ -64,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
         "--ledger", metavar="FILE", help="record every command in this file; goes on in an existing one"
     )
     parser.add_argument(
+        "--keep-data",
+        metavar="FILE",
+        help="keep what reaches the media, too: the disk as it was at any command of the ledger (hil disk at)",
+    )
+    parser.add_argument(
         "--portal",
         action="append",
         default=[],
@@ -92,15 +98,27 @@ def _target(options: argparse.Namespace, stack: ExitStack) -> Target:
     )
     luns = [parse_lun(text) for text in options.lun]
     media = [stack.enter_context(Medium(path, size, sync=options.sync)) for path, size in luns]
-    ledger = None
-    if options.ledger:
-        ledger = Ledger(options.ledger)
+    ledger = _ledger(options, media)
+    if ledger is not None:
         stack.callback(ledger.close)
     target = Target(ledger=ledger)
     for lun, medium in enumerate(media):
         kept = f"{options.reservations}.{lun}" if options.reservations and lun else options.reservations
         target.add_unit(lun, medium, identity.following(first, lun), kept)
     return target
+
+
+def _ledger(options: argparse.Namespace, media: Sequence[Medium]) -> Ledger | None:
+    if options.keep_data and not options.ledger:
+        raise UsageError("--keep-data is about the commands of a ledger: --ledger FILE is needed, too")
+    if not options.ledger:
+        return None
+    if not options.keep_data:
+        return Ledger(options.ledger)
+    data = KeptData(options.keep_data)
+    for lun, medium in enumerate(media):
+        data.keep_base(lun, medium.path)
+    return Ledger(options.ledger, data)
 
 
 def _portals(options: argparse.Namespace) -> list[Portal]:

@@ -30,10 +30,10 @@ def compare_and_write(unit: LogicalUnit, command: Command) -> Outcome:
     data = memoryview(command.data)
     command.data = data[half:]
     if half:
-        compare(data[:half], read_extent(unit, command.lba, command.blocks), half)
+        compare(data[:half], read_extent(unit, command, command.lba, command.blocks), half)
         write_extent(unit, command, command.lba, command.data)
         if command.cdb[1] & FUA:
-            flush(unit, command.lba)
+            flush(unit, command)
     return DONE
 
 

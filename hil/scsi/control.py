@@ -1,12 +1,16 @@
 """The control socket: faults from outside, a line of JSON each way.
 
-    {"fault": "delay-writes", "portal": "127.0.0.1:3260", "count": 2}      -> {"ok": true, "fault": 1}
-    {"heal": 1} or {"heal": "all"}                                          -> {"ok": true, "released": 2}
-    {"status": true}                                                        -> {"ok": true, "faults": [...]}
+    {"fault": "slow", "portal": "127.0.0.1:3260", "count": 2, "parameters": {"ms": 50}}    -> {"ok": true, "fault": 1}
+    {"heal": 1} or {"heal": "all"}                          -> {"ok": true, "released": 2}
+    {"status": true}                                        -> {"ok": true, "faults": [...], "commands": 4711}
+    {"power-loss": ["iqn.2026-11.hil:n0"]}                  -> {"ok": true, "blocks": 3}
+    {"watch": true}                                         -> {"ok": true}, then {"event": "fault-struck", ...}, ...
 
-``portal``, ``initiator``, ``lun`` and ``count`` may be left out: any, and until healed. What cannot be done is
-answered with ``{"ok": false, "error": "..."}`` and changes nothing. A fault is in force, a heal carried out, when it is
-answered.
+Which commands a fault is for: ``initiator``, ``portal``, ``lun``, ``direction`` (read, write, flush, reserve, other,
+media, any), ``lba`` ([first, last]); how long: ``count`` (commands), ``seconds``. All may be left out: any, and until
+healed. ``parameters`` are those of the kind. ``commands`` is the number that the next command will have in the ledger.
+What cannot be done is answered with ``{"ok": false, "error": "..."}`` and changes nothing. A fault is in force, a heal
+carried out, when it is answered; of what happens meanwhile, a watcher is told first.
 """
 
 from __future__ import annotations
@@ -19,16 +23,17 @@ import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from hil.errors import UsageError
-from hil.scsi.faults import Selection
+from hil.scsi.faults.selection import Selection, directions
 from hil.scsi.operations import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from hil.scsi.faults import Fault
+    from hil.scsi.faults.fault import Fault
     from hil.scsi.target import Target
 
 _LINE_BYTES_MAX: Final = 64 * 1024
+_UNREAD_BYTES_MAX: Final = 1024 * 1024
 
 
 class ControlProtocol(asyncio.Protocol):
@@ -47,9 +52,24 @@ class ControlProtocol(asyncio.Protocol):
         assert self._transport is not None
         *lines, self._received = (self._received + data).split(b"\n")
         for line in lines:
-            self._transport.write(json.dumps(answer(self._target, line)).encode() + b"\n")
+            found = answer(self._target, line)
+            self._send(found)
+            if found.pop("watching", False) and self._send not in self._target.events.watchers:
+                self._target.events.watchers.append(self._send)
         if len(self._received) > _LINE_BYTES_MAX:
             self._transport.abort()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._send in self._target.events.watchers:
+            self._target.events.watchers.remove(self._send)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        """A watcher that does not read what it is sent is let go, before it fills our memory."""
+        assert self._transport is not None
+        if self._transport.get_write_buffer_size() > _UNREAD_BYTES_MAX:
+            self._transport.abort()
+        else:
+            self._transport.write(json.dumps(message).encode() + b"\n")
 
 
 def answer(target: Target, line: bytes) -> dict[str, Any]:
@@ -73,30 +93,61 @@ def _parse(line: bytes) -> dict[str, Any]:
     return request
 
 
+_LEGAL: Final[dict[str, tuple[tuple[type, ...], str]]] = {
+    "fault": ((str,), "the name of a kind"),
+    "portal": ((str,), "HOST:PORT"),
+    "initiator": ((str,), "an iSCSI name"),
+    "lun": ((int,), "a number"),
+    "direction": ((str,), "a name"),
+    "lba": ((list,), "[first, last]"),
+    "count": ((int,), "a number"),
+    "seconds": ((int, float), "a number"),
+    "parameters": ((dict,), "an object"),
+}
+
+
 def _inject(target: Target, request: dict[str, Any]) -> dict[str, Any]:
-    legal: dict[str, type] = {"fault": str, "portal": str, "initiator": str, "lun": int, "count": int}
     for name, value in request.items():
-        if name not in legal:
-            raise UsageError(f"{name!r} is not known: {', '.join(legal)} are legal")
-        if type(value) is not legal[name] and not (value is None and name != "fault"):
-            raise UsageError(f"{name} {value!r}: {legal[name].__name__} is legal")
-    selection = Selection(request.get("initiator"), request.get("portal"), request.get("lun"))
+        if name not in _LEGAL:
+            raise UsageError(f"{name!r} is not known: {', '.join(_LEGAL)} are legal")
+        types, legal = _LEGAL[name]
+        if type(value) not in types and not (value is None and name != "fault"):
+            raise UsageError(f"{name} {value!r}: {legal} is legal")
+    lba = request.get("lba")
+    if lba is not None and not (len(lba) == 2 and all(type(number) is int for number in lba)):
+        raise UsageError(f"lba {lba!r}: [first, last] is legal")
+    direction = request.get("direction")
+    selection = Selection(
+        request.get("initiator"),
+        request.get("portal"),
+        request.get("lun"),
+        None if direction is None else directions(direction),
+        None if lba is None else (lba[0], lba[1]),
+    )
     if selection.portal is not None and selection.portal not in target.ports:
         raise UsageError(f"portal {selection.portal} does not exist: {', '.join(target.ports)} are legal")
     if selection.lun is not None and selection.lun not in target.units:
         raise UsageError(f"LUN {selection.lun} does not exist: {', '.join(map(str, target.units))} are legal")
-    return {"fault": target.faults.inject(request["fault"], selection, request.get("count")).number}
+    fault = target.faults.inject(
+        request["fault"], selection, request.get("count"), request.get("seconds"), request.get("parameters")
+    )
+    return {"fault": fault.number}
 
 
 def _heal(target: Target, request: dict[str, Any]) -> dict[str, Any]:
     number = request["heal"]
     if number != "all" and type(number) is not int:
         raise UsageError(f'heal {number!r}: the number of a fault or "all" is legal')
-    return {"released": target.heal(None if number == "all" else number)}
+    released = target.faults.heal(None if number == "all" else number)
+    target.flush_ledger()
+    return {"released": released}
 
 
 def _status(target: Target, request: dict[str, Any]) -> dict[str, Any]:
-    return {"faults": [_describe(fault) for fault in target.faults.faults.values()]}
+    return {
+        "faults": [_describe(fault) for fault in target.faults.faults.values()],
+        "commands": target.ledger.order_next if target.ledger else None,
+    }
 
 
 def _describe(fault: Fault) -> dict[str, Any]:
@@ -111,14 +162,33 @@ def _describe(fault: Fault) -> dict[str, Any]:
         }
         for command in fault.held
     ]
-    about = {"number": fault.number, "fault": fault.name, "left": fault.left, "struck": fault.struck, "held": held}
-    return {**about, **fault.selection._asdict()}
+    return {**fault.describe(), "held": held}
+
+
+def _power_loss(target: Target, request: dict[str, Any]) -> dict[str, Any]:
+    names = request["power-loss"]
+    if type(names) is not list or not all(type(name) is str for name in names):
+        raise UsageError(f"power-loss {names!r}: a list of iSCSI names is legal")
+    losers = [nexus for nexus in target.nexuses.values() if nexus.initiator in names]
+    unknown = sorted(set(names) - {nexus.initiator for nexus in losers})
+    if unknown:
+        raise UsageError(f"initiator {unknown[0]} was never here")
+    try:
+        return {"blocks": target.lose_power(losers)}
+    except OSError as error:
+        raise UsageError(f"the medium cannot be written: {error.strerror}") from None
+
+
+def _watch(target: Target, request: dict[str, Any]) -> dict[str, Any]:
+    return {"watching": True}
 
 
 VERBS: Final[dict[str, Callable[[Target, dict[str, Any]], dict[str, Any]]]] = {
     "fault": _inject,
     "heal": _heal,
     "status": _status,
+    "power-loss": _power_loss,
+    "watch": _watch,
 }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from hil.scsi.inquiry import TRANSFER_BLOCKS_MAX
 from hil.scsi.medium import BLOCK_BYTES
+from hil.scsi.placement import Piece, place, reread
 from hil.scsi.sense import (
     LBA_OUT_OF_RANGE,
     MEDIUM_READ_ERROR,
@@ -63,7 +64,7 @@ def check(unit: LogicalUnit, command: Command, lba: int, blocks: int) -> None:
         raise Refused(LBA_OUT_OF_RANGE, lba)
 
 
-def read_extent(unit: LogicalUnit, lba: int, blocks: int) -> bytes:
+def read_extent(unit: LogicalUnit, command: Command, lba: int, blocks: int) -> bytes:
     """All of its bytes. Raises ``Refused`` with the first block that cannot be read."""
     try:
         found = unit.medium.read(lba, blocks)
@@ -71,7 +72,7 @@ def read_extent(unit: LogicalUnit, lba: int, blocks: int) -> bytes:
         raise Refused(MEDIUM_READ_ERROR, lba) from None
     if len(found) != blocks * BLOCK_BYTES:
         raise Refused(MEDIUM_READ_ERROR, lba + len(found) // BLOCK_BYTES)
-    return found
+    return reread(unit, command, lba, found) if command.faults else found
 
 
 def check_writable(unit: LogicalUnit) -> None:
@@ -85,6 +86,9 @@ def write_extent(unit: LogicalUnit, command: Command, lba: int, data: bytes | by
     medium = unit.medium
     if medium.write_protected:
         raise Refused(WRITE_PROTECTED)
+    if unit.observed or command.faults:
+        place(unit, command, Piece(lba, data, len(data)))
+        return
     try:
         written = medium.write(lba, data)
     except OSError:
@@ -94,8 +98,37 @@ def write_extent(unit: LogicalUnit, command: Command, lba: int, data: bytes | by
         raise Refused(MEDIUM_WRITE_ERROR, lba + written // BLOCK_BYTES)
 
 
-def flush(unit: LogicalUnit, lba: int) -> None:
-    """What was written is no longer in the volatile cache. Raises ``Refused``."""
+def unmap_extent(unit: LogicalUnit, command: Command, lba: int, blocks: int) -> None:
+    """Afterwards its blocks read as zeros; those that a page of the host holds alone are a hole in the file.
+
+    Raises ``Refused``.
+    """
+    if unit.observed or command.faults:
+        place(unit, command, Piece(lba, None, blocks * BLOCK_BYTES))
+        return
+    try:
+        unit.medium.unmap(lba, blocks)
+    except OSError:
+        raise Refused(MEDIUM_WRITE_ERROR, lba) from None
+    command.changed = True
+
+
+def flush(unit: LogicalUnit, command: Command) -> None:
+    """What this command wrote is no longer in the volatile cache: FUA. Raises ``Refused``."""
+    _flush_medium(unit, command.lba)
+    if unit.cache is not None:
+        for piece in command.placed or ():
+            unit.cache.flush(piece.lba, piece.blocks)
+
+
+def synchronize(unit: LogicalUnit, command: Command) -> None:
+    """Nothing that was written is in the volatile cache any more, whatever the extent. Raises ``Refused``."""
+    _flush_medium(unit, command.lba)
+    if unit.cache is not None:
+        unit.cache.flush(0, unit.blocks)
+
+
+def _flush_medium(unit: LogicalUnit, lba: int) -> None:
     try:
         unit.medium.flush()
     except OSError:

@@ -1,25 +1,24 @@
 """The ledger: one record per command that reached the target, in the one order in which they took effect.
 
-The file (``ledger_records``) is only ever appended to. A restarted target goes on in the same file.
+The file (``ledger_records``) is only ever appended to. A restarted target goes on in the same file. Beside it the data
+that reached the medium can be kept (``kept_data``).
 
 What survives: the writer hands everything to the kernel *before* the answers that it is about are sent (``flush``
 runs before each batch of answers), so after a SIGKILL of the target every answered command is in the file; a command
 that was executed but not answered may be missing. A power failure of the host loses what its page cache had not
 written yet.
-
-A reader may look while the writer goes on, and takes a last record that is cut short as not there yet.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hil.errors import HilError, UsageError
+from hil.scsi.digest import DIGEST_BYTES
+from hil.scsi.ledger_reader import read_all, read_ledger, read_nexuses, read_records
 from hil.scsi.ledger_records import (
-    DIGEST_BYTES,
     HEADER,
     MAGIC,
     RECORD_BYTES,
@@ -32,16 +31,22 @@ from hil.scsi.ledger_records import (
     header,
     pack_command,
     pack_ended,
+    pack_healed,
+    pack_injected,
     pack_nexus,
-    read_records,
+    pack_placed,
+    pack_power_lost,
+    pack_struck,
 )
 from hil.scsi.sense import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
     from os import PathLike
 
     from hil.scsi.command import Command, Nexus, Outcome
+    from hil.scsi.kept_data import KeptData
+    from hil.scsi.placement import Piece
     from hil.scsi.reservations import Identity
 
 __all__ = [
@@ -68,10 +73,15 @@ class LedgerLost(HilError):
 
 
 class Ledger:
-    """The writer. Raises ``UsageError`` when ``path`` cannot be opened, is in use, or is something else."""
+    """The writer. ``data`` is where what reaches the medium is kept as well; the ledger flushes and closes it.
 
-    def __init__(self, path: str | PathLike[str]) -> None:
+    Raises ``UsageError`` when ``path`` cannot be opened, is in use, or is something else.
+    """
+
+    def __init__(self, path: str | PathLike[str], data: KeptData | None = None) -> None:
         self.path = os.fspath(path)
+        self.keeps_data = data is not None
+        self._data = data
         self._fd = _open(self.path)
         self._waiting: list[bytes] = []
         self.nexuses: list[NexusName] = []
@@ -113,17 +123,50 @@ class Ledger:
 
     def record(self, nexus: Nexus, command: Command, outcome: Outcome) -> None:
         """Takes ``command`` down as finished with ``outcome`` now; in the file after the next ``flush``."""
-        self._waiting.append(pack_command(self.order_next, nexus.index, command, outcome))
-        self.order_next += 1
+        order = self.order_next
+        if command.faults or command.placed:
+            self._record_effects(order, command)
+        self._waiting.append(pack_command(order, nexus.index, command, outcome))
+        self.order_next = order + 1
+
+    def _record_effects(self, order: int, command: Command) -> None:
+        placed = command.placed or ()
+        if command.faults:
+            self._waiting.append(pack_struck(order, [fault.number for fault in command.faults]))
+            self._waiting += [pack_placed(order, command.lun, piece) for piece in placed]
+        if self._data is not None:
+            for piece in placed:
+                self._data.add(order, command.lun, piece)
 
     def registration_ended(self, nexus: Identity, lun: int, key: int, by: Nexus) -> None:
         """Takes down that the command which ``record`` is called for next, of ``by``, ended a registration."""
         self._waiting.append(pack_ended(self.order_next, self.nexus(*nexus), lun, key, by.index))
 
+    def fault_injected(self, number: int, about: dict[str, Any]) -> None:
+        """Takes down a fault that is in force now."""
+        self._waiting.append(pack_injected(self.order_next, number, about))
+
+    def fault_healed(self, number: int, struck: int, why: str) -> None:
+        """Takes down that a fault is over; ``why``: asked, time, count."""
+        self._waiting.append(pack_healed(self.order_next, number, struck, why))
+
+    def power_lost(self, lun: int, nexuses: Iterable[int], lost: Iterable[Piece]) -> None:
+        """Takes down that the nodes of these nexuses have lost power, and what became of blocks in a volatile cache."""
+        self._waiting += [pack_power_lost(self.order_next, nexus, lun) for nexus in nexuses]
+        for piece in lost:
+            self._waiting.append(pack_placed(self.order_next, lun, piece, power_loss=True))
+            if self._data is not None:
+                self._data.add(self.order_next, lun, piece, power_loss=True)
+
     def flush(self) -> None:
-        """Hands all records to the kernel. Raises ``LedgerLost`` (disk full)."""
+        """Hands all records to the kernel, and before them what data is kept. Raises ``LedgerLost`` (disk full)."""
         if not self._waiting:
             return
+        if self._data is not None:
+            try:
+                self._data.flush()
+            except OSError as error:
+                raise LedgerLost(f"kept data {self._data.path} cannot be written: {error.strerror}") from error
         data = b"".join(self._waiting)
         self._waiting.clear()
         try:
@@ -142,6 +185,8 @@ class Ledger:
         finally:
             os.close(self._fd)
             self._fd = -1
+            if self._data is not None:
+                self._data.close()
 
 
 def _open(path: str) -> int:
@@ -155,23 +200,6 @@ def _open(path: str) -> int:
         os.close(fd)
         raise UsageError(f"ledger {path} is in use by another target") from None
     return fd
-
-
-def read_all(path: str | PathLike[str]) -> Iterator[Record]:
-    """All that is in the file now, in its order. Raises ``NotALedger``, and ``OSError`` without a file."""
-    with Path(path).open("rb") as file:
-        for _, found in read_records(file, os.fspath(path)):
-            yield found
-
-
-def read_ledger(path: str | PathLike[str]) -> Iterator[Entry]:
-    """All commands that are in the file now, in their order. Raises as ``read_all``."""
-    return (found for found in read_all(path) if isinstance(found, Entry))
-
-
-def read_nexuses(path: str | PathLike[str]) -> list[NexusName]:
-    """Every nexus named in the file, by number."""
-    return [found for found in read_all(path) if isinstance(found, NexusName)]
 
 
 def status_name(status: int) -> str:

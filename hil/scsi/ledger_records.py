@@ -1,43 +1,76 @@
 """The records of the ledger: what they say, and how they are laid out.
 
-A file is a header, then records of 64 bytes, little endian. Three kinds: a command; the name of a nexus, which comes
-before its first command and may span several records; the end of a registration, which comes right before the command
-that ended it.
+A file is a header, then records of 64 bytes, little endian; some span several. What belongs to a command comes right
+before its own record:
+
+====  ==================================================================================================
+kind
+====  ==================================================================================================
+1     a command
+2     the name of a nexus, before its first command
+3     the end of a registration, by the command that follows
+4     faults that struck the command that follows
+5     a piece of data that reached the medium where a fault had a say, by the command that follows
+6     a fault is injected
+7     a fault is healed
+8     a nexus lost power and with it what it had in the disk's volatile cache; then pieces (kind 5) that
+      are different by that
+====  ==================================================================================================
 """
 
 from __future__ import annotations
 
+import json
 import struct
 import time
-from hashlib import blake2b
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hil.errors import HilError
-from hil.scsi.operations import NAMES, WRITES
+from hil.scsi.digest import DIGEST_BYTES, digest
+from hil.scsi.operations import FLUSHES, NAMES, READS, WRITES
 from hil.scsi.sense import Sense, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Sequence
 
     from hil.scsi.command import Command, Outcome
+    from hil.scsi.placement import Piece
+
+
+class Kind(IntEnum):
+    """The first byte of a record."""
+
+    COMMAND = 1
+    NEXUS = 2
+    REGISTRATION_ENDED = 3
+    STRUCK = 4
+    PLACED = 5
+    FAULT_INJECTED = 6
+    FAULT_HEALED = 7
+    POWER_LOST = 8
+
 
 MAGIC: Final = b"HILLEDGR"
-VERSION: Final = 1
+VERSION: Final = 2
 RECORD_BYTES: Final = 64
-DIGEST_BYTES: Final = 16
 HEADER: Final = struct.Struct("<8sHH4xQQ32x")  # magic, version, record size, monotonic and real time of creation (ns)
 # kind, flags, nexus, LUN, operation code, service action; order, arrival, completion, LBA; blocks; status, sense;
 # digest
-_COMMAND: Final = struct.Struct("<BBHHBBQQQQIBBBB16s")
-_NEXUS: Final = struct.Struct("<BBHHxx")  # kind, count of records, nexus, bytes of text; then initiator, NUL, portal
-_ENDED: Final = struct.Struct("<BxHHHQQQ32x")  # kind, nexus, LUN, nexus that did it, order, time, key
-_KIND_COMMAND: Final = 1
-_KIND_NEXUS: Final = 2
-_KIND_ENDED: Final = 3
-_CHANGED: Final = 0x01
-_FAULT: Final = 0x02
+COMMAND: Final = struct.Struct("<BBHHBBQQQQIBBBB16s")
+NEXUS: Final = struct.Struct("<BBHHxx")  # kind, count of records, nexus, bytes of text; then initiator, NUL, portal
+ENDED: Final = struct.Struct("<BxHHHQQQ32x")  # kind, nexus, LUN, nexus that did it, order, time, key
+STRUCK: Final = struct.Struct("<BBxxxxxxQ12I")  # kind, count, order, numbers of faults
+_STRUCK_MAX: Final = 12
+PLACED: Final = struct.Struct("<BBHxxxxQQQ16s16x")  # kind, flags, LUN, order, LBA, bytes, digest
+INJECTED: Final = struct.Struct("<BBHIQQ")  # kind, count of records, bytes of text, number, order, time; then JSON
+HEALED: Final = struct.Struct("<BBxxIQQQ32x")  # kind, why, number, order, time, commands struck
+POWER_LOST: Final = struct.Struct("<BxHHxxQQ40x")  # kind, nexus, LUN, order, time
+CHANGED: Final = 0x01
+UNMAPPED: Final = 0x01
+BY_POWER_LOSS: Final = 0x02
+WHY: Final = ("asked", "time", "count")
 _NO_DIGEST: Final = bytes(DIGEST_BYTES)
-_RECORDS_PER_READ: Final = 1024
 
 
 class NexusName(NamedTuple):
@@ -48,13 +81,26 @@ class NexusName(NamedTuple):
     portal: str
 
 
+class Placed(NamedTuple):
+    """``length`` bytes, whole blocks, reached the medium from block ``lba`` on; unmapped ones read as zeros."""
+
+    lun: int
+    lba: int
+    length: int
+    digest: bytes
+    unmapped: bool = False
+
+
 class Entry(NamedTuple):
     """One command. Times are the host's monotonic clock in ns, ``lba`` and ``blocks`` are in blocks of 512 bytes.
 
-    ``order`` ascends by one from 0 in the order in which commands took effect. ``digest`` is blake2b (16 bytes) of
-    what a write sent, as far as it was to be written; zeros for all else. ``changed``: data of this command reached
-    the medium. ``service_action``: byte 1 of the CDB. A status of TASK ABORTED marks a command that never got an
-    answer. ``fault``: an injected fault struck it.
+    ``order`` ascends by one from 0 in the order in which commands took effect. ``digest`` (``hil.scsi.digest``) is of
+    what a write sent, as far as it was to be written, and of what a successful read got; zeros for all else.
+    ``changed``: data of this command reached the medium. ``service_action``: byte 1 of the CDB. A status of TASK
+    ABORTED marks a command that never got an answer.
+
+    ``faults`` are the numbers of the injected faults that struck it, in their order. ``placed`` is then what really
+    reached the medium; None of a command that no fault struck: what it says itself.
 
     Of a PERSISTENT RESERVE OUT ``lba`` is the reservation key, ``blocks`` the byte of scope and type, and the first 8
     bytes of ``digest`` (big endian) are the service action reservation key.
@@ -73,7 +119,8 @@ class Entry(NamedTuple):
     status: int
     sense: Sense
     changed: bool
-    fault: bool = False
+    faults: tuple[int, ...] = ()
+    placed: tuple[Placed, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -84,6 +131,11 @@ class Entry(NamedTuple):
     def writes(self) -> bool:
         """Whether the command was to change the medium, successful or not."""
         return self.opcode in WRITES
+
+    @property
+    def flushes(self) -> bool:
+        """Whether it is a SYNCHRONIZE CACHE that was executed."""
+        return self.opcode in FLUSHES and self.status == Status.GOOD
 
     @property
     def conflict(self) -> bool:
@@ -102,7 +154,42 @@ class RegistrationEnded(NamedTuple):
     by: NexusName
 
 
-Record = NexusName | Entry | RegistrationEnded
+class FaultInjected(NamedTuple):
+    """A fault is in force from command ``order`` on; ``about`` as ``hil.scsi.faults.fault.Fault.describe`` has it."""
+
+    order: int
+    time_ns: int
+    number: int
+    about: dict[str, Any]
+
+
+class FaultHealed(NamedTuple):
+    """A fault is over; it struck ``struck`` commands. ``why``: asked, time, count."""
+
+    order: int
+    time_ns: int
+    number: int
+    struck: int
+    why: str
+
+
+class PowerLost(NamedTuple):
+    """Before command ``order`` the node of ``nexus`` lost power; what ``lun`` lost by it follows as ``Reverted``."""
+
+    order: int
+    time_ns: int
+    nexus: NexusName
+    lun: int
+
+
+class Reverted(NamedTuple):
+    """Before command ``order`` these blocks went back to an older content, in a power failure."""
+
+    order: int
+    piece: Placed
+
+
+Record = NexusName | Entry | RegistrationEnded | FaultInjected | FaultHealed | PowerLost | Reverted
 
 
 class NotALedger(HilError):
@@ -117,26 +204,62 @@ def header() -> bytes:
 def pack_nexus(name: NexusName) -> bytes:
     """One or more records."""
     text = f"{name.initiator}\0{name.portal}".encode(errors="replace")
-    records = -(-(_NEXUS.size + len(text)) // RECORD_BYTES)
-    return (_NEXUS.pack(_KIND_NEXUS, records, name.number, len(text)) + text).ljust(records * RECORD_BYTES, b"\0")
+    records = -(-(NEXUS.size + len(text)) // RECORD_BYTES)
+    return (NEXUS.pack(Kind.NEXUS, records, name.number, len(text)) + text).ljust(records * RECORD_BYTES, b"\0")
 
 
 def pack_ended(order: int, nexus: int, lun: int, key: int, by: int) -> bytes:
     """The end of a registration now, by the command that will have number ``order``."""
-    return _ENDED.pack(_KIND_ENDED, nexus, lun, by, order, time.monotonic_ns(), key)
+    return ENDED.pack(Kind.REGISTRATION_ENDED, nexus, lun, by, order, time.monotonic_ns(), key)
+
+
+def pack_injected(order: int, number: int, about: dict[str, Any]) -> bytes:
+    """One or more records."""
+    text = json.dumps(about, separators=(",", ":")).encode()
+    records = -(-(INJECTED.size + len(text)) // RECORD_BYTES)
+    head = INJECTED.pack(Kind.FAULT_INJECTED, records, len(text), number, order, time.monotonic_ns())
+    return (head + text).ljust(records * RECORD_BYTES, b"\0")
+
+
+def pack_healed(order: int, number: int, struck: int, why: str) -> bytes:
+    """A fault that is over now."""
+    return HEALED.pack(Kind.FAULT_HEALED, WHY.index(why), number, order, time.monotonic_ns(), struck)
+
+
+def pack_power_lost(order: int, nexus: int, lun: int) -> bytes:
+    """A node that has lost power now."""
+    return POWER_LOST.pack(Kind.POWER_LOST, nexus, lun, order, time.monotonic_ns())
+
+
+def pack_placed(order: int, lun: int, piece: Piece, *, power_loss: bool = False) -> bytes:
+    """What reached the medium by the command that will have number ``order``, or just before it in a power failure."""
+    flags = (UNMAPPED if piece.data is None else 0) | (BY_POWER_LOSS if power_loss else 0)
+    found = _NO_DIGEST if piece.data is None else digest(piece.data)
+    return PLACED.pack(Kind.PLACED, flags, lun, order, piece.lba, piece.length, found)
+
+
+def pack_struck(order: int, numbers: Sequence[int]) -> bytes:
+    """One or more records."""
+    pieces = [numbers[start : start + _STRUCK_MAX] for start in range(0, len(numbers), _STRUCK_MAX)]
+    return b"".join(
+        STRUCK.pack(Kind.STRUCK, len(piece), order, *piece, *(0,) * (_STRUCK_MAX - len(piece))) for piece in pieces
+    )
 
 
 def pack_command(order: int, nexus: int, command: Command, outcome: Outcome) -> bytes:
     """A command that finished now."""
-    cdb, sense, digest = command.cdb, outcome.sense, command.digest
+    cdb, sense, found = command.cdb, outcome.sense, command.digest
     opcode = cdb[0]
-    if not digest:
-        digest = blake2b(command.data, digest_size=DIGEST_BYTES).digest() if opcode in WRITES else _NO_DIGEST
+    if not found:
+        if opcode in READS:
+            found = digest(outcome.data) if outcome.data else _NO_DIGEST
+        else:
+            found = digest(command.data) if opcode in WRITES else _NO_DIGEST
     key, asc, ascq = (sense[2], sense[12], sense[13]) if sense else (0, 0, 0)
-    flags = _CHANGED if command.changed else 0
-    return _COMMAND.pack(
-        _KIND_COMMAND,
-        flags if command.fault is None else flags | _FAULT,
+    flags = CHANGED if command.changed else 0
+    return COMMAND.pack(
+        Kind.COMMAND,
+        flags,
         nexus,
         command.lun & 0xFFFF,
         opcode,
@@ -150,70 +273,5 @@ def pack_command(order: int, nexus: int, command: Command, outcome: Outcome) -> 
         key,
         asc,
         ascq,
-        digest,
+        found,
     )
-
-
-def read_records(file: BinaryIO, path: str) -> Iterator[tuple[int, Record]]:
-    """Each whole record with the offset of its end. Raises ``NotALedger``."""
-    found = file.read(HEADER.size)
-    if len(found) < HEADER.size or not found.startswith(MAGIC):
-        raise NotALedger(f"{path} is not a ledger: it does not begin with {MAGIC.decode()}")
-    _, version, size, _, _ = HEADER.unpack(found)
-    if (version, size) != (VERSION, RECORD_BYTES):
-        raise NotALedger(f"{path} is a ledger of version {version} with records of {size} bytes, not {VERSION}")
-    nexuses: dict[int, NexusName] = {}
-    data, start, end = b"", 0, HEADER.size
-    while more := file.read(_RECORDS_PER_READ * RECORD_BYTES):
-        data, start = data[start:] + more, 0
-        while (length := _length(data, start, path)) and start + length <= len(data):
-            record = _UNPACK[data[start]](data, start, nexuses)
-            start += length
-            end += length
-            yield end, record
-
-
-def _length(data: bytes, start: int, path: str) -> int:
-    """Bytes of the record at ``start``; 0 when not even its first 64 are there."""
-    if len(data) - start < RECORD_BYTES:
-        return 0
-    kind = data[start]
-    if kind not in _UNPACK:
-        legal = ", ".join(map(str, sorted(_UNPACK)))
-        raise NotALedger(f"{path} holds a record of kind {kind}: kinds {legal} are legal")
-    return RECORD_BYTES * (data[start + 1] if kind == _KIND_NEXUS else 1)
-
-
-def _unpack_nexus(data: bytes, start: int, nexuses: dict[int, NexusName]) -> NexusName:
-    _, _, index, length = _NEXUS.unpack_from(data, start)
-    text = data[start + _NEXUS.size : start + _NEXUS.size + length].decode(errors="replace")
-    initiator, _, portal = text.partition("\0")
-    name = nexuses[index] = NexusName(index, initiator, portal)
-    return name
-
-
-def _unpack_ended(data: bytes, start: int, nexuses: dict[int, NexusName]) -> RegistrationEnded:
-    _, index, lun, by, order, time_ns, key = _ENDED.unpack_from(data, start)
-    return RegistrationEnded(order, time_ns, _name(nexuses, index), lun, key, _name(nexuses, by))
-
-
-def _unpack_command(data: bytes, start: int, nexuses: dict[int, NexusName]) -> Entry:
-    record = _COMMAND.unpack_from(data, start)
-    _, flags, index, lun, opcode, action, order, arrival, completion, lba, blocks, status, key, asc, ascq, digest = (
-        record
-    )
-    return Entry(
-        order, arrival, completion, _name(nexuses, index), lun, opcode, action, lba, blocks, digest, status,
-        Sense(key, asc, ascq), bool(flags & _CHANGED), bool(flags & _FAULT),
-    )  # fmt: skip
-
-
-def _name(nexuses: dict[int, NexusName], index: int) -> NexusName:
-    return nexuses.get(index) or NexusName(index, "?", "?")
-
-
-_UNPACK: Final[dict[int, Callable[[bytes, int, dict[int, NexusName]], Record]]] = {
-    _KIND_COMMAND: _unpack_command,
-    _KIND_NEXUS: _unpack_nexus,
-    _KIND_ENDED: _unpack_ended,
-}

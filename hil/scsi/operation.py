@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from hil.scsi.sense import invalid_field
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
 Execute = Callable[["LogicalUnit", "Command"], "Outcome"]
 
 
+class Direction(StrEnum):
+    """What a command does with the medium; faults are chosen by it."""
+
+    READ = "read"
+    WRITE = "write"
+    FLUSH = "flush"  # SYNCHRONIZE CACHE
+    RESERVE = "reserve"  # PERSISTENT RESERVE IN and OUT, RESERVE, RELEASE
+    OTHER = "other"
+
+
 class ServiceAction(NamedTuple):
     """One service action of an operation code. ``execute`` is None where the operation tells them apart itself."""
 
@@ -23,7 +34,8 @@ class ServiceAction(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """A row. ``data_out_length`` is None where the command takes no data from its initiator.
+    """A row. ``data_out_length`` is None where the command takes no data from its initiator; ``locate`` then notes the
+    extent of one that is about an extent all the same.
 
     ``despite_attention``: executed although a unit attention is pending (SAM-5 5.14: INQUIRY, REPORT LUNS, REQUEST
     SENSE). ``usage``: CDB usage data (SPC-4 6.35.3) in hexadecimal, a set bit being one that is looked at, and the
@@ -34,9 +46,10 @@ class Operation(NamedTuple):
     execute: Execute
     data_out_length: Callable[[LogicalUnit, Command], int] | None = None
     despite_attention: bool = False
-    writes: bool = False
+    direction: Direction = Direction.OTHER
     usage: str = ""
     actions: Mapping[int, ServiceAction] | None = None
+    locate: Callable[[LogicalUnit, Command], object] | None = None
 
 
 def by_service_action(name: str, actions: Mapping[int, ServiceAction]) -> Operation:

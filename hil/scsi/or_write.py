@@ -19,10 +19,10 @@ def or_write(unit: LogicalUnit, command: Command) -> Outcome:
     wanted = command.data_out_bytes = blocks * BLOCK_BYTES
     data = whole_blocks(command, wanted)
     if len(data):
-        found = read_extent(unit, lba, len(data) // BLOCK_BYTES)
+        found = read_extent(unit, command, lba, len(data) // BLOCK_BYTES)
         result = int.from_bytes(data, "big") | int.from_bytes(found, "big")
         command.data = result.to_bytes(len(data), "big")
         write_extent(unit, command, lba, command.data)
         if command.cdb[1] & FUA:
-            flush(unit, lba)
+            flush(unit, command)
     return DONE

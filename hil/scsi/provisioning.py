@@ -6,14 +6,13 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from hil.scsi.command import DONE, Command, Outcome
-from hil.scsi.extent import check_writable
+from hil.scsi.extent import check_writable, unmap_extent
 from hil.scsi.inquiry import UNMAP_BLOCKS_MAX, UNMAP_DESCRIPTORS_MAX
 from hil.scsi.medium import BLOCK_BYTES
 from hil.scsi.sense import (
     INVALID_FIELD_IN_PARAMETERS,
     LBA_OUT_OF_RANGE,
     MEDIUM_READ_ERROR,
-    MEDIUM_WRITE_ERROR,
     PARAMETER_LIST_LENGTH,
     Refused,
     Status,
@@ -99,12 +98,3 @@ def _descriptors(data: bytes, needed: int) -> list[tuple[int, int]]:
     if count > UNMAP_DESCRIPTORS_MAX or sum(blocks for _, blocks in found) > UNMAP_BLOCKS_MAX:
         raise Refused(INVALID_FIELD_IN_PARAMETERS)
     return found
-
-
-def unmap_extent(unit: LogicalUnit, command: Command, lba: int, blocks: int) -> None:
-    """Afterwards its blocks read as zeros; those that a page of the host holds alone are a hole in the file."""
-    try:
-        unit.medium.unmap(lba, blocks)
-    except OSError:
-        raise Refused(MEDIUM_WRITE_ERROR, lba) from None
-    command.changed = True

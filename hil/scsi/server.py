@@ -32,6 +32,7 @@ async def serve(
     cannot be written any more.
     """
     loop = asyncio.get_running_loop()
+    target.faults.timers = loop
     stop: asyncio.Future[None] = loop.create_future()
     loop.set_exception_handler(functools.partial(_fail, stop))
     for number in (signal.SIGTERM, signal.SIGINT):

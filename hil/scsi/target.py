@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from hil.scsi.command import Command, Nexus, Outcome
-from hil.scsi.faults import FaultTable
+from hil.scsi.command import ABORTED, Command, Nexus, Outcome
+from hil.scsi.fault_events import FaultEvents
+from hil.scsi.faults.cache import power_failure
+from hil.scsi.faults.kinds import VOLATILE_CACHE
+from hil.scsi.faults.table import FaultTable
 from hil.scsi.iscsi.login import LoginRefused, LoginStatus
 from hil.scsi.reservation_file import ReservationFile
 from hil.scsi.reservations import Identity, end_reserve_6
@@ -13,6 +17,9 @@ from hil.scsi.sense import COMMANDS_CLEARED, LUN_RESET, NEXUS_LOSS, POWER_ON, Se
 from hil.scsi.unit import LogicalUnit, execute_without_unit
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from hil.scsi.faults.fault import Fault, Run
     from hil.scsi.ledger import Ledger
     from hil.scsi.medium import Medium
 
@@ -52,11 +59,13 @@ class Target:
         self.name = name
         self.ledger = ledger
         self.units: dict[int, LogicalUnit] = {}
-        self.faults = FaultTable()
+        self.events = FaultEvents(ledger)
+        self.faults = FaultTable(self, self.units)
         self.ports: list[str] = []
         self.nexuses: dict[Identity, Nexus] = {}
         self.sessions: dict[Nexus, NexusSession] = {}
         self._tsih = 0
+        self._orphans: dict[Command, None] = {}
 
     def add_unit(self, lun: int, medium: Medium, serial: str, reservations: str | None = None) -> LogicalUnit:
         """Makes ``medium`` available as LUN ``lun``.
@@ -66,6 +75,8 @@ class Target:
         """
         file = ReservationFile(reservations or f"{medium.path}.reservations")
         unit = LogicalUnit(lun, medium, serial, self.units.keys(), peers=self, faults=self.faults, file=file)
+        if self.ledger is not None and self.ledger.keeps_data:
+            unit.keep_data()
         self.units[lun] = unit
         return unit
 
@@ -100,6 +111,9 @@ class Target:
             )
         if target is not None and target != self.name:
             raise LoginRefused(LoginStatus.TARGET_NOT_FOUND, f"target {target}: only {self.name} exists")
+        fault = self.faults.refuses_login(initiator, portal.address)
+        if fault is not None:
+            raise LoginRefused(LoginStatus.SERVICE_UNAVAILABLE, f"fault {fault.number}, {fault.name}")
         if len(self.nexuses) >= _NEXUSES_MAX and (initiator, portal.address) not in self.nexuses:
             raise LoginRefused(LoginStatus.OUT_OF_RESOURCES, f"more than {_NEXUSES_MAX} initiators")
 
@@ -124,18 +138,6 @@ class Target:
         unit = self.units.get(command.lun)
         return execute_without_unit(self.units.keys(), command) if unit is None else unit.execute(command)
 
-    def run(self, command: Command) -> Outcome:
-        """Executes a command that was held."""
-        return self.units[command.lun].run(command)
-
-    def heal(self, fault: int | None) -> int:
-        """Ends a fault, or (None) all; what it held is executed now. How many. Raises ``UsageError``."""
-        held = self.faults.heal(fault)
-        for command in held:
-            if command.resume is not None:
-                command.resume()
-        return len(held)
-
     def data_out_length(self, command: Command) -> int:
         """Bytes that the command needs from its initiator. Raises ``Refused``."""
         unit = self.units.get(command.lun)
@@ -146,11 +148,42 @@ class Target:
         if self.ledger is not None:
             self.ledger.record(nexus, command, outcome)
 
+    # -- commands that outlive their session ---------------------------------------------------------------------
+
+    def adopt(self, command: Command) -> None:
+        """``command`` is held by a fault and its session has ended: nobody will be answered."""
+        self._orphans[command] = None
+        command.resume = partial(self._finish_orphan, command)
+
+    def _finish_orphan(self, command: Command, run: Run) -> None:
+        outcome = run()
+        if outcome is not None:  # None: the next fault holds it
+            del self._orphans[command]
+            self.record(command.nexus, command, outcome)
+            self.flush_ledger()
+
+    def _abort_orphans(self, lun: int, nexus: Nexus | None = None) -> int:
+        """Of ``nexus``, or of all; how many."""
+        found = [one for one in self._orphans if one.lun == lun and nexus in (None, one.nexus)]
+        for command in found:
+            self.faults.let_go(command)
+            del self._orphans[command]
+            self.record(command.nexus, command, ABORTED)
+        return len(found)
+
+    # -- task management -----------------------------------------------------------------------------------------
+
+    def abort_task_set(self, nexus: Nexus, lun: int) -> None:
+        """ABORT TASK SET (SAM-5 7.3): the commands of ``nexus`` at ``lun``, those of its earlier sessions, too."""
+        self.sessions[nexus].abort_tasks(lun)
+        self._abort_orphans(lun, nexus)
+
     def clear_tasks(self, lun: int, by: Nexus) -> None:
         """CLEAR TASK SET (SAM-5 7.4): aborts the commands of all nexuses at ``lun`` and tells those that lost any."""
         for nexus, session in list(self.sessions.items()):
-            if session.abort_tasks(lun) and nexus is not by:
+            if session.abort_tasks(lun) + self._abort_orphans(lun, nexus) and nexus is not by:
                 self._attention(nexus, lun, COMMANDS_CLEARED)
+        self._abort_orphans(lun)
 
     def reset_unit(self, lun: int) -> None:
         """LOGICAL UNIT RESET (SAM-5 6.3.3): aborts all commands at ``lun`` and tells every nexus, the asking one, too.
@@ -163,6 +196,7 @@ class Target:
         for nexus, session in list(self.sessions.items()):
             session.abort_tasks(lun)
             self._attention(nexus, lun, LUN_RESET)
+        self._abort_orphans(lun)
 
     def reset(self) -> None:
         """TARGET WARM RESET: every logical unit is reset."""
@@ -186,11 +220,58 @@ class Target:
         session = self.sessions.get(known) if known else None
         if session is not None:
             session.abort_tasks(lun, spare)
+        if known is not None:
+            self._abort_orphans(lun, known)
 
     def registration_ended(self, nexus: Identity, lun: int, key: int, by: Command) -> None:
         """Of ``Peers``: for the ledger."""
         if self.ledger is not None:
             self.ledger.registration_ended(nexus, lun, key, by.nexus)
+
+    # -- faults --------------------------------------------------------------------------------------------------
+
+    def fault_injected(self, fault: Fault) -> None:
+        """Of ``faults.table.Observer``."""
+        self.events.injected(fault)
+
+    def fault_struck(self, fault: Fault) -> None:
+        """Of ``faults.table.Observer``."""
+        self.events.struck(fault)
+
+    def fault_healed(self, fault: Fault, why: str) -> None:
+        """Of ``faults.table.Observer``."""
+        self.events.healed(fault, why)
+
+    def drop_session(self, nexus: Nexus, reason: str) -> None:
+        """Of ``faults.table.Observer``."""
+        session = self.sessions.get(nexus)
+        if session is not None:
+            session.end(reason)
+
+    def flush_ledger(self) -> None:
+        """What happened by a request at the control socket, or by a timer, is in the ledger before anybody is told."""
+        if self.ledger is not None:
+            self.ledger.flush()
+
+    def lose_power(self, losers: Collection[Nexus]) -> int:
+        """These nodes have lost power: what they left in a volatile cache is gone. How many blocks changed by that.
+
+        Raises ``OSError``.
+        """
+        fault = next((fault for fault in self.faults.faults.values() if fault.name == VOLATILE_CACHE), None)
+        if fault is None:
+            return 0
+        chosen = [nexus for nexus in losers if fault.selection.names(nexus.initiator, nexus.portal)]
+        blocks = 0
+        for unit in self.units.values():
+            lost = power_failure(unit, fault, {nexus.index for nexus in chosen})
+            blocks += len(lost)
+            if self.ledger is not None:
+                self.ledger.power_lost(unit.lun, [nexus.index for nexus in chosen], lost)
+        self.flush_ledger()
+        return blocks
+
+    # -- inside --------------------------------------------------------------------------------------------------
 
     def _end_reserve_6(self, nexus: Nexus) -> None:
         for unit in self.units.values():

@@ -8,17 +8,20 @@ from functools import partial
 from typing import Final, Protocol
 
 from hil.scsi.command import Command, Outcome, check_condition
-from hil.scsi.faults import FaultTable
+from hil.scsi.faults.table import FaultTable
 from hil.scsi.inquiry import inquiry
 from hil.scsi.medium import Medium
 from hil.scsi.operation import Operation
 from hil.scsi.operations import OPERATIONS
 from hil.scsi.persistent_reserve import CONFLICT
+from hil.scsi.placement import Piece
 from hil.scsi.primary_operations import report_luns, request_sense, take_attention
 from hil.scsi.reservation_access import conflicts
 from hil.scsi.reservation_file import ReservationFile
 from hil.scsi.reservations import Change, Identity, State
 from hil.scsi.sense import INVALID_OPERATION_CODE, UNIT_NOT_SUPPORTED, Refused, Sense
+from hil.scsi.snapshot import Snapshot
+from hil.scsi.volatile_cache import VolatileCache
 
 _INSUFFICIENT_REGISTRATION_RESOURCES: Final = Sense(0x5, 0x55, 0x04)
 
@@ -66,8 +69,12 @@ class LogicalUnit:
         self.luns = luns
         self.blocks: int = medium.blocks
         self.peers = peers
+        self.cache: VolatileCache | None = None
+        self.keeps_data = False
         self._faults = faults
         self._file = file
+        self._snapshots: list[Snapshot] = []
+        self.observed = False
         self.reservations = State()
         self._reserved = False
         self.set_reservations(file.load())
@@ -87,7 +94,7 @@ class LogicalUnit:
         operation = OPERATIONS.get(command.cdb[0])
         try:
             if self._reserved and operation and conflicts(self.reservations, command.nexus.identity, command.cdb):
-                self._note_extent(command)
+                self._note_extent(operation, command)
                 return CONFLICT
             if command.nexus.attentions and not (operation and operation.despite_attention):
                 attention = take_attention(command)
@@ -102,23 +109,63 @@ class LogicalUnit:
             return check_condition(refused)
 
     def run(self, command: Command) -> Outcome:
-        """Executes a command that was held: its reservations were asked when it came."""
+        """Executes a command that a fault has struck: its reservations were asked when it came."""
         try:
             return OPERATIONS[command.cdb[0]].execute(self, command)
         except Refused as refused:
             return check_condition(refused)
 
     def _strike(self, operation: Operation, command: Command) -> Outcome | None:
-        fault = self._faults.find(command, writes=operation.writes)
-        if fault is None:
+        self._note_extent(operation, command)
+        if not self._faults.find(command, operation):
             return operation.execute(self, command)
-        self._note_extent(command)
-        return self._faults.strike(fault, command, partial(self.run, command))
+        return self._faults.execute(command, partial(self.run, command))
 
-    def _note_extent(self, command: Command) -> None:
-        """For the ledger, of a command that does not get as far as its operation."""
-        with contextlib.suppress(Refused):
-            self.data_out_length(command)
+    def _note_extent(self, operation: Operation, command: Command) -> None:
+        """Of a command that may not get as far as its operation: for the faults, and for the ledger."""
+        note = operation.data_out_length or operation.locate
+        if note is not None:
+            with contextlib.suppress(Refused):
+                note(self, command)
+
+    # -- who looks at what is written ----------------------------------------------------------------------------
+
+    def keep_data(self) -> None:
+        """From now on commands note what they placed on the medium, whatever the faults."""
+        self.keeps_data = True
+        self._observe()
+
+    def set_cache(self, cache: VolatileCache | None) -> None:
+        """What is in a cache that goes away is stable."""
+        self.cache = cache
+        self._observe()
+
+    def add_snapshot(self, snapshot: Snapshot) -> Snapshot:
+        """It is told of every write before it happens."""
+        self._snapshots.append(snapshot)
+        self._observe()
+        return snapshot
+
+    def remove_snapshot(self, snapshot: Snapshot) -> None:
+        """It is told no more."""
+        self._snapshots.remove(snapshot)
+        self._observe()
+
+    def _observe(self) -> None:
+        self.observed = self.keeps_data or self.cache is not None or bool(self._snapshots)
+
+    def prepare(self, lba: int, blocks: int) -> bytes:
+        """These blocks are about to change; what they hold now, if the cache wants it. Raises ``OSError``."""
+        for snapshot in self._snapshots:
+            snapshot.save(lba, blocks)
+        return b"" if self.cache is None else self.medium.read(lba, blocks)
+
+    def written(self, owner: int, piece: Piece, before: bytes) -> None:
+        """``piece`` has reached the medium, ``before`` is what ``prepare`` gave."""
+        if self.cache is not None:
+            self.cache.write(owner, piece.lba, before, bytes(piece.content()))
+
+    # -- reservations --------------------------------------------------------------------------------------------
 
     def set_reservations(self, state: State) -> None:
         """The one place where they change."""

@@ -20,7 +20,7 @@ def verify(unit: LogicalUnit, command: Command) -> Outcome:
     """VERIFY (10), (12), (16): BYTCHK 00b only checks that the blocks can be read, 01b and 11b compare."""
     lba, blocks = locate(unit, command)
     needed = command.data_out_bytes = verify_length(unit, command)
-    found = read_extent(unit, lba, blocks)
+    found = read_extent(unit, command, lba, blocks)
     if not needed:
         return DONE
     data = memoryview(command.data)[:needed]
@@ -44,8 +44,8 @@ def write_and_verify(unit: LogicalUnit, command: Command) -> Outcome:
     if command.cdb[1] & 0x04:  # BYTCHK 10b and 11b
         raise invalid_field(1, 2)
     write(unit, command)
-    flush(unit, command.lba)
-    found = read_extent(unit, command.lba, len(command.data) // BLOCK_BYTES)
+    flush(unit, command)
+    found = read_extent(unit, command, command.lba, len(command.data) // BLOCK_BYTES)
     if command.cdb[1] & 0x02:
         compare(command.data, found, len(found))
     return DONE

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hil.scsi.command import DONE, Command, Outcome
-from hil.scsi.extent import check, check_writable, extent, length_byte, write_extent
+from hil.scsi.extent import check, check_writable, extent, length_byte, unmap_extent, write_extent
 from hil.scsi.inquiry import WRITE_SAME_BLOCKS_MAX
 from hil.scsi.medium import BLOCK_BYTES
-from hil.scsi.provisioning import unmap_extent
 from hil.scsi.sense import invalid_field
 
 if TYPE_CHECKING:

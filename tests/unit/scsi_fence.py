@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hil.scsi.faults import Selection
+from hil.scsi.faults.selection import Selection
 from hil.scsi.iscsi import pdu as p
 from hil.scsi.ledger import Entry, Record, read_all, read_ledger
 from hil.scsi.target import Target

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 
 from hil.errors import UsageError
 from hil.scsi.command import DONE, Command, Nexus, Outcome
+from hil.scsi.digest import digest
 from hil.scsi.ledger import RECORD_BYTES, Entry, Ledger, LedgerLost, NotALedger, read_ledger, read_nexuses, status_name
 from hil.scsi.sense import LBA_OUT_OF_RANGE, Status, fixed
 from tests.unit.scsi_initiator import read_10, write_10
@@ -35,7 +35,7 @@ def test_an_entry_says_who_did_what_when_and_how_it_ended(tmp_path: Path) -> Non
     assert (write.order, write.name, write.lba, write.blocks, write.changed, write.writes) == (
         0, "WRITE (10)", 5, 2, True, True,
     )  # fmt: skip
-    assert write.digest == hashlib.blake2b(b"x" * 1024, digest_size=16).digest()
+    assert write.digest == digest(b"x" * 1024)
     assert (write.arrival_ns, write.nexus.initiator, write.nexus.portal) == (1000, "iqn.test:a", "h:1")
     assert write.completion_ns >= write.arrival_ns
     assert (read.order, read.status, read.sense, read.digest) == (1, 2, LBA_OUT_OF_RANGE, bytes(16))
@@ -135,6 +135,6 @@ def test_a_full_disk_is_an_error_of_its_own() -> None:
         pytest.skip("/dev/full is missing")
     ledger = Ledger.__new__(Ledger)
     with full.open("wb", buffering=0) as file:
-        ledger.path, ledger._fd, ledger._waiting = "full", file.fileno(), [b"x"]
+        ledger.path, ledger._fd, ledger._waiting, ledger._data = "full", file.fileno(), [b"x"], None
         with pytest.raises(LedgerLost, match="No space left"):
             ledger.flush()

@@ -112,19 +112,21 @@ def test_a_write_that_is_delayed_while_its_node_is_preempted(  # A3
             assert answer.status == Status.GOOD
         _, data = master.command(read_10(0, 1), edtl=512, flags=F | R)
         assert (data == NEW) == lands
-        assert control.ask({"status": True}) == {"ok": True, "faults": []}
+        assert control.ask({"status": True})["faults"] == []
     found = list(writes_after_removal(read_all(tmp_path / "ledger.bin")))
     assert [entry.write.changed for entry in found] == ([True] if lands else [])
 
 
-def test_a_node_that_dies_with_a_write_held_leaves_none_behind(target: TargetProcess, control: Control) -> None:  # A4
-    control.ask({"fault": "delay-writes", "initiator": "iqn.2026-11.hil:n1", "count": 1, "lun": None})
+def test_a_node_that_dies_with_a_write_hanging_leaves_none_behind(
+    target: TargetProcess, control: Control
+) -> None:  # A4
+    control.ask({"fault": "hang", "direction": "write", "initiator": "iqn.2026-11.hil:n1", "count": 2, "lun": None})
     with node(target, 1) as victim:
         send_write(victim)
         wait_until_held(control)
     with node(target, 1) as again:
         [fault] = control.ask({"status": True})["faults"]
-        assert (fault["held"], fault["left"], fault["struck"]) == ([], 0, 1)
+        assert (fault["held"], fault["left"], fault["struck"]) == ([], 1, 1)
         assert control.ask({"heal": 1}) == {"ok": True, "released": 0}
         _, data = again.command(read_10(0, 1), edtl=512, flags=F | R)
         assert data == bytes(512)
@@ -136,14 +138,30 @@ def test_a_node_that_dies_with_a_write_held_leaves_none_behind(target: TargetPro
         (b"rubbish", "Expecting value"),
         (b"\xff\xff", "codec can't decode"),
         (b"[" * 60000, ""),
-        ([], "an object with one of fault, heal, status is legal"),
+        ([], "an object with one of fault, heal, status, power-loss, watch is legal"),
         ({"heal": 1, "status": True}, "an object with one of"),
-        ({"fault": "no such"}, "fault 'no such' does not exist: delay-writes are legal"),
-        ({"fault": "delay-writes", "lba": 1}, "'lba' is not known: fault, portal, initiator, lun, count are legal"),
-        ({"fault": "delay-writes", "count": True}, "count True: int is legal"),
+        ({"fault": "no such"}, "fault 'no such' does not exist: hang, delay-writes, slow, error"),
+        ({"fault": "hang", "lbas": 1}, "'lbas' is not known: fault, portal, initiator, lun, direction, lba, count"),
+        ({"fault": "hang", "lba": 1}, "lba 1: [first, last] is legal"),
+        ({"fault": "hang", "lba": [1]}, "lba [1]: [first, last] is legal"),
+        ({"fault": "hang", "lba": [2, 1]}, "LBA 2 to 1 is no range"),
+        (
+            {"fault": "hang", "direction": "up"},
+            "direction 'up': read, write, flush, reserve, other, media, any are legal",
+        ),
+        ({"fault": "torn", "direction": "read"}, "fault torn of direction read: write are legal"),
+        ({"fault": "hang", "seconds": 0}, "for 0 seconds: more than 0"),
+        ({"fault": "slow"}, "fault slow needs ms: milliseconds"),
+        ({"fault": "slow", "parameters": {"ms": "1"}}, "ms '1': 1 to 3600000 is legal"),
+        ({"fault": "slow", "parameters": {"ms": 1, "spread": "wide"}}, "fixed, uniform, exponential is legal"),
+        ({"fault": "hang", "parameters": {"ms": 1}}, "parameter 'ms' is not known: it takes none"),
+        ({"fault": "volatile-cache", "count": 1}, "strikes no commands"),
+        ({"power-loss": "all"}, "a list of iSCSI names is legal"),
+        ({"power-loss": ["iqn.2026-11.hil:n9"]}, "initiator iqn.2026-11.hil:n9 was never here"),
+        ({"fault": "delay-writes", "count": True}, "count True: a number is legal"),
         ({"fault": "delay-writes", "count": -1}, "count -1: 1 or more is legal"),
-        ({"fault": ["delay-writes"]}, "str is legal"),
-        ({"fault": None}, "fault None: str is legal"),
+        ({"fault": ["delay-writes"]}, "the name of a kind is legal"),
+        ({"fault": None}, "fault None: the name of a kind is legal"),
         ({"fault": "delay-writes", "portal": "nowhere"}, "portal nowhere does not exist: 127.0.0.1:"),
         ({"fault": "delay-writes", "lun": 9}, "LUN 9 does not exist: 0 are legal"),
         ({"heal": 7}, "fault 7 does not exist: none are injected now"),
@@ -154,7 +172,7 @@ def test_a_request_that_is_not_legal_is_answered_with_what_is(control: Control, 
     answer = control.ask(request_)
     assert not answer["ok"]
     assert error in answer["error"]
-    assert control.ask({"status": True}) == {"ok": True, "faults": []}
+    assert control.ask({"status": True}) == {"ok": True, "faults": [], "commands": 0}
 
 
 def test_a_line_without_end_ends_its_connection_only(control: Control, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hil.scsi.faults import Selection
+from hil.scsi.faults.selection import Selection
 from hil.scsi.fenced_writes import first_writes_after_removal, writes_after_removal
 from hil.scsi.iscsi import pdu as p
 from hil.scsi.ledger import Ledger, RegistrationEnded
@@ -47,7 +47,7 @@ def test_preempt_and_abort_answers_when_no_queued_write_can_land_any_more(target
     assert out(master, PREEMPT_AND_ABORT, 0x10, 0x11, WERO) == GOOD
     assert not victim.session.tasks.by_itt
     assert target.faults.held_bytes == 0
-    assert target.heal(None) == 0
+    assert target.faults.heal(None) == 0
     assert victim.answers() == []
     assert [disk(target, lba) for lba in range(5)] == [OLD] * 5
     aborted = [entry for entry in entries(target) if entry.writes]
@@ -63,7 +63,7 @@ def test_plain_preempt_lets_the_very_same_write_reach_the_medium(target: Target)
     assert write(victim) == []
     assert out(master, PREEMPT, 0x10, 0x11, WERO) == GOOD
     assert disk(target) == OLD
-    assert target.heal(None) == 1
+    assert target.faults.heal(None) == 1
     assert disk(target) == NEW
     [found] = writes_after_removal(records(target))
     assert found.write.changed
@@ -117,7 +117,7 @@ def test_commands_of_other_nexuses_are_left_alone(target: Target) -> None:
     write(victim, 4)
     write(master, 5)
     assert out(master, PREEMPT_AND_ABORT, 0x10, 0x11, WERO) == GOOD
-    assert target.heal(None) == 2
+    assert target.faults.heal(None) == 2
     assert [disk(target, lba) for lba in (3, 4, 5)] == [NEW, OLD, NEW]
 
 
@@ -136,7 +136,7 @@ def test_a_node_aborts_what_its_own_key_left_queued_but_not_the_request_itself( 
         assert isinstance(r2t, p.R2T)
         answers = node.data_out(0, data, ttt=r2t.ttt)
     assert status(answers) == GOOD
-    assert target.heal(None) == 0
+    assert target.faults.heal(None) == 0
     assert disk(target) == OLD
     assert [entry.status for entry in entries(target)][3:] == [Status.TASK_ABORTED, GOOD]
     assert status(write(node)) == GOOD
@@ -168,13 +168,50 @@ def test_a_held_write_that_was_aborted_never_reaches_the_medium(
     target: Target, end: Callable[[Initiator], None]
 ) -> None:  # A4
     _, victim = pair(target)
-    target.faults.inject("delay-writes", VICTIM)
+    target.faults.inject("hang", VICTIM)
     assert write(victim) == []
     end(victim)
-    assert target.heal(None) == 0
+    assert target.faults.heal(None) == 0
     assert disk(target) == OLD
     [entry] = [entry for entry in entries(target) if entry.writes]
-    assert (entry.status, entry.changed, entry.fault) == (Status.TASK_ABORTED, False, True)
+    assert (entry.status, entry.changed, bool(entry.faults)) == (Status.TASK_ABORTED, False, True)
+
+
+def abort_task_set(node: Initiator) -> None:
+    assert Initiator(node.target, node.nexus.initiator).manage(2) == 0
+
+
+def clear_task_set(node: Initiator) -> None:
+    assert Initiator(node.target, "iqn.test:master").manage(4) == 0
+
+
+def preempt_the_old_key(node: Initiator) -> None:  # spec S6.3
+    again = Initiator(node.target, node.nexus.initiator)
+    assert out(again, REGISTER_AND_IGNORE, 0, 0x21) == GOOD
+    assert out(again, PREEMPT_AND_ABORT, 0x21, 0x21, WERO) == GOOD
+
+
+def be_preempted(node: Initiator) -> None:  # spec S6.2
+    assert out(Initiator(node.target, "iqn.test:master"), PREEMPT_AND_ABORT, 0x10, 0x11, WERO) == GOOD
+
+
+@pytest.mark.parametrize("gone", [log_in_again, lose_the_connection])
+@pytest.mark.parametrize("end", [None, reset, abort_task_set, clear_task_set, preempt_the_old_key, be_preempted])
+def test_a_delayed_write_outlives_its_session_and_lands_unless_it_is_aborted(
+    target: Target, gone: Callable[[Initiator], None], end: Callable[[Initiator], None] | None
+) -> None:  # A3, A4
+    _, victim = pair(target)
+    target.faults.inject("delay-writes", VICTIM)
+    assert write(victim) == []
+    gone(victim)
+    assert [entry for entry in entries(target) if entry.writes] == []
+    if end is not None:
+        end(victim)
+    assert target.faults.heal(None) == int(end is None)
+    assert disk(target) == (NEW if end is None else OLD)
+    [entry] = [entry for entry in entries(target) if entry.writes]
+    assert (entry.status, entry.changed) == ((GOOD, True) if end is None else (Status.TASK_ABORTED, False))
+    assert target.faults.held_bytes == 0
 
 
 def test_the_ledger_goes_on_after_the_end_of_a_registration(target: Target) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hil.scsi.faults import Selection
+from hil.scsi.faults.selection import Selection
 from hil.scsi.iscsi import pdu as p
 from hil.scsi.iscsi.pending import WINDOW
 from hil.scsi.ledger import read_ledger
@@ -288,7 +288,7 @@ def test_random_pdus_neither_break_the_session_nor_write_outside_the_unit(
         raw[32] = operation
         session.receive(raw, 0, data)
         assert len(session.tasks.by_itt) <= WINDOW + 32
-    target.heal(fault.number)
+    target.faults.heal(fault.number)
     initiator.answers()
     session.abort_tasks(None)
     assert target.faults.held_bytes == 0

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import struct
 from typing import Final, cast
 
 from hil.scsi.iscsi import pdu as p
@@ -20,6 +22,7 @@ from hil.scsi.target import Portal, Target
 _LOGIN_TIMEOUT_S: Final = 30.0  # a connection that has not logged in by then only takes up a descriptor
 _JOINED_BYTES_MAX: Final = 128 * 1024  # up to here one copy is cheaper than one more call to send
 _BATCH_BYTES_MAX: Final = 1024 * 1024  # answers beyond that go out before more is processed
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 log = logging.getLogger("hil.scsi")
 
@@ -55,7 +58,7 @@ class Connection(asyncio.BufferedProtocol):
             self._timer.cancel()
         session, self._session = self._session, None
         if session is not None and session.nexus is not None:
-            session.abort_tasks(None)
+            session.abandon_tasks()
             self._target.detach(session.nexus, session)
             log.info(
                 "%s left %s: %s", session.nexus.initiator, self._portal.address, session.ending or error or "closed"
@@ -88,6 +91,10 @@ class Connection(asyncio.BufferedProtocol):
         self._closing = True
         log.info("%s at %s dropped: %s", self._peer, self._portal.address, reason)
         if self._transport:
+            # Without lingering the peer gets a reset, not an orderly end that it might take for a logout.
+            connected = self._transport.get_extra_info("socket")
+            if connected is not None:
+                connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             self._transport.abort()
 
     def _process(self) -> None:

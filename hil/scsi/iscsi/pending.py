@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hil.scsi.command import ABORTED, Command, Nexus, Outcome
@@ -13,6 +14,7 @@ from hil.scsi.sense import Status
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hil.scsi.faults.fault import Run
     from hil.scsi.target import Target
 
 WINDOW: Final = 128  # what QEMU's virtio-scsi queues per LUN
@@ -48,6 +50,14 @@ class Pending(Answers):
             self._wake()
         return len(found)
 
+    def abandon_tasks(self) -> None:
+        """The session ends: what is queued in spite of that is the target's from now on, all else is aborted."""
+        for task in list(self.tasks.by_itt.values()):
+            if self.target.faults.outlives(task.command):
+                del self.tasks.by_itt[task.itt]
+                self.target.adopt(task.command)
+        self.abort_tasks(None)
+
     def abort(self, task: Task) -> None:
         """Ends ``task`` without an answer; its data, if more comes, finds no task and is dropped.
 
@@ -63,7 +73,7 @@ class Pending(Answers):
     def _hold(self, task: Task) -> None:
         """A fault holds the command: it ends when the fault is healed, unless it is aborted before."""
         task.transfer = None
-        task.command.resume = lambda: self._resume(task)
+        task.command.resume = partial(self._resume, task)
         if task.itt not in self.tasks.by_itt:
             self.tasks.add(task)
             if len(self.tasks.by_itt) > TASKS_MAX:
@@ -72,11 +82,13 @@ class Pending(Answers):
         for ready in self.tasks.release(task):
             self._proceed(ready)
 
-    def _resume(self, task: Task) -> None:
+    def _resume(self, task: Task, run: Run) -> None:
         if self.tasks.by_itt.get(task.itt) is not task:
             return
-        self._finish(task, self.target.run(task.command))
-        self._wake()
+        outcome = run()
+        if outcome is not None:  # None: the next fault holds it
+            self._finish(task, outcome)
+            self._wake()
 
     def _finish(self, task: Task, outcome: Outcome) -> None:
         self._over(task, outcome, answer=True)

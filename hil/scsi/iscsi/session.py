@@ -86,7 +86,7 @@ class Session(Pending):
 
     def end(self, reason: str) -> None:
         """Aborts everything and drops the connection at once (session reinstatement, RFC 7143 6.3.5)."""
-        self.abort_tasks(None)
+        self.abandon_tasks()
         self.ending = reason
         self._drop(reason)
 

@@ -43,7 +43,8 @@ def _abort_task(session: Session, request: TaskManagementRequest) -> Response:
 
 
 def _abort_task_set(session: Session, request: TaskManagementRequest) -> Response:
-    session.abort_tasks(lun_number(request.lun))
+    assert session.nexus is not None
+    session.target.abort_task_set(session.nexus, lun_number(request.lun))
     return Response.COMPLETE
 
 

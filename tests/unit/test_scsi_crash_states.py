@@ -1,0 +1,237 @@
+"""Kept data and crash states: every one is a state that flushes allow, and the medium is what the record says."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hil.errors import UsageError
+from hil.scsi.crash_states import CrashStates, Unflushed
+from hil.scsi.faults.selection import Selection, directions
+from hil.scsi.kept_data import KeptData, NotKeptData, base_path, read_frames
+from hil.scsi.ledger import Ledger
+from hil.scsi.medium import Medium
+from hil.scsi.target import Target
+from tests.unit.scsi_fence import F, W, status
+from tests.unit.scsi_initiator import SERIAL, Initiator, write_10
+from tests.unit.scsi_reserve import GOOD
+
+BLOCKS = 256
+SYNC = bytes.fromhex("35000000000000000000")
+FUA = 0x08
+
+
+class Disk:
+    """One LUN that had something on it before anybody began to record, with ledger and kept data."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path, self.ledger, self.data = directory / "disk.raw", directory / "ledger", directory / "data"
+        if not self.path.exists():
+            self.path.write_bytes(b"b" * 512)
+            os.truncate(self.path, BLOCKS * 512)
+        self.begin()
+
+    def begin(self) -> None:
+        kept = KeptData(self.data)
+        kept.keep_base(0, str(self.path))
+        self.target = Target(ledger=Ledger(self.ledger, kept))
+        self.target.add_unit(0, Medium(str(self.path)), SERIAL)
+        self.node = Initiator(self.target)
+
+    def end(self) -> None:
+        assert self.target.ledger is not None
+        self.target.ledger.close()
+        self.target.units[0].medium.close()
+
+    def write(self, lba: int, letter: bytes, blocks: int = 1, flags: int = 0) -> int:
+        data = letter * 512 * blocks
+        return status(self.node.command(write_10(lba, blocks, flags), data, edtl=len(data), flags=F | W))
+
+    def flush(self) -> None:
+        assert status(self.node.command(SYNC)) == GOOD
+
+    def states(self) -> CrashStates:
+        assert self.target.ledger is not None
+        if self.target.ledger._fd >= 0:
+            self.target.ledger.flush()
+        return CrashStates(self.ledger, self.data)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    found = Disk(tmp_path)
+    yield found
+    found.end()
+
+
+def letters(data: bytes) -> str:
+    """A letter per block that is all of one; the blocks before were zeros."""
+    blocks = [data[start : start + 512] for start in range(0, len(data), 512)]
+    assert all(len(set(block)) == 1 for block in blocks)
+    return "".join("." if block[0] == 0 else chr(block[0]) for block in blocks)
+
+
+def test_what_was_flushed_is_there_and_the_rest_is_lost_or_kept(disk: Disk) -> None:
+    disk.write(1, b"1")  # 0
+    disk.flush()  # 1
+    disk.write(1, b"2")  # 2
+    disk.write(2, b"3", flags=FUA)  # 3
+    disk.write(3, b"4")  # 4
+    disk.write(2, b"5")  # 5
+    seen = {}
+    with disk.states() as states:
+        for state in states:
+            seen[state.order] = (
+                letters(state.read(0, 4)), letters(state.read(0, 4, Unflushed.KEPT)), state.unflushed_blocks,
+            )  # fmt: skip
+    assert seen == {
+        0: ("b...", "b1..", 1),
+        1: ("b1..", "b1..", 0),
+        2: ("b1..", "b2..", 1),
+        3: ("b13.", "b23.", 1),
+        4: ("b13.", "b234", 2),
+        5: ("b13.", "b254", 3),
+    }
+
+
+def test_a_random_part_is_one_version_of_each_block_and_depends_on_the_seed_alone(disk: Disk) -> None:
+    disk.write(0, b"1", 64)
+    disk.write(0, b"2", 64)
+    with disk.states() as states:
+        state = states.at(1)
+        found = [letters(state.read(0, 64, Unflushed.RANDOM, seed)) for seed in range(3)]
+        assert [letters(state.read(block, 1, Unflushed.RANDOM, 1)) for block in range(64)] == list(found[1])
+    assert len(set(found)) == 3
+    for image in found:
+        assert set(image[1:]) == {".", "1", "2"}
+        assert image[0] in "b12"
+
+
+def test_a_state_is_written_out_as_a_disk(disk: Disk, tmp_path: Path) -> None:
+    disk.write(1, b"1")
+    disk.write(2, b"2", flags=FUA)
+    out = tmp_path / "out.raw"
+    with disk.states() as states:
+        state = states.at(1)
+        for unflushed in Unflushed:
+            state.write_to(out, unflushed, 4)
+            assert out.read_bytes() == state.read(0, BLOCKS, unflushed, 4)
+            assert out.stat().st_blocks * 512 < BLOCKS * 512
+    with disk.states() as states, pytest.raises(UsageError, match="command 7 is not in the ledger: 0 to 1 are"):
+        states.at(7)
+
+
+def test_write_same_and_unmap_and_write_and_verify_are_told_apart(disk: Disk) -> None:
+    """The bit that is FUA in a WRITE is UNMAP in a WRITE SAME, and WRITE AND VERIFY is on the medium when it ends."""
+    same = struct.pack(">BBIxHx", 0x41, 0x08, 0, 4)
+    assert status(disk.node.command(same, b"s" * 512, edtl=512, flags=F | W)) == GOOD
+    unmap = struct.pack(">HH4xQI4x", 22, 16, 1, 1)
+    cdb = struct.pack(">BBIxHx", 0x42, 0, 0, len(unmap))
+    assert status(disk.node.command(cdb, unmap, edtl=len(unmap), flags=F | W)) == GOOD
+    verify = struct.pack(">BBIxHx", 0x2E, 0, 2, 1)
+    assert status(disk.node.command(verify, b"v" * 512, edtl=512, flags=F | W)) == GOOD
+    with disk.states() as states:
+        assert [(letters(s.read(0, 5)), letters(s.read(0, 5, Unflushed.KEPT))) for s in states] == [
+            ("b....", "ssss."),
+            ("b....", "s.ss."),
+            ("b.v..", "s.vs."),
+        ]
+
+
+def test_faults_count_as_what_they_did(disk: Disk) -> None:
+    faults = disk.target.faults
+    faults.inject("misdirected", Selection(), 1, parameters={"shift": 2})
+    disk.write(1, b"m", flags=FUA)
+    faults.inject("lost", Selection(directions=directions("flush")), 1)
+    disk.write(1, b"1")
+    disk.flush()  # a lie
+    with disk.states() as states:
+        assert [letters(s.read(0, 4)) for s in states] == ["b..m", "b..m", "b..m"]
+    disk.flush()
+    with disk.states() as states:
+        assert letters(states.at(3).read(0, 4)) == "b1.m"
+
+
+def test_what_a_node_lost_in_a_power_failure_is_gone_from_the_states_after_it(disk: Disk) -> None:
+    disk.target.faults.inject("volatile-cache", Selection())
+    disk.write(1, b"1")
+    disk.write(2, b"2")
+    assert disk.target.lose_power([disk.node.nexus]) == 2
+    disk.write(3, b"3")
+    with disk.states() as states:
+        assert [letters(s.read(0, 4, Unflushed.KEPT)) for s in states] == ["b1..", "b12.", "b..3"]
+
+
+def test_the_record_goes_on_after_a_restart(disk: Disk) -> None:
+    disk.write(1, b"1")
+    disk.end()
+    disk.begin()
+    disk.write(2, b"2")
+    with disk.states() as states:
+        assert [letters(s.read(0, 3, Unflushed.KEPT)) for s in states] == ["b1.", "b12"]
+
+
+def test_base_and_frames_together_are_the_medium_whatever_was_done(disk: Disk) -> None:
+    rng = random.Random(1)
+    kinds = ["lost", "torn", "misdirected", "flip", None, None]
+    for step in range(300):
+        kind = rng.choice(kinds)
+        if kind is not None:
+            disk.target.faults.inject(kind, Selection(), 1)
+        disk.write(rng.randrange(200), bytes((step % 255 + 1,)), rng.randrange(1, 9), rng.choice((0, FUA)))
+        if rng.random() < 0.1:
+            disk.flush()
+    with disk.states() as states:
+        for last in states:  # noqa: B007
+            pass
+        assert last.read(0, BLOCKS, Unflushed.KEPT) == disk.path.read_bytes()
+    with Medium(base_path(disk.data, 0)) as base:
+        assert base.read(0, 1) == b"b" * 512
+
+
+@pytest.mark.parametrize("cut", range(1, 545, 37))
+def test_a_last_frame_that_is_cut_short_is_not_there_and_is_replaced(disk: Disk, cut: int) -> None:
+    disk.write(1, b"1")
+    disk.write(2, b"2")
+    disk.end()
+    whole = disk.data.read_bytes()
+    disk.data.write_bytes(whole[:-cut])
+    assert [frame.order for frame in read_frames(disk.data)] == [0]
+    disk.begin()
+    disk.write(3, b"3")
+    assert disk.target.ledger is not None
+    disk.target.ledger.flush()
+    assert [(frame.order, frame.piece.lba) for frame in read_frames(disk.data)] == [(0, 1), (2, 3)]
+
+
+def test_files_that_are_something_else_or_missing_are_refused_by_name(disk: Disk, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"x" * 100)
+    with pytest.raises(UsageError, match="other is no kept data"):
+        KeptData(other)
+    assert other.read_bytes() == b"x" * 100
+    with pytest.raises(NotKeptData, match="other is no kept data"):
+        list(read_frames(other))
+    with pytest.raises(UsageError, match=r"nowhere is missing: run with kept data"):
+        CrashStates(disk.ledger, tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="cannot be opened for writing: No such file"):
+        KeptData(tmp_path / "no" / "where")
+    kept = KeptData(disk.data)
+    Path(base_path(disk.data, 0)).unlink()
+    with pytest.raises(UsageError, match=r"goes on, but .*base0 is missing: begin with a new file"):
+        kept.keep_base(0, str(disk.path))
+    kept.close()
+    damaged = bytearray(disk.data.read_bytes())
+    disk.write(1, b"1")
+    assert disk.target.ledger is not None
+    disk.target.ledger.flush()
+    damaged = bytearray(disk.data.read_bytes())
+    damaged[32] ^= 0xFF
+    other.write_bytes(damaged)
+    with pytest.raises(NotKeptData, match="damaged at offset 32"):
+        list(read_frames(other))
