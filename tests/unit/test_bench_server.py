@@ -206,6 +206,17 @@ def test_more_clients_than_are_legal_are_refused_and_one_that_leaves_makes_room(
     late.close()
 
 
+def test_a_refusal_is_heard_by_a_client_that_was_hung_up_on_before_it_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+    theirs.sendall(b'{"error": {"type": "LaboratoryError", "message": "200 clients are connected"}}\n')
+    theirs.close()
+    monkeypatch.setattr(address, "connect", lambda cluster: ours)
+    caller = Caller("any")
+    with pytest.raises(LaboratoryError, match="200 clients are connected"):
+        caller.call("status")
+    caller.close()
+
+
 def test_the_answer_to_an_interrupted_call_is_not_taken_for_the_next_ones(
     server: Server, log: EventLog, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
