@@ -6,6 +6,7 @@ A cluster file is TOML::
     nodes = 3               # 2 to 64
     memory_mib = 192        # of each node
     disk_mib = 64           # the shared disk
+    keep_data = false       # keep all that is written, for `hil disk at`
     accelerator = "auto"    # auto, kvm or tcg
 
     [timing]                # all optional; the defaults depend on the accelerator
@@ -81,6 +82,7 @@ class ClusterConfig(BaseModel):
     nodes: int = Field(default=3, ge=2, le=64)
     memory_mib: int = Field(default=192, ge=128, le=65_536)
     disk_mib: int = Field(default=64, ge=16, le=1024 * 1024)
+    keep_data: bool = False
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     timing: TimingOverrides = TimingOverrides()
 

@@ -77,7 +77,10 @@ class View:
         self.n = 0
         self.t = 0.0
         self.subsystems: dict[int, tuple[str, bool]] = {}
-        self.faults: dict[int, list[str]] = {}
+        self.faults: dict[int | None, list[str]] = {}
+        """Node to its faults; None: those of the whole cluster."""
+        self.struck: set[int] = set()
+        """The numbers of the disk faults that have struck a command."""
         self.stopping: str | None = None
         self.broken: str | None = None
         """What is gone for good, so that nothing that is waited for can be trusted to come."""
@@ -141,7 +144,7 @@ class View:
             "members": newest.joined(),
             "subsystems": {str(level): {"name": n, "real": real} for level, (n, real) in self.subsystems.items()},
             "broken": self.broken,
-            "faults": {str(node): faults for node, faults in self.faults.items() if faults},
+            "faults": {"all" if node is None else str(node): faults for node, faults in self.faults.items() if faults},
             "nodes": [self._node_dict(node) for node in self.nodes],
         }
 
@@ -275,16 +278,25 @@ def _subsystems(view: View, node: NodeView, event: Event) -> None:
     view.subsystems |= {int(entry["level"]): (entry["name"], entry["real"]) for entry in event["levels"]}
 
 
-def _fault_injected(view: View, node: NodeView, event: Event) -> None:
-    faults = view.faults.setdefault(node.id, [])
-    if event["fault"] not in faults:  # cutting a link that is cut leaves one cut
-        faults.append(event["fault"])
+def _fault_name(event: Event) -> str:
+    """Disk faults have a number, of which several may be alike; a link that is cut twice is cut once."""
+    return f"{event['fault']} #{event['number']}" if "number" in event else str(event["fault"])
 
 
-def _fault_healed(view: View, node: NodeView, event: Event) -> None:
-    faults = view.faults.get(node.id, [])
-    if event["fault"] in faults:
-        faults.remove(event["fault"])
+def _fault_injected(view: View, node: NodeView | None, event: Event) -> None:
+    faults = view.faults.setdefault(None if node is None else node.id, [])
+    if _fault_name(event) not in faults:
+        faults.append(_fault_name(event))
+
+
+def _fault_struck(view: View, node: NodeView | None, event: Event) -> None:
+    view.struck.add(event["number"])
+
+
+def _fault_healed(view: View, node: NodeView | None, event: Event) -> None:
+    faults = view.faults.get(None if node is None else node.id, [])
+    if _fault_name(event) in faults:
+        faults.remove(_fault_name(event))
 
 
 def _disk_exited(view: View, node: NodeView | None, event: Event) -> None:
@@ -315,6 +327,7 @@ _HANDLERS: dict[str, Callable[[View, Any, Event], None]] = {
     "panic": _panic,
     "subsystems": _subsystems,
     "fault-injected": _fault_injected,
+    "fault-struck": _fault_struck,
     "fault-healed": _fault_healed,
     "bench-stopping": _bench_stopping,
 }
@@ -324,7 +337,7 @@ BENCH_KINDS = frozenset(
         *("bench-started", "bench-stopping", "disk-started", "disk-exited", "power", "order-sent"),
         *("machine-starting", "machine-started", "machine-stopped", "machine-crashed"),
         *("machine-paused", "machine-resumed", "machine-reset"),
-        *("fault-injected", "fault-healed", "events-lost", "garbage"),
+        *("fault-injected", "fault-struck", "fault-healed", "events-lost", "garbage"),
     }
 )
 """What the bench alone may say: a guest has no say in what libvirt did (docs/events.md)."""

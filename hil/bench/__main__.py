@@ -110,11 +110,13 @@ def _set_up(stack: ExitStack, order: Order, bench: Bench) -> None:
     namespace.prepare()
     link.prepare()
     serial = target.serial_number(order.cluster_id)
-    disk = order.run_dir / "disk.raw"
-    target.make_disk(disk, config.disk_mib, order.cluster_id, config.name, config.nodes)
-    scsi = stack.enter_context(target.ScsiTarget(disk, order.run_dir / "ledger.bin", serial, config.nodes))
+    target.make_disk(order.run_dir / target.DISK, config.disk_mib, order.cluster_id, config.name, config.nodes)
+    control = namespace.RUN / "disk.control"
+    scsi = stack.enter_context(
+        target.ScsiTarget(order.run_dir, control, serial, config.nodes, keep_data=config.keep_data)
+    )
     log.emit("disk-started", pid=scsi.process.pid)
-    bench.watch_disk(scsi.process)
+    bench.watch_disk(scsi.process, control)
     stack.callback(bench.stop_requested.set)  # from then on the disk ends because we end it, a failed set-up or not
     initrd = namespace.RUN / "initrd.cpio"
     hosts = [f"{namespace.MANAGEMENT_PREFIX}{node + 1}" for node in range(config.nodes)]

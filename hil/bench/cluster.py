@@ -9,13 +9,15 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import libvirt
 
 from hil.bench import namespace
+from hil.bench.disk import DiskVerbs, check_nodes
 from hil.bench.log import EventLog
-from hil.errors import LaboratoryError, UnknownNode, UsageError
+from hil.errors import LaboratoryError, UsageError
 from hil.faults import link
 from hil.qemu.machine import Machine
 
@@ -34,11 +36,11 @@ STOPPED_DETAIL = {0: "shutdown", 1: "destroyed", 2: "crashed", 3: "migrated", 4:
 CRASHED_DETAIL = {0: "panicked", 1: "crash-loaded"}
 
 
-class Bench:
+class Bench(DiskVerbs):
     """All machines of one cluster. Verbs are called from the clients' threads."""
 
     def __init__(self, log: EventLog) -> None:
-        self.log = log
+        super().__init__(log)
         self.stop_requested = threading.Event()
         self.machines: list[Machine] = []
         self._lifecycle: queue.SimpleQueue[tuple[str, int, int] | None] = queue.SimpleQueue()
@@ -60,15 +62,19 @@ class Bench:
         """libvirt's callback for a reset of the machine, by the guest or by :meth:`reset`."""
         self._lifecycle.put((name, REBOOT, 0))
 
-    def watch_disk(self, process: subprocess.Popen[bytes]) -> None:
-        """Report the end of the SCSI target's process, which nobody asked for, as an event."""
+    def watch_disk(self, process: subprocess.Popen[bytes], control: Path) -> None:
+        """Report the disk's faults, and the end of the SCSI target's process, which nobody asked for, as events."""
+        self.connect_disk(control)
         threading.Thread(target=self._await_disk, args=(process,), name="disk", daemon=True).start()
 
     # -- verbs ---------------------------------------------------------------------------------------------------
 
     def power_off(self, nodes: list[int]) -> dict[str, Any]:
-        """Pull the plug of ``nodes`` at the same instant; the spread in seconds is in the answer."""
-        return self._power(nodes, "off", Machine.power_off)
+        """Pull the plug of ``nodes`` at the same instant; the spread in seconds is in the answer.
+
+        What they left in a volatile cache of the disk is lost before this returns.
+        """
+        return self._power(nodes, "off", Machine.power_off, self.lose_cache)
 
     def power_on(self, nodes: list[int]) -> dict[str, Any]:
         """Switch ``nodes`` on at the same instant."""
@@ -147,19 +153,27 @@ class Bench:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
+    def node_count(self) -> int:
+        """Of ``DiskVerbs``."""
+        return len(self.machines)
+
     def _chosen(self, nodes: list[int]) -> list[Machine]:
-        unknown = [node for node in nodes if not 0 <= node < len(self.machines)]
-        if unknown:
-            raise UnknownNode(f"no node {unknown[0]}; there are 0 to {len(self.machines) - 1}")
+        check_nodes(nodes, len(self.machines))
         return [self.machines[node] for node in nodes]
 
-    def _power(self, nodes: list[int], action: str, verb: Callable[[Machine], bool]) -> dict[str, Any]:
+    def _power(
+        self,
+        nodes: list[int],
+        action: str,
+        verb: Callable[[Machine], bool],
+        then: Callable[[list[int]], dict[str, Any]] = lambda changed: {},
+    ) -> dict[str, Any]:
         chosen = self._chosen(nodes)
         started = time.monotonic()
         with ThreadPoolExecutor(max_workers=max(1, len(chosen))) as pool:
             changed = [m.node for m, did in zip(chosen, pool.map(verb, chosen), strict=True) if did]
         spread_s = round(time.monotonic() - started, 3)
-        self.log.emit("power", action=action, nodes=nodes, changed=changed, spread_s=spread_s)
+        self.log.emit("power", action=action, nodes=nodes, changed=changed, spread_s=spread_s, **then(changed))
         return {"nodes": nodes, "changed": changed, "spread_s": spread_s}
 
     def _order(self, nodes: list[int], order: str, **fields: Any) -> dict[str, Any]:

@@ -47,6 +47,9 @@ CALLS = (
     "panic",
     "cut_link",
     "heal_link",
+    "inject_disk_fault",
+    "heal_disk",
+    "disk_status",
     "open_ssh",
     "down",
 )

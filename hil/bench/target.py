@@ -15,6 +15,9 @@ from hil.errors import LaboratoryError
 
 TARGET_NAME = "iqn.2026-11.hil:shared"
 FIRST_PORT = 3260
+DISK = "disk.raw"
+LEDGER = "ledger.bin"
+KEPT_DATA = "kept.data"
 READY_TIMEOUT_S = 30.0
 
 
@@ -26,6 +29,16 @@ def initiator_name(node: int) -> str:
 def portal_port(node: int) -> int:
     """The TCP port, on the loopback of the bench's namespace, that is ``node``'s own path to the disk."""
     return FIRST_PORT + node
+
+
+def node_of_portal(address: str | None) -> int | None:
+    """The node whose path ``HOST:PORT`` is; None: everybody's."""
+    return None if address is None else int(address.rpartition(":")[2]) - FIRST_PORT
+
+
+def portal_address(node: int) -> str:
+    """``HOST:PORT`` of ``node``'s path, as the target calls it."""
+    return f"127.0.0.1:{portal_port(node)}"
 
 
 def serial_number(cluster_id: str) -> str:
@@ -44,11 +57,14 @@ def make_disk(path: Path, size_mib: int, cluster_id: str, name: str, nodes: int)
 class ScsiTarget:
     """The target's process; a context manager that returns when it listens."""
 
-    def __init__(self, disk: Path, ledger: Path, serial: str, nodes: int) -> None:
-        self._command = [sys.executable, "-m", "hil.scsi", "--lun", str(disk), "--serial", serial]
-        self._command += ["--ledger", str(ledger)]
+    def __init__(self, run_dir: Path, control: Path, serial: str, nodes: int, *, keep_data: bool) -> None:
+        """``control``: where its control socket is to be."""
+        self._command = [sys.executable, "-m", "hil.scsi", "--lun", str(run_dir / DISK), "--serial", serial]
+        self._command += ["--ledger", str(run_dir / LEDGER), "--control", str(control)]
+        if keep_data:
+            self._command += ["--keep-data", str(run_dir / KEPT_DATA)]
         for node in range(nodes):
-            self._command += ["--portal", f"127.0.0.1:{portal_port(node)}={initiator_name(node)}"]
+            self._command += ["--portal", f"{portal_address(node)}={initiator_name(node)}"]
 
     def __enter__(self) -> Self:
         ready, ready_writer = os.pipe()

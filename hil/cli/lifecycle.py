@@ -32,6 +32,9 @@ def up(
     cold: Annotated[
         bool, typer.Option("--cold", help="Boot every node; no saved machines (always so, for now).")
     ] = False,
+    keep_data: Annotated[
+        bool, typer.Option("--keep-data", help="Keep all that is written to the disk: `hil disk at` can go back.")
+    ] = False,
     backend: BackendOption = Backend.QEMU,
 ) -> None:
     """Start a cluster and wait until all nodes have joined.
@@ -44,7 +47,7 @@ def up(
 
     check_backend(backend)
     del cold  # there are no saved machines yet
-    config = _config(file, nodes, name)
+    config = _config(file, nodes, name, keep_data)
     with JoinProgress(config.name) as progress:
         cluster = Cluster.up(config, on_event=progress.on_event, on_image=progress.on_image)
         try:
@@ -60,10 +63,10 @@ def up(
     print(f"cluster {cluster.name} is up: {len(cluster.nodes)} nodes joined, epoch {view.epoch}, master {view.master}")
 
 
-def _config(file: Path | None, nodes: int | None, name: str | None) -> ClusterConfig:
+def _config(file: Path | None, nodes: int | None, name: str | None, keep_data: bool) -> ClusterConfig:
     from hil.config import load_config, make_config
 
-    chosen: dict[str, Any] = {"nodes": nodes, "name": name}
+    chosen: dict[str, Any] = {"nodes": nodes, "name": name, "keep_data": keep_data or None}
     overrides = {key: value for key, value in chosen.items() if value is not None}
     return load_config(file, **overrides) if file is not None else make_config(**overrides)
 

@@ -24,6 +24,7 @@ _STEPS = {
     "waiting": "waits for {for}",
     "panic": "PANIC: {reason}",
     "fault-injected": "fault: {fault}",
+    "fault-struck": "fault strikes for the first time: {fault}",
     "fault-healed": "healed: {fault}",
     "bench-stopping": "ends: {reason}",
     "disk-exited": "the shared disk's process ended with status {status}",

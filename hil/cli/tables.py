@@ -80,6 +80,8 @@ def status_screen(name: str, view: View, title: RenderableType | None = None) ->
     parts: list[RenderableType] = [title or Text(headline(name, view), style="bold"), node_table(view)]
     if view.broken is not None:
         parts.append(Text(f"broken: {view.broken}", style="bold red"))
+    if view.faults.get(None):
+        parts.append(Text(f"all: {'; '.join(view.faults[None])}"))
     remarks = {node.id: remarks_on(node, view) for node in view.nodes}
     parts += [Text(f"n{node_id}: {remark}") for node_id, remark in remarks.items() if remark]
     if note := footnote(view):

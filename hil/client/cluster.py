@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Self
 from hil.bench import address
 from hil.bench.launch import BENCH_LOG
 from hil.client.connection import Caller, Event, EventReader
+from hil.client.disk import Disk
 from hil.client.node import Node, console_tail
 from hil.config import ClusterConfig, make_config
 from hil.errors import (
@@ -58,6 +59,7 @@ class Cluster:
         self.settings: dict[str, Any] = json.loads((self.run_dir / "cluster.json").read_text(encoding="utf-8"))
         self.config: ClusterConfig = make_config(**self.settings["config"])
         self.nodes = [Node(self, i) for i in range(self.config.nodes)]
+        self.disk = Disk(self)
         self.on_event: Callable[[Event, View], None] | None = None
         self._backlog: list[Event] = self._after_first
 
@@ -179,7 +181,7 @@ class Cluster:
     def _verb(self, call: str, nodes: Iterable[Node] | None, **arguments: Any) -> dict[str, Any]:
         chosen = self.nodes if nodes is None else nodes
         result = self.caller.call(call, nodes=[node.id for node in chosen], **arguments)
-        self._read_up_to(self.caller.position)
+        self.catch_up_to_answer()
         return result
 
     # -- what happens --------------------------------------------------------------------------------------------
@@ -189,6 +191,10 @@ class Cluster:
         self.caller.call("status")
         self._read_up_to(self.caller.position)
         return self.view
+
+    def catch_up_to_answer(self) -> None:
+        """Read what has happened up to the end of the verb that was called last."""
+        self._read_up_to(self.caller.position)
 
     def _read_up_to(self, position: int) -> None:
         # Answers and events come over two lines: what a verb did is seen when the second has caught up.

@@ -27,7 +27,7 @@ class FaultEvents:
 
     def struck(self, fault: Fault) -> None:
         """Its first command is being struck."""
-        self._tell({"event": "fault-struck", "number": fault.number, "fault": fault.name})
+        self._tell({"event": "fault-struck", **fault.describe()})
 
     def healed(self, fault: Fault, why: str) -> None:
         """It is over. ``why``: asked, time, count."""

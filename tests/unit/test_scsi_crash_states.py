@@ -29,8 +29,8 @@ FUA = 0x08
 class Disk:
     """One LUN that had something on it before anybody began to record, with ledger and kept data."""
 
-    def __init__(self, directory: Path) -> None:
-        self.path, self.ledger, self.data = directory / "disk.raw", directory / "ledger", directory / "data"
+    def __init__(self, directory: Path, ledger: str = "ledger", data: str = "data") -> None:
+        self.path, self.ledger, self.data = directory / "disk.raw", directory / ledger, directory / data
         if not self.path.exists():
             self.path.write_bytes(b"b" * 512)
             os.truncate(self.path, BLOCKS * 512)

@@ -1,0 +1,46 @@
+"""The disk path of one node hangs: the others force it out, and it panics, though the network is whole (A8).
+
+Its commands get no answer; it hears everybody and everybody hears it. But it cannot publish on the disk that it is
+alive, and who does not see the disk is in no group that survives (spec S5.2). The target's word is the verdict: the
+fault has struck, and from the moment of injection no command of the node was answered.
+"""
+
+import pytest
+
+from hil.checkers import level_order
+from hil.scenario import ScenarioCluster
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.mark.cluster(nodes=3)
+def test_a_node_whose_disk_path_hangs_is_forced_out_and_panics(
+    cluster: ScenarioCluster, request: pytest.FixtureRequest
+) -> None:
+    master = cluster.master
+    assert master is not None
+    victim = cluster.any_other(master)
+    survivors = [node for node in cluster.nodes if node is not victim]
+    incarnation, before = victim.view.incarnation, cluster.view.n
+
+    with cluster.expecting_panic(victim, because="forced out"):
+        fault = cluster.disk.inject("hang", victim)
+        fault.wait_struck()
+        commands = cluster.disk.status()["commands"]
+        cluster.wait_crashed(victim)
+
+    answered = [entry for entry in cluster.disk.ledger() if entry.order >= commands and entry.nexus.number == victim.id]
+    assert answered == []
+    events = list(cluster.events(since=before))
+    (hang_t,) = (event["t"] for event in events if event["kind"] == "fault-injected")
+    (crash_t,) = (event["t"] for event in events if event["kind"] == "machine-crashed")
+    request.node.user_properties.append(("seconds from hang to crash", f"{crash_t - hang_t:.2f}"))
+    cluster.wait_state(victim, "inactive")
+    assert {node.view.state for node in survivors} == {"joined"}
+
+    cluster.power_off([victim])  # what hangs dies with the machine that sent it
+    assert fault.heal() == 0
+    cluster.power_on([victim])
+    cluster.wait_joined()
+    assert victim.view.incarnation > incarnation
+    level_order.check(cluster.events(since=before))
