@@ -130,9 +130,10 @@ class Client:
             found += more
         return found
 
-    def log_in(self, name: str) -> int:
+    def log_in(self, name: str, *keys: str) -> int:
         """The status of the answer."""
-        text = f"InitiatorName={name}\0TargetName=iqn.2026-11.hil:shared\0InitialR2T=No\0".encode()
+        offers = (f"InitiatorName={name}", "TargetName=iqn.2026-11.hil:shared", "InitialR2T=No", *keys)
+        text = "".join(f"{offer}\0" for offer in offers).encode()
         login = p.LoginRequest(0x43, p.FINAL | 1 << 2 | 3, 0, 0, 0, b"\x80\0\0\0\0\1", 0, 1, 0, self.cmd_sn, 0)
         answer, _ = self.send(login, text)
         assert isinstance(answer, p.LoginResponse)

@@ -16,9 +16,14 @@ OPERATIONAL_TO_FULL = p.FINAL | 1 << 2 | 3
 
 TABLE = [
     ("HeaderDigest", "None", "None"),
-    ("HeaderDigest", "CRC32C,None", "None"),
-    ("HeaderDigest", "CRC32C", "Reject"),
+    ("HeaderDigest", "None,CRC32C", "None"),
+    ("HeaderDigest", "CRC32C,None", "CRC32C"),
+    ("HeaderDigest", "CRC32C", "CRC32C"),
+    ("HeaderDigest", "X-sha1,CRC32C", "CRC32C"),
+    ("HeaderDigest", "X-sha1", "Reject"),
     ("DataDigest", "None,CRC32C", "None"),
+    ("DataDigest", "CRC32C,None", "CRC32C"),
+    ("DataDigest", "crc32c", "Reject"),
     ("MaxConnections", "8", "1"),
     ("MaxConnections", "0", "Reject"),
     ("InitialR2T", "No", "No"),

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from hil.scsi.iscsi import pdu as p
-from hil.scsi.iscsi.framing import Framing, MalformedPdu
+from hil.scsi.iscsi.framing import DataDigestError, Framing, MalformedPdu
 from hil.scsi.iscsi.login import Login
 from hil.scsi.iscsi.pending import WINDOW
 from hil.scsi.iscsi.session import Session
 from hil.scsi.target import Portal, Target
+
+if TYPE_CHECKING:
+    from hil.scsi.iscsi.digests import DigestSeal
 
 _LOGIN_TIMEOUT_S: Final = 30.0  # a connection that has not logged in by then only takes up a descriptor
 _JOINED_BYTES_MAX: Final = 128 * 1024  # up to here one copy is cheaper than one more call to send
@@ -34,6 +37,7 @@ class Connection(asyncio.BufferedProtocol):
         self._tsih = target.next_tsih()
         self._login = Login(self, self._tsih, WINDOW)
         self._session: Session | None = None
+        self._seal: DigestSeal | None = None
         self._transport: asyncio.Transport | None = None
         self._paused = False
         self._closing = False
@@ -95,19 +99,26 @@ class Connection(asyncio.BufferedProtocol):
         framing = self._framing
         try:
             while not self._paused and not self._closing:
-                found = framing.next()
-                if found is None:
-                    break
                 session = self._session
-                if session is None:
-                    self._log_in(*found)
-                    continue
-                session.receive(framing.buffer, *found)
+                try:
+                    found = framing.next()
+                    if found is None:
+                        break
+                    if session is None:
+                        self._log_in(*found)
+                        framing = self._framing
+                        continue
+                    session.receive(framing.buffer, *found)
+                except DataDigestError as error:
+                    assert session is not None
+                    session.receive_damaged(framing.buffer, error.offset)
                 if session.ending:
                     break
                 if session.out_bytes > _BATCH_BYTES_MAX:
                     self._send(session)
         except MalformedPdu as error:
+            if self._session is not None:
+                self._send(self._session)
             self._close(str(error))
             return
         if self._session is not None:
@@ -131,6 +142,8 @@ class Connection(asyncio.BufferedProtocol):
         if not out or transport is None or self._closing:
             return
         session.out = []
+        if self._seal is not None:
+            out = self._seal.seal(out)
         if len(out) == 1:
             transport.write(out[0])
         elif session.out_bytes <= _JOINED_BYTES_MAX:
@@ -161,9 +174,20 @@ class Connection(asyncio.BufferedProtocol):
         host, port = self._transport.get_extra_info("sockname")[:2]
         address = Portal(host, port, None).address
         self._session = Session(self._target, nexus, login, address, self.drop, self._wake)
+        header, data = (login.parameters[key] == "CRC32C" for key in ("HeaderDigest", "DataDigest"))
+        if header or data:
+            self._protect(header, data)
         if nexus is not None:
             self._target.attach(nexus, self._session)
-            log.info("%s logged in at %s", nexus.initiator, self._portal.address)
+            digests = " and ".join(["header"] * header + ["data"] * data) or "no"
+            log.info("%s logged in at %s, %s digests", nexus.initiator, self._portal.address, digests)
+
+    def _protect(self, header: bool, data: bool) -> None:
+        """Digests are in force, both ways."""
+        from hil.scsi.iscsi.digests import DigestFraming, DigestSeal
+
+        self._framing = DigestFraming(header=header, data=data, unread=self._framing.unread())
+        self._seal = DigestSeal(header=header, data=data)
 
     def _close(self, reason: str) -> None:
         """Ends the connection after what waits was sent."""

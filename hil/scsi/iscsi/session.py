@@ -84,6 +84,22 @@ class Session(Pending):
         else:
             take(buffer, offset, data)
 
+    def receive_damaged(self, buffer: bytearray, offset: int) -> None:
+        """Takes a PDU with a data digest error: rejected and discarded (RFC 7143 7.8).
+
+        Data of a write spoil it: its task ends with PROTOCOL SERVICE CRC ERROR when the initiator has sent the rest.
+        Any other request is as if it had never come. Unless it is immediate its CmdSN is missing from then on, and at
+        error recovery level 0 nobody may send it again (7.1.5): that ends the session.
+        """
+        self.reject(p.RejectReason.DATA_DIGEST_ERROR, buffer, offset)
+        request = p.parse(buffer, offset)
+        if isinstance(request, p.DataOut):
+            task = self.tasks.by_itt.get(request.itt)
+            if task is not None and task.transfer is not None and task.transfer.spoil(request):
+                self._proceed(task)
+        elif not buffer[offset] & p.IMMEDIATE:
+            self.ending = "data digest error in a request that is not immediate"
+
     def end(self, reason: str) -> None:
         """Aborts everything and drops the connection at once (session reinstatement, RFC 7143 6.3.5)."""
         self.abort_tasks(None)
