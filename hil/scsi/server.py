@@ -63,7 +63,7 @@ async def _listen(stack: AsyncExitStack, target: Target, portal: Portal) -> Port
     except OSError as error:
         raise UsageError(f"portal {portal.address} cannot be listened on: {error.strerror or error}") from None
     bound = portal._replace(port=server.sockets[0].getsockname()[1])
-    target.port_number(bound.address)
+    target.add_portal(bound)
     if portal.initiator is not None:
         target.nexus(portal.initiator, bound)
     stack.callback(server.close)

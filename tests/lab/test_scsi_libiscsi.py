@@ -106,6 +106,14 @@ def test_discovery_lists_the_target_and_its_unit(target: TargetProcess) -> None:
     assert re.search(r"Lun:0 +Type:DIRECT_ACCESS", found)
 
 
+def test_discovery_lists_every_portal_with_its_tag(tmp_path: Path) -> None:
+    portals = ("--listen", "127.0.0.1:0", "--listen", "127.0.0.2:0", "--portal", "127.0.0.3:0=iqn.test:another")
+    with running("--lun", f"{tmp_path}/disk.raw:64M", *portals) as process:
+        _, one, two = process.addresses
+        found = run(tool("iscsi-ls"), f"iscsi://{two}")
+        assert sorted(re.findall(r"Portal:(\S+)", found)) == [f"{one},2", f"{two},3"]
+
+
 def test_inquiry_and_capacity_are_understood(target: TargetProcess) -> None:
     assert "Product:SHARED DISK" in run(tool("iscsi-inq"), target.url())
     assert "Designator Type:(3) NAA" in run(tool("iscsi-inq"), "-e", "1", "-c", "131", target.url())

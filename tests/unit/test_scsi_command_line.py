@@ -11,6 +11,7 @@ from typing import Self
 import pytest
 
 from hil.scsi.iscsi import pdu as p
+from hil.scsi.iscsi.negotiation import parse_text
 from hil.scsi.ledger import read_ledger, read_nexuses
 from hil.scsi.medium import parse_lun
 from tests.unit.scsi_initiator import read_10, write_10
@@ -100,6 +101,7 @@ class Client:
         host, _, port = address.rpartition(":")
         self.socket = socket.create_connection((host, int(port)), timeout=10)
         self.cmd_sn = 1
+        self.keys: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -131,12 +133,13 @@ class Client:
         return found
 
     def log_in(self, name: str, *keys: str) -> int:
-        """The status of the answer."""
+        """The status of the answer; its text is in ``keys``."""
         offers = (f"InitiatorName={name}", "TargetName=iqn.2026-11.hil:shared", "InitialR2T=No", *keys)
         text = "".join(f"{offer}\0" for offer in offers).encode()
         login = p.LoginRequest(0x43, p.FINAL | 1 << 2 | 3, 0, 0, 0, b"\x80\0\0\0\0\1", 0, 1, 0, self.cmd_sn, 0)
-        answer, _ = self.send(login, text)
+        answer, said = self.send(login, text)
         assert isinstance(answer, p.LoginResponse)
+        self.keys = dict(parse_text(said))
         return answer.status
 
     def command(self, cdb: bytes, data: bytes = b"", *, edtl: int = 0, flags: int = p.FINAL) -> tuple[p.Pdu, bytes]:

@@ -35,7 +35,7 @@ class Connection(asyncio.BufferedProtocol):
         self._portal = portal
         self._framing = Framing()
         self._tsih = target.next_tsih()
-        self._login = Login(self, self._tsih, WINDOW)
+        self._login = Login(self, self._tsih, WINDOW, target.port_number(portal.address))
         self._session: Session | None = None
         self._seal: DigestSeal | None = None
         self._transport: asyncio.Transport | None = None
@@ -171,9 +171,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._timer:
             self._timer.cancel()
         nexus = None if login.discovery else self._target.nexus(login.initiator, self._portal)
-        host, port = self._transport.get_extra_info("sockname")[:2]
-        address = Portal(host, port, None).address
-        self._session = Session(self._target, nexus, login, address, self.drop, self._wake)
+        host = self._transport.get_extra_info("sockname")[0]
+        self._session = Session(self._target, nexus, login, host, self.drop, self._wake)
         header, data = (login.parameters[key] == "CRC32C" for key in ("HeaderDigest", "DataDigest"))
         if header or data:
             self._protect(header, data)
