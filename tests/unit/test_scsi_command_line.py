@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -69,6 +70,8 @@ def test_what_cannot_be_a_lun_is_refused_by_name(tmp_path: Path) -> None:
         (("--listen", "192.0.2.1:0"), "portal 192.0.2.1:0 cannot be listened on"),
         ((*LISTEN, "--serial", "12"), "16 hexadecimal digits are"),
         ((*LISTEN, "--ledger", "/nowhere/ledger"), "ledger /nowhere/ledger cannot be opened"),
+        ((*LISTEN, "--patience", "nan"), "'nan': 1 to 3600 seconds are legal"),
+        ((*LISTEN, "--patience", "soon"), "'soon': 1 to 3600 seconds are legal"),
         ((*LISTEN, "--frobnicate"), "unrecognized arguments"),
     ],
 )
@@ -88,9 +91,12 @@ def test_a_lun_in_use_and_a_port_in_use_are_refused_and_the_first_target_goes_on
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_cleanly_with_an_initiator_connected(tmp_path: Path, number: signal.Signals) -> None:
-    with running("--lun", f"{tmp_path}/d:1M", *LISTEN) as target, Client(target.addresses[0]) as client:
-        client.log_in("iqn.test:a")
+def test_a_signal_ends_it_cleanly_with_initiators_connected(tmp_path: Path, number: signal.Signals) -> None:
+    """One has a session, one discovers, one has yet to log in."""
+    with running("--lun", f"{tmp_path}/d:1M", *LISTEN) as target, ExitStack() as stack:
+        one, two, _ = (stack.enter_context(Client(target.addresses[0])) for _ in range(3))
+        one.log_in("iqn.test:a")
+        assert two.log_in("iqn.test:b", "SessionType=Discovery") == 0
         assert target.end(number) == (0, "")
 
 

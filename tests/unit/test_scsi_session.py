@@ -244,13 +244,6 @@ def test_a_ping_is_answered_with_its_data(target: Target) -> None:  # RFC 7143 1
     assert Initiator(target).send(ping._replace(itt=p.NO_TAG)) == []
 
 
-def test_logout_is_answered_and_ends_the_session(target: Target) -> None:  # RFC 7143 11.14
-    initiator = Initiator(target)
-    [(answer, _)] = initiator.send(p.LogoutRequest(p.Op.LOGOUT_REQUEST, F | 0, 0, 5, 0, 1, 0))
-    assert isinstance(answer, p.LogoutResponse)
-    assert (answer.response, initiator.session.ending) == (0, "logout")
-
-
 @pytest.mark.parametrize("code", [0x07, 0x10, 0x1C, 0x20, 0x3F, 0x03])
 def test_what_no_initiator_may_send_now_is_rejected(target: Target, code: int) -> None:  # RFC 7143 11.17
     initiator = Initiator(target)

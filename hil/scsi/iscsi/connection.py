@@ -2,16 +2,26 @@
 
 Back-pressure: while the initiator does not read what it was sent, nothing more is received from it and nothing
 received is processed, so a slow initiator holds at most one buffer of answers, and holds up nobody else.
+
+Patience: given up are a connection that does not log in, one that is over and does not take its last answers, and one
+whose host does not answer any more. An initiator that is merely silent keeps its session however long, because a node
+that is frozen and thawed is to find it (spec S10.5). So it is the kernel that asks (TCP keepalive), and the kernel of
+the other side that answers, not a NOP-In that a frozen initiator would owe us. Nor is there a TCP_USER_TIMEOUT: it
+would also end the connection of one that is frozen with a full receive buffer. When a host dies with answers on their
+way to it, the kernel gives up after its retransmissions, some 15 minutes; until then it costs one session, and the
+next login of the same nexus ends it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from typing import TYPE_CHECKING, Final, cast
 
 from hil.scsi.iscsi import pdu as p
 from hil.scsi.iscsi.framing import DataDigestError, Framing, MalformedPdu
+from hil.scsi.iscsi.lobby import Lobby
 from hil.scsi.iscsi.login import Login
 from hil.scsi.iscsi.pending import WINDOW
 from hil.scsi.iscsi.session import Session
@@ -20,7 +30,7 @@ from hil.scsi.target import Portal, Target
 if TYPE_CHECKING:
     from hil.scsi.iscsi.digests import DigestSeal
 
-_LOGIN_TIMEOUT_S: Final = 30.0  # a connection that has not logged in by then only takes up a descriptor
+_KEEPALIVE_PROBES: Final = 3
 _JOINED_BYTES_MAX: Final = 128 * 1024  # up to here one copy is cheaper than one more call to send
 _BATCH_BYTES_MAX: Final = 1024 * 1024  # answers beyond that go out before more is processed
 
@@ -30,8 +40,9 @@ log = logging.getLogger("hil.scsi")
 class Connection(asyncio.BufferedProtocol):
     """Made per connection by the listening socket of ``portal``."""
 
-    def __init__(self, target: Target, portal: Portal) -> None:
+    def __init__(self, target: Target, portal: Portal, lobby: Lobby) -> None:
         self._target = target
+        self._lobby = lobby
         self._portal = portal
         self._framing = Framing()
         self._tsih = target.next_tsih()
@@ -51,16 +62,21 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._peer = ":".join(map(str, transport.get_extra_info("peername", ("?",))[:2]))
-        self._timer = asyncio.get_running_loop().call_later(_LOGIN_TIMEOUT_S, self.drop, "no login")
+        _keep_alive(transport.get_extra_info("socket"), self._lobby.patience_s)
+        self._limit("no login")
+        self._lobby.enter(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._closing = True
+        self._lobby.leave(self)
         if self._timer:
             self._timer.cancel()
         session, self._session = self._session, None
         if session is not None and session.nexus is not None:
             session.abort_tasks(None)
             self._target.detach(session.nexus, session)
+            if self._target.ledger is not None:
+                self._target.ledger.flush()  # no answer will bring what was aborted to whoever reads it
             log.info(
                 "%s left %s: %s", session.nexus.initiator, self._portal.address, session.ending or error or "closed"
             )
@@ -177,6 +193,7 @@ class Connection(asyncio.BufferedProtocol):
         if header or data:
             self._protect(header, data)
         if nexus is not None:
+            self._lobby.leave(self)
             self._target.attach(nexus, self._session)
             digests = " and ".join(["header"] * header + ["data"] * data) or "no"
             log.info("%s logged in at %s, %s digests", nexus.initiator, self._portal.address, digests)
@@ -193,4 +210,20 @@ class Connection(asyncio.BufferedProtocol):
         self._closing = True
         log.info("%s at %s closed: %s", self._peer, self._portal.address, reason)
         if self._transport:
+            self._limit("does not take its last answers")
             self._transport.close()
+
+    def _limit(self, what: str) -> None:
+        """Drops the connection, because of ``what``, unless it gets on or is gone in time."""
+        if self._timer:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(self._lobby.patience_s, self.drop, what)
+
+
+def _keep_alive(connection: socket.socket, patience_s: float) -> None:
+    """Has the kernel ask a silent peer and, after ``patience_s`` without any answer, end the connection."""
+    seconds = max(1, round(patience_s / (1 + _KEEPALIVE_PROBES)))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, seconds)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_PROBES)
