@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from hil.errors import HilError, UsageError
 from hil.scsi import identity
+from hil.scsi.iscsi.lobby import PATIENCE_S
 from hil.scsi.kept_data import KeptData
 from hil.scsi.ledger import Ledger
 from hil.scsi.medium import Medium, parse_lun
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _INITIATOR_BYTES_MAX = 223
+_PATIENCE_S_MIN, _PATIENCE_S_MAX = 1, 3600
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             target = _target(options, stack)
             gc.collect()
             gc.freeze()  # what exists now stays; no use in looking through it again and again
-            asyncio.run(serve(target, portals, options.ready_fd, options.control))
+            asyncio.run(serve(target, portals, options.ready_fd, options.control, options.patience))
     except HilError as error:
         print(f"hil.scsi: {error}", file=sys.stderr)
         return error.exit_status
@@ -86,10 +88,27 @@ def _parser() -> argparse.ArgumentParser:
         "without this option beside each LUN's file",
     )
     parser.add_argument("--control", metavar="PATH", help="take faults at this Unix socket, a line of JSON each")
+    parser.add_argument(
+        "--patience",
+        type=_patience,
+        default=PATIENCE_S,
+        metavar="SECONDS",
+        help="give up an initiator that does not log in, or whose host does not answer, after so long (default: 30)",
+    )
     parser.add_argument("--ready-fd", type=int, metavar="N", help="write a line to this descriptor when listening")
     parser.add_argument("--sync", action="store_true", help="SYNCHRONIZE CACHE and FUA reach the host's disk, too")
     parser.add_argument("--verbose", action="store_true", help="log logins and what ended them")
     return parser
+
+
+def _patience(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not _PATIENCE_S_MIN <= seconds <= _PATIENCE_S_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r}: {_PATIENCE_S_MIN} to {_PATIENCE_S_MAX} seconds are legal")
+    return seconds
 
 
 def _target(options: argparse.Namespace, stack: ExitStack) -> Target:

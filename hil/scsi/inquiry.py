@@ -43,7 +43,7 @@ def inquiry(unit: LogicalUnit | None, command: Command) -> Outcome:
     page = PAGES.get(cdb[2]) if unit else None
     if unit is None or page is None:
         raise invalid_field(2)
-    body = page(unit)
+    body = page(unit, command)
     return Outcome(Status.GOOD, (struct.pack(">BBH", 0, cdb[2], len(body)) + body)[:allocation])
 
 
@@ -55,27 +55,28 @@ def _standard(unit: LogicalUnit | None) -> bytes:
     return (head + VENDOR + PRODUCT + REVISION + bytes(22) + versions).ljust(96, b"\0")
 
 
-def _supported(unit: LogicalUnit) -> bytes:
+def _supported(unit: LogicalUnit, command: Command) -> bytes:
     return bytes(sorted(PAGES))
 
 
-def _serial(unit: LogicalUnit) -> bytes:
+def _serial(unit: LogicalUnit, command: Command) -> bytes:
     return unit.serial.encode()
 
 
-def _identification(unit: LogicalUnit) -> bytes:
+def _identification(unit: LogicalUnit, command: Command) -> bytes:
     name = identity.naa(unit.serial)
     t10 = VENDOR + unit.serial.encode()
+    port = unit.peers.port_number(command.nexus.portal)
     return b"".join(
         (
             struct.pack(">BBBB", 0x01, 0x03, 0, len(name)) + name,  # binary, the logical unit's NAA
             struct.pack(">BBBB", 0x02, 0x01, 0, len(t10)) + t10,  # ASCII, the logical unit's T10 vendor identification
-            struct.pack(">BBBBHH", 0x51, 0x94, 0, 4, 0, 1),  # iSCSI, relative identifier of the target port
+            struct.pack(">BBBBHH", 0x51, 0x94, 0, 4, 0, port),  # iSCSI, relative identifier of the target port
         )
     )
 
 
-def _block_limits(unit: LogicalUnit) -> bytes:
+def _block_limits(unit: LogicalUnit, command: Command) -> bytes:
     """SBC-3 6.6.3; the last three fields are SBC-4's, for WRITE ATOMIC."""
     transfer = struct.pack(
         ">BBHIII",
@@ -92,16 +93,16 @@ def _block_limits(unit: LogicalUnit) -> bytes:
     return (transfer + unmap + atomic).ljust(60, b"\0")
 
 
-def _characteristics(unit: LogicalUnit) -> bytes:
+def _characteristics(unit: LogicalUnit, command: Command) -> bytes:
     return struct.pack(">H", 1).ljust(60, b"\0")  # medium rotation rate 1: does not rotate
 
 
-def _provisioning(unit: LogicalUnit) -> bytes:
+def _provisioning(unit: LogicalUnit, command: Command) -> bytes:
     """SBC-3 6.6.4: no threshold; LBPU, LBPWS, LBPWS10, LBPRZ=001b, ANC_SUP=0; thin provisioned."""
     return bytes((0, 0xE4, 0x02, 0))
 
 
-PAGES: Final[dict[int, Callable[[LogicalUnit], bytes]]] = {
+PAGES: Final[dict[int, Callable[[LogicalUnit, Command], bytes]]] = {
     0x00: _supported,
     0x80: _serial,
     0x83: _identification,

@@ -48,7 +48,7 @@ WRITE_PROTECTED: Final = Sense(0x7, 0x27, 0x02)  # LOGICAL UNIT SOFTWARE WRITE P
 # RFC 7143 11.4.7.2: what the transport found wrong with the data of a write.
 UNEXPECTED_UNSOLICITED_DATA: Final = Sense(0xB, 0x0C, 0x0C)
 INCORRECT_AMOUNT_OF_DATA: Final = Sense(0xB, 0x0C, 0x0D)
-DATA_SEQUENCE_ERROR: Final = Sense(0xB, 0x47, 0x05)
+PROTOCOL_SERVICE_CRC_ERROR: Final = Sense(0xB, 0x47, 0x05)  # also what a gap in DataSN is taken for (RFC 7143 7.9)
 MISCOMPARE: Final = Sense(0xE, 0x1D, 0x00)
 
 _FIXED: Final = struct.Struct(">BBBIB4sBBB3s")

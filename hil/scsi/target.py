@@ -39,6 +39,10 @@ class Portal(NamedTuple):
         """``host:port``, an IPv6 host in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    def reached_from(self, host: str) -> str:
+        """``address`` for an initiator that has a connection to ``host``; that is where it reaches a wildcard, too."""
+        return (self._replace(host=host) if self.host in ("0.0.0.0", "::") else self).address
+
 
 class NexusSession(Protocol):
     """What the target needs of a session."""
@@ -61,6 +65,7 @@ class Target:
         self.units: dict[int, LogicalUnit] = {}
         self.events = FaultEvents(ledger)
         self.faults = FaultTable(self, self.units)
+        self.portals: list[Portal] = []
         self.ports: list[str] = []
         self.nexuses: dict[Identity, Nexus] = {}
         self.sessions: dict[Nexus, NexusSession] = {}
@@ -80,8 +85,20 @@ class Target:
         self.units[lun] = unit
         return unit
 
+    def add_portal(self, portal: Portal) -> None:
+        """``portal`` listens."""
+        self.portals.append(portal)
+        self.port_number(portal.address)
+
+    def portals_for(self, initiator: str) -> list[Portal]:
+        """Those where ``initiator`` may log in."""
+        return [portal for portal in self.portals if portal.initiator in (None, initiator)]
+
     def port_number(self, portal: str) -> int:
-        """The relative target port identifier of the portal at this address, from 1; new at its first mention."""
+        """The relative target port identifier of the portal at this address, from 1; new at its first mention.
+
+        Every portal is a portal group of its own, with this number as its tag (RFC 7143 4.4.1, 13.9).
+        """
         if portal not in self.ports:
             self.ports.append(portal)
         return self.ports.index(portal) + 1

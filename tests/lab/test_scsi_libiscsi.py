@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from hil.scsi import identity
 from hil.scsi.ledger import read_ledger
+from tests.lab.digests_preferred import digests_preferred
 from tests.unit.scsi_process import TARGET, TREE, TargetProcess, running
 
 SERIAL = "00112233445566aa"
@@ -104,6 +106,14 @@ def test_discovery_lists_the_target_and_its_unit(target: TargetProcess) -> None:
     assert re.search(r"Lun:0 +Type:DIRECT_ACCESS", found)
 
 
+def test_discovery_lists_every_portal_with_its_tag(tmp_path: Path) -> None:
+    portals = ("--listen", "127.0.0.1:0", "--listen", "127.0.0.2:0", "--portal", "127.0.0.3:0=iqn.test:another")
+    with running("--lun", f"{tmp_path}/disk.raw:64M", *portals) as process:
+        _, one, two = process.addresses
+        found = run(tool("iscsi-ls"), f"iscsi://{two}")
+        assert sorted(re.findall(r"Portal:(\S+)", found)) == [f"{one},2", f"{two},3"]
+
+
 def test_inquiry_and_capacity_are_understood(target: TargetProcess) -> None:
     assert "Product:SHARED DISK" in run(tool("iscsi-inq"), target.url())
     assert "Designator Type:(3) NAA" in run(tool("iscsi-inq"), "-e", "1", "-c", "131", target.url())
@@ -169,19 +179,61 @@ def test_conformance_of_a_write_protected_unit(tmp_path: Path) -> None:
             process.terminate()
 
 
-def test_qemu_opens_the_unit_for_pass_through_and_reads_what_it_wrote(target: TargetProcess, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "family",
+    [
+        *("SCSI.Inquiry", "SCSI.Read10", "SCSI.Write10", "SCSI.Write16", "SCSI.ProutPreempt"),
+        *("iSCSI.iSCSIcmdsn", "iSCSI.iSCSIdatasn", "iSCSI.iSCSIResiduals", "iSCSI.iSCSITMF"),
+    ],
+)
+def test_conformance_with_header_digests(tmp_path: Path, family: str) -> None:
+    with digesting_target(tmp_path) as target:
+        with digests_preferred(target.addresses[0]) as address:
+            conformance(family, f"iscsi://{address}/{TARGET}/0")
+        assert set(digests_of_logins(target)) == {"header"}
+
+
+@contextmanager
+def digesting_target(tmp_path: Path) -> Iterator[TargetProcess]:
+    lun, ledger = f"{tmp_path}/disk.raw:64M", f"{tmp_path}/ledger.bin"
+    arguments = ("--lun", lun, "--serial", SERIAL, "--ledger", ledger, "--listen", "127.0.0.1:0", "--verbose")
+    with running(*arguments) as process:
+        yield process
+
+
+def digests_of_logins(target: TargetProcess) -> list[str]:
+    """What the target says of every login; ends it."""
+    status, said = target.end()
+    assert status == 0
+    return re.findall(r"logged in at \S+, (.*) digests", said)
+
+
+def qemu_writes_and_reads(url: str, *iscsi_options: str) -> None:
     """QEMU's monitor does the I/O; no guest runs. ``scsi-block`` does not start without a proper INQUIRY."""
-    drive = f"file={target.url()},if=none,id=disk,format=raw,cache=none"
+    drive = f"file={url},if=none,id=disk,format=raw,cache=none"
     said = run(
         tool("qemu-system-x86_64"),
         *("-nodefaults", "-display", "none", "-machine", "q35,accel=tcg", "-S", "-m", "32", "-monitor", "stdio"),
-        *("-iscsi", "initiator-name=iqn.2026-11.hil:n0", "-drive", drive),
+        *("-iscsi", ",".join(("initiator-name=iqn.2026-11.hil:n0", *iscsi_options)), "-drive", drive),
         *("-device", "virtio-scsi-pci", "-device", "scsi-block,drive=disk,share-rw=on"),
         stdin='qemu-io disk "write -P 0x5a 1M 1M"\nqemu-io disk "flush"\nqemu-io disk "read -P 0x5a 1M 1M"\nquit\n',
     )
     assert "wrote 1048576/1048576" in said
     assert "read 1048576/1048576" in said
     assert "verification failed" not in said
+
+
+@pytest.mark.parametrize(
+    ("offered", "agreed"), [("NONE-CRC32C", "no"), ("CRC32C-NONE", "header"), ("CRC32C", "header"), ("NONE", "no")]
+)
+def test_qemu_gets_the_header_digests_that_it_prefers(tmp_path: Path, offered: str, agreed: str) -> None:
+    with digesting_target(tmp_path) as target:
+        qemu_writes_and_reads(target.url(), f"header-digest={offered}")
+        assert set(digests_of_logins(target)) == {agreed}
+
+
+def test_qemu_opens_the_unit_for_pass_through_and_reads_what_it_wrote(target: TargetProcess, tmp_path: Path) -> None:
+    qemu_writes_and_reads(target.url())
     with (tmp_path / "disk.raw").open("rb") as disk:
         disk.seek(1024 * 1024 - 1)
         assert disk.read(1024 * 1024 + 2) == b"\0" + b"\x5a" * 1024 * 1024 + b"\0"

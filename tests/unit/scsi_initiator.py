@@ -89,11 +89,11 @@ class Initiator:
         self.nexus = target.nexus(name, PORTAL)
         if not attentions:
             self.nexus.attentions.clear()
-        login = Login(self, 1, WINDOW)
+        login = Login(self, 1, WINDOW, 1)
         login.parameters.values.update({"MaxRecvDataSegmentLength": "262144", "InitialR2T": "No", **keys})
         login.exp_cmd_sn = 1
         self.dropped: list[str] = []
-        self.session = Session(target, self.nexus, login, PORTAL.address, self.dropped.append, lambda: None)
+        self.session = Session(target, self.nexus, login, PORTAL.host, self.dropped.append, lambda: None)
         target.attach(self.nexus, self.session)
         self.cmd_sn = 1
         self.itt = 0

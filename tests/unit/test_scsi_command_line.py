@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
 import pytest
 
 from hil.scsi.iscsi import pdu as p
+from hil.scsi.iscsi.negotiation import parse_text
 from hil.scsi.ledger import read_ledger, read_nexuses
 from hil.scsi.medium import parse_lun
 from tests.unit.scsi_initiator import read_10, write_10
@@ -68,6 +70,8 @@ def test_what_cannot_be_a_lun_is_refused_by_name(tmp_path: Path) -> None:
         (("--listen", "192.0.2.1:0"), "portal 192.0.2.1:0 cannot be listened on"),
         ((*LISTEN, "--serial", "12"), "16 hexadecimal digits are"),
         ((*LISTEN, "--ledger", "/nowhere/ledger"), "ledger /nowhere/ledger cannot be opened"),
+        ((*LISTEN, "--patience", "nan"), "'nan': 1 to 3600 seconds are legal"),
+        ((*LISTEN, "--patience", "soon"), "'soon': 1 to 3600 seconds are legal"),
         ((*LISTEN, "--frobnicate"), "unrecognized arguments"),
     ],
 )
@@ -87,9 +91,12 @@ def test_a_lun_in_use_and_a_port_in_use_are_refused_and_the_first_target_goes_on
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_cleanly_with_an_initiator_connected(tmp_path: Path, number: signal.Signals) -> None:
-    with running("--lun", f"{tmp_path}/d:1M", *LISTEN) as target, Client(target.addresses[0]) as client:
-        client.log_in("iqn.test:a")
+def test_a_signal_ends_it_cleanly_with_initiators_connected(tmp_path: Path, number: signal.Signals) -> None:
+    """One has a session, one discovers, one has yet to log in."""
+    with running("--lun", f"{tmp_path}/d:1M", *LISTEN) as target, ExitStack() as stack:
+        one, two, _ = (stack.enter_context(Client(target.addresses[0])) for _ in range(3))
+        one.log_in("iqn.test:a")
+        assert two.log_in("iqn.test:b", "SessionType=Discovery") == 0
         assert target.end(number) == (0, "")
 
 
@@ -100,6 +107,7 @@ class Client:
         host, _, port = address.rpartition(":")
         self.socket = socket.create_connection((host, int(port)), timeout=10)
         self.cmd_sn = 1
+        self.keys: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -130,12 +138,14 @@ class Client:
             found += more
         return found
 
-    def log_in(self, name: str) -> int:
-        """The status of the answer."""
-        text = f"InitiatorName={name}\0TargetName=iqn.2026-11.hil:shared\0InitialR2T=No\0".encode()
+    def log_in(self, name: str, *keys: str) -> int:
+        """The status of the answer; its text is in ``keys``."""
+        offers = (f"InitiatorName={name}", "TargetName=iqn.2026-11.hil:shared", "InitialR2T=No", *keys)
+        text = "".join(f"{offer}\0" for offer in offers).encode()
         login = p.LoginRequest(0x43, p.FINAL | 1 << 2 | 3, 0, 0, 0, b"\x80\0\0\0\0\1", 0, 1, 0, self.cmd_sn, 0)
-        answer, _ = self.send(login, text)
+        answer, said = self.send(login, text)
         assert isinstance(answer, p.LoginResponse)
+        self.keys = dict(parse_text(said))
         return answer.status
 
     def command(self, cdb: bytes, data: bytes = b"", *, edtl: int = 0, flags: int = p.FINAL) -> tuple[p.Pdu, bytes]:

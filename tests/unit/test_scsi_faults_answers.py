@@ -346,3 +346,21 @@ def test_a_fault_with_a_time_is_refused_by_a_target_that_does_not_run(tmp_path: 
             target.faults.inject(name, Selection(), seconds=seconds, parameters=ms)
     assert target.faults.faults == {}
     target.units[0].medium.close()
+
+
+def test_reads_that_a_fault_held_do_not_fill_the_memory_of_whom_does_not_read(target: Target) -> None:
+    _, victim = pair(target)
+    fault = target.faults.inject("hang", VICTIM)
+    for _ in range(20):
+        assert read(victim, 0, 2048) == []
+    target.faults.heal(fault.number)
+    assert victim.session.out_bytes <= 2 * 1024 * 1024 + 4096  # nobody takes what is there
+    answered = 0
+    while victim.session.out:
+        answered += sum(
+            isinstance(answer, p.DataIn) and bool(answer.flags & p.HAS_STATUS) for answer, _ in victim.answers()
+        )
+        victim.session.out_bytes = 0
+        victim.session.go_on()
+    assert answered == 20
+    assert [entry.status for entry in entries(target) if entry.name == "READ (10)"] == [GOOD] * 20

@@ -16,9 +16,14 @@ OPERATIONAL_TO_FULL = p.FINAL | 1 << 2 | 3
 
 TABLE = [
     ("HeaderDigest", "None", "None"),
-    ("HeaderDigest", "CRC32C,None", "None"),
-    ("HeaderDigest", "CRC32C", "Reject"),
+    ("HeaderDigest", "None,CRC32C", "None"),
+    ("HeaderDigest", "CRC32C,None", "CRC32C"),
+    ("HeaderDigest", "CRC32C", "CRC32C"),
+    ("HeaderDigest", "X-sha1,CRC32C", "CRC32C"),
+    ("HeaderDigest", "X-sha1", "Reject"),
     ("DataDigest", "None,CRC32C", "None"),
+    ("DataDigest", "CRC32C,None", "CRC32C"),
+    ("DataDigest", "crc32c", "Reject"),
     ("MaxConnections", "8", "1"),
     ("MaxConnections", "0", "Reject"),
     ("InitialR2T", "No", "No"),
@@ -84,19 +89,26 @@ def new_login(only: str | None = None) -> Login:
         def admit(self, initiator: str, target: str | None) -> None:
             Target().admit(Portal("h", 1, only), initiator, target)
 
-    return Login(Door(), 5, 128)
+    return Login(Door(), 5, 128, 7)
 
 
 def test_security_then_operational_negotiation_leads_to_full_feature_phase() -> None:  # RFC 7143 6.3
     login = new_login()
     answer, keys = exchange(login, SECURITY_TO_OPERATIONAL, NAMES + b"AuthMethod=CHAP,None\0")
     assert (answer.status, answer.flags, answer.tsih) == (0, SECURITY_TO_OPERATIONAL, 0)
-    assert keys == {"TargetPortalGroupTag": "1", "AuthMethod": "None"}
+    assert keys == {"TargetPortalGroupTag": "7", "AuthMethod": "None"}
     answer, keys = exchange(login, OPERATIONAL_TO_FULL, b"HeaderDigest=None\0MaxRecvDataSegmentLength=65536\0")
     assert (answer.status, answer.flags, answer.tsih, answer.isid) == (0, OPERATIONAL_TO_FULL, 5, ISID)
     assert keys == {"HeaderDigest": "None", "MaxRecvDataSegmentLength": "262144"}
     assert login.parameters.number("MaxRecvDataSegmentLength") == 65536
     assert (answer.exp_cmd_sn, answer.max_cmd_sn) == (100, 227)
+
+
+def test_a_discovery_session_is_told_no_portal_group_tag() -> None:  # RFC 7143 13.9
+    login = new_login()
+    _, keys = exchange(login, OPERATIONAL_TO_FULL, b"InitiatorName=iqn.test:a\0SessionType=Discovery\0")
+    assert keys == {"MaxRecvDataSegmentLength": "262144"}
+    assert login.finished
 
 
 def test_a_login_may_begin_with_operational_negotiation() -> None:

@@ -244,22 +244,6 @@ def test_a_ping_is_answered_with_its_data(target: Target) -> None:  # RFC 7143 1
     assert Initiator(target).send(ping._replace(itt=p.NO_TAG)) == []
 
 
-def test_discovery_names_the_target_and_this_portal(target: Target) -> None:  # RFC 7143 appendix C
-    initiator = Initiator(target)
-    initiator.session.nexus = None
-    [(_, data)] = initiator.send(p.TextRequest(p.Op.TEXT_REQUEST, F, 0, 0, 5, p.NO_TAG, 1, 0), b"SendTargets=All\0")
-    assert data == b"TargetName=iqn.2026-11.hil:shared\0TargetAddress=127.0.0.1:3260,1\0"
-    [(answer, _)] = initiator.send(p.ScsiCommand(1, F, 0, 0, 6, 0, 2, 0, bytes(16)))
-    assert isinstance(answer, p.Reject)
-
-
-def test_logout_is_answered_and_ends_the_session(target: Target) -> None:  # RFC 7143 11.14
-    initiator = Initiator(target)
-    [(answer, _)] = initiator.send(p.LogoutRequest(p.Op.LOGOUT_REQUEST, F | 0, 0, 5, 0, 1, 0))
-    assert isinstance(answer, p.LogoutResponse)
-    assert (answer.response, initiator.session.ending) == (0, "logout")
-
-
 @pytest.mark.parametrize("code", [0x07, 0x10, 0x1C, 0x20, 0x3F, 0x03])
 def test_what_no_initiator_may_send_now_is_rejected(target: Target, code: int) -> None:  # RFC 7143 11.17
     initiator = Initiator(target)

@@ -135,10 +135,10 @@ class Answers:
             )
         )
 
-    def text_response(self, itt: int, lun_field: int, more: bool, data: bytes) -> None:
-        """RFC 7143 11.11; ``more``: the initiator has not finished its request."""
+    def text_response(self, itt: int, lun_field: int, data: bytes, *, over: bool, rest: bool) -> None:
+        """RFC 7143 11.11; ``over``: nothing more on either side. ``rest``: the initiator is to ask for more of it."""
         stat_sn = self._next_stat_sn()
-        flags, tag = (0, 1) if more else (p.FINAL, p.NO_TAG)
+        flags, tag = (p.FINAL, p.NO_TAG) if over else (p.CONTINUE if rest else 0, 1)
         answer = p.TextResponse(
             p.Op.TEXT_RESPONSE, flags, 0, lun_field, itt, tag, stat_sn, self.exp_cmd_sn, self.max_cmd_sn
         )

@@ -9,12 +9,24 @@ from hil.scsi.iscsi.pdu import HEADER_BYTES
 
 DATA_SEGMENT_BYTES_MAX: Final = 256 * 1024  # what we declare as MaxRecvDataSegmentLength; libiscsi's own value too
 _AHS_BYTES_MAX: Final = 255 * 4
-_ONE_PDU: Final = HEADER_BYTES + _AHS_BYTES_MAX + DATA_SEGMENT_BYTES_MAX
-_LENGTHS: Final = struct.Struct(">I")
+DIGEST_BYTES: Final = 4
+_ONE_PDU: Final = HEADER_BYTES + _AHS_BYTES_MAX + DIGEST_BYTES + DATA_SEGMENT_BYTES_MAX + DIGEST_BYTES
+LENGTHS: Final = struct.Struct(">I")
 
 
 class MalformedPdu(Exception):
     """What came cannot be a PDU for us; where the next one begins is unknown, so the connection has to end."""
+
+
+class DataDigestError(Exception):
+    """The PDU whose header is at ``offset`` of the buffer came whole, but with other data than was sent.
+
+    Only with data digests. The next PDU can be asked for.
+    """
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(offset)
+        self.offset = offset
 
 
 class Framing:
@@ -47,6 +59,10 @@ class Framing:
         """``count`` bytes were put where ``space`` said."""
         self._end += count
 
+    def unread(self) -> bytes:
+        """What was received behind the last PDU that ``next`` gave."""
+        return bytes(self._view[self._start : self._end])
+
     def next(self) -> tuple[int, memoryview | bytes] | None:
         """Offset of the next header in ``buffer``, and its data segment; None until a whole PDU is there.
 
@@ -56,13 +72,13 @@ class Framing:
         have = self._end - start
         if have < HEADER_BYTES:
             return None
-        (lengths,) = _LENGTHS.unpack_from(self.buffer, start + 4)
+        (lengths,) = LENGTHS.unpack_from(self.buffer, start + 4)
         if not lengths:
             self._start = start + HEADER_BYTES
             return start, b""
         length = lengths & 0xFFFFFF
         if length > self.data_bytes_max:
-            raise MalformedPdu(f"data segment of {length} bytes: at most {self.data_bytes_max} are legal")
+            raise self.too_long(length)
         ahs = (lengths >> 24) * 4
         total = HEADER_BYTES + ahs + (length + 3 & ~3)
         if have < total:
@@ -70,3 +86,7 @@ class Framing:
         self._start = start + total
         first = start + HEADER_BYTES + ahs
         return start, self._view[first : first + length]
+
+    def too_long(self, length: int) -> MalformedPdu:
+        """What to raise for a data segment of so many bytes."""
+        return MalformedPdu(f"data segment of {length} bytes: at most {self.data_bytes_max} are legal")

@@ -56,7 +56,8 @@ class Admission(Protocol):
 class Login:
     """Takes login requests, gives the bytes to answer."""
 
-    def __init__(self, admission: Admission, tsih: int, window: int) -> None:
+    def __init__(self, admission: Admission, tsih: int, window: int, portal_group: int) -> None:
+        """``portal_group``: tag of the portal group to which the initiator came."""
         self.parameters = Parameters()
         self.finished = False
         self.refused = ""
@@ -66,6 +67,7 @@ class Login:
         self._admission = admission
         self._tsih = tsih
         self._window = window
+        self._portal_group = portal_group
         self._text = b""
         self._admitted = False
         self._operational = False
@@ -136,7 +138,8 @@ class Login:
                 answers.append((name, answer))
         if not self._admitted:
             self._admit()
-            answers.insert(0, ("TargetPortalGroupTag", "1"))
+            if self.parameters["TargetName"]:  # RFC 7143 13.9: with a target's name only
+                answers.insert(0, ("TargetPortalGroupTag", str(self._portal_group)))
         if stage == OPERATIONAL and not self._operational:
             self._operational = True
             answers.append(("MaxRecvDataSegmentLength", str(DATA_SEGMENT_BYTES_MAX)))

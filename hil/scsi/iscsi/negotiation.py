@@ -60,10 +60,12 @@ def _both(offered: str, ours: str) -> str:
     return "Yes" if _boolean(offered) and ours == "Yes" else "No"
 
 
-def _one_of(offered: str, ours: str) -> str:
-    if ours not in offered.split(","):
-        raise Rejected(offered)
-    return ours
+def _first_of(offered: str, ours: str) -> str:
+    """RFC 7143 6.2.1: the initiator lists what it wants in its order of preference."""
+    for value in offered.split(","):
+        if value in ours.split(","):
+            return value
+    raise Rejected(offered)
 
 
 def _declared(offered: str, ours: str) -> None:
@@ -80,10 +82,10 @@ def _fixed(offered: str, ours: str) -> str:
 
 # Ours: FirstBurstLength bounds what may come unasked (times the command window), MaxBurstLength what one R2T asks for.
 KEYS: Final[dict[str, Key]] = {
-    "AuthMethod": Key(_one_of, "None", "None"),
-    "HeaderDigest": Key(_one_of, "None", "None"),
-    "DataDigest": Key(_one_of, "None", "None"),
-    "TaskReporting": Key(_one_of, "RFC3720", "RFC3720"),
+    "AuthMethod": Key(_first_of, "None", "None"),
+    "HeaderDigest": Key(_first_of, "CRC32C,None", "None"),
+    "DataDigest": Key(_first_of, "CRC32C,None", "None"),
+    "TaskReporting": Key(_first_of, "RFC3720", "RFC3720"),
     "MaxConnections": Key(_minimum(1, 65535), "1", "1"),
     "InitialR2T": Key(_either, "No", "Yes"),
     "ImmediateData": Key(_both, "Yes", "Yes"),

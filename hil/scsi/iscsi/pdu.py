@@ -47,6 +47,7 @@ class Op(IntEnum):
 class RejectReason(IntEnum):
     """RFC 7143 11.17.1."""
 
+    DATA_DIGEST_ERROR = 0x02
     PROTOCOL_ERROR = 0x04
     COMMAND_NOT_SUPPORTED = 0x05
     IMMEDIATE_COMMAND = 0x06

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,7 @@ WINDOW: Final = 128  # what QEMU's virtio-scsi queues per LUN
 TASKS_MAX: Final = WINDOW + 32  # besides the window, immediate commands
 _WORD: Final = 0xFFFFFFFF
 _SOLICITED_BYTES_MAX: Final = 4 * 1024 * 1024
+_LATE_BYTES: Final = 1024 * 1024
 
 
 class Pending(Answers):
@@ -32,6 +34,7 @@ class Pending(Answers):
         self.nexus = nexus
         self.tasks = TaskSet(_SOLICITED_BYTES_MAX)
         self._wake = wake
+        self._late: deque[tuple[Task, Run]] = deque()
 
     @abstractmethod
     def _proceed(self, task: Task) -> None:
@@ -83,12 +86,27 @@ class Pending(Answers):
             self._proceed(ready)
 
     def _resume(self, task: Task, run: Run) -> None:
-        if self.tasks.by_itt.get(task.itt) is not task:
+        """Now; a command that takes no data later, when its initiator does not read what it was sent already.
+
+        Else the end of a fault that held many reads would fill the memory with their answers.
+        """
+        if self.out_bytes > _LATE_BYTES and not task.command.data:
+            self._late.append((task, run))
             return
-        outcome = run()
-        if outcome is not None:  # None: the next fault holds it
-            self._finish(task, outcome)
-            self._wake()
+        self._run(task, run)
+        self._wake()
+
+    def go_on(self) -> bool:
+        """Runs what ``_resume`` has put off, as far as there is room; whether anything is to be sent."""
+        while self._late and self.out_bytes <= _LATE_BYTES:
+            self._run(*self._late.popleft())
+        return bool(self.out)
+
+    def _run(self, task: Task, run: Run) -> None:
+        if self.tasks.by_itt.get(task.itt) is task:  # not aborted meanwhile
+            outcome = run()
+            if outcome is not None:  # None: the next fault holds it
+                self._finish(task, outcome)
 
     def _finish(self, task: Task, outcome: Outcome) -> None:
         self._over(task, outcome, answer=True)

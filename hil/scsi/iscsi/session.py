@@ -39,11 +39,11 @@ class Session(Pending):
         target: Target,
         nexus: Nexus | None,
         login: Login,
-        address: str,
+        host: str,
         drop: Callable[[str], None],
         wake: Callable[[], None],
     ) -> None:
-        """``nexus`` None: discovery. ``address``: this portal's, as initiators reach it. ``drop`` ends us.
+        """``nexus`` None: discovery. ``host``: where the initiator has its connection to. ``drop`` ends us.
 
         ``wake``: there is something to send that nothing received asked for.
         """
@@ -66,7 +66,7 @@ class Session(Pending):
         self._immediate_data = parameters["ImmediateData"] == "Yes"
         self._initial_r2t = parameters["InitialR2T"] == "Yes"
         self._tag = 0
-        self._text = TextExchange(target.name, address)
+        self._text = TextExchange(target, login.initiator, host, self.segment_bytes)
         self._take: dict[int, Callable[[bytearray, int, bytes | memoryview], None]] = {
             p.Op.NOP_OUT: self._nop_out,
             p.Op.SCSI_COMMAND: self._scsi_command,
@@ -83,6 +83,22 @@ class Session(Pending):
             self.reject(p.RejectReason.COMMAND_NOT_SUPPORTED, buffer, offset)
         else:
             take(buffer, offset, data)
+
+    def receive_damaged(self, buffer: bytearray, offset: int) -> None:
+        """Takes a PDU with a data digest error: rejected and discarded (RFC 7143 7.8).
+
+        Data of a write spoil it: its task ends with PROTOCOL SERVICE CRC ERROR when the initiator has sent the rest.
+        Any other request is as if it had never come. Unless it is immediate its CmdSN is missing from then on, and at
+        error recovery level 0 nobody may send it again (7.1.5): that ends the session.
+        """
+        self.reject(p.RejectReason.DATA_DIGEST_ERROR, buffer, offset)
+        request = p.parse(buffer, offset)
+        if isinstance(request, p.DataOut):
+            task = self.tasks.by_itt.get(request.itt)
+            if task is not None and task.transfer is not None and task.transfer.spoil(request):
+                self._proceed(task)
+        elif not buffer[offset] & p.IMMEDIATE:
+            self.ending = "data digest error in a request that is not immediate"
 
     def end(self, reason: str) -> None:
         """Aborts everything and drops the connection at once (session reinstatement, RFC 7143 6.3.5)."""
@@ -233,11 +249,11 @@ class Session(Pending):
         try:
             if more and final:
                 raise BadText
-            answer = self._text.take(bytes(data), more=more, discovery=self.nexus is None)
+            answer, rest = self._text.take(bytes(data), more=more, discovery=self.nexus is None)
         except BadText:
             self.reject(p.RejectReason.PROTOCOL_ERROR, buffer, offset)
             return
-        self.text_response(request.itt, request.lun, more or not final, answer)
+        self.text_response(request.itt, request.lun, answer, over=final and not rest, rest=rest)
 
     def _logout(self, buffer: bytearray, offset: int, data: bytes | memoryview) -> None:
         """RFC 7143 11.14: closing the session and closing its only connection are the same."""

@@ -7,7 +7,7 @@ and the memory taken is what was asked for and came.
 from __future__ import annotations
 
 from hil.scsi.iscsi.pdu import FINAL, NO_TAG, DataOut
-from hil.scsi.sense import DATA_SEQUENCE_ERROR, INCORRECT_AMOUNT_OF_DATA, UNEXPECTED_UNSOLICITED_DATA, Sense
+from hil.scsi.sense import INCORRECT_AMOUNT_OF_DATA, PROTOCOL_SERVICE_CRC_ERROR, UNEXPECTED_UNSOLICITED_DATA, Sense
 
 
 class Transfer:
@@ -59,7 +59,7 @@ class Transfer:
         end = len(self.received) + len(data)
         if self.failed is None:
             if request.data_sn != self._data_sn or request.offset != len(self.received):
-                self.failed = DATA_SEQUENCE_ERROR
+                self.failed = PROTOCOL_SERVICE_CRC_ERROR
             elif end > self.sequence_end or (final and self._tag != NO_TAG and end != self.sequence_end):
                 self.failed = INCORRECT_AMOUNT_OF_DATA
             else:
@@ -67,3 +67,9 @@ class Transfer:
         self._data_sn += 1
         self.sequence_open = not final
         return final
+
+    def spoil(self, request: DataOut) -> bool:
+        """As ``take``, of one whose data did not arrive as it was sent (RFC 7143 7.8, the choice without an R2T)."""
+        if request.ttt == self._tag and self.sequence_open and self.failed is None:
+            self.failed = PROTOCOL_SERVICE_CRC_ERROR
+        return self.take(request, b"")
