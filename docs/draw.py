@@ -1,6 +1,6 @@
-"""Draws docs/state-machines.md from the tables in guestd: ``.venv/bin/python docs/draw.py``.
+"""Draws docs/state-machines.md, and a table of docs/disk-faults.md, from the code: ``.venv/bin/python docs/draw.py``.
 
-A test compares the page with what this makes, so the page cannot lag behind the tables.
+A test compares the pages with what this makes, so they cannot lag behind.
 """
 
 from __future__ import annotations
@@ -9,11 +9,16 @@ import ast
 import importlib
 import inspect
 import sys
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "state-machines.md"
+
+FAULTS_PAGE = ROOT / "docs" / "disk-faults.md"
+BEGIN, END = "<!-- kinds: made by docs/draw.py -->\n", "<!-- end of kinds -->\n"
 
 MACHINES = {
     "guestd.membership.states": ("NODE_STATES", "NodeState", "A node, as all nodes see it (S2.4)"),
@@ -67,5 +72,32 @@ def _remarks(source: str, enum_name: str) -> dict[str, str]:
     raise LookupError(f"no class {enum_name}")
 
 
+def faults_page() -> str:
+    """The page on disk faults as it should be: its table from the target's kinds."""
+    sys.path.insert(0, str(ROOT))
+    kinds = importlib.import_module("hil.scsi.faults.kinds").KINDS
+    before, _, rest = FAULTS_PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    return f"{before}{BEGIN}{_kinds(kinds)}{END}{rest.partition(END)[2]}"
+
+
+def _kinds(kinds: Mapping[str, Any]) -> str:
+    lines = ["", "| kind | what it does | strikes | parameters |", "|---|---|---|---|"]
+    for name, kind in kinds.items():
+        usual = kind.usual or kind.directions
+        strikes = "any" if len(usual) == 5 else ", ".join(sorted(usual)) or "-"
+        lines.append(f"| `{name}` | {kind.about} | {strikes} | {_parameters(kind.parameters)} |")
+    return "\n".join(lines) + "\n\n"
+
+
+def _parameters(parameters: Mapping[str, Any]) -> str:
+    told = []
+    for name, about in parameters.items():
+        legal = ", ".join(about.options) if hasattr(about, "options") else "a number"
+        default = "needed" if about.default is None else f"default {about.default}"
+        told.append(f"`{name}` {about.about}: {legal} ({default})")
+    return "; ".join(told) or "-"
+
+
 if __name__ == "__main__":
+    FAULTS_PAGE.write_text(faults_page(), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")

@@ -3,6 +3,7 @@
 import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -10,13 +11,24 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
 
-def test_the_state_machines_are_drawn_from_the_tables() -> None:
+def drawn() -> ModuleType:
     spec = importlib.util.spec_from_file_location("draw", ROOT / "docs" / "draw.py")
     assert spec is not None
     assert spec.loader is not None
     draw = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(draw)
+    return draw
+
+
+def test_the_state_machines_are_drawn_from_the_tables() -> None:
+    draw = drawn()
     assert draw.PAGE.read_text(encoding="utf-8") == draw.page(), "run: .venv/bin/python docs/draw.py"
+
+
+def test_the_kinds_of_disk_faults_are_those_of_the_target() -> None:
+    draw = drawn()
+    assert draw.FAULTS_PAGE.read_text(encoding="utf-8") == draw.faults_page(), "run: .venv/bin/python docs/draw.py"
+    assert "| `volatile-cache` |" in draw.faults_page()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
