@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from hil.errors import HilError, UsageError
 from hil.scsi import identity
+from hil.scsi.checkpoint import restore
 from hil.scsi.iscsi.lobby import PATIENCE_S
 from hil.scsi.kept_data import KeptData
 from hil.scsi.ledger import Ledger
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         portals = _portals(options)
         with ExitStack() as stack:
             target = _target(options, stack)
+            if options.restore:
+                restore(target, portals, options.restore)
             gc.collect()
             gc.freeze()  # what exists now stays; no use in looking through it again and again
             asyncio.run(serve(target, portals, options.ready_fd, options.control, options.patience))
@@ -86,6 +89,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="where registrations of LUN 0 that are to survive a restart (APTPL) are kept, FILE.1 for LUN 1, …; "
         "without this option beside each LUN's file",
+    )
+    parser.add_argument(
+        "--restore",
+        metavar="FILE",
+        help="go on from a checkpoint, with the media and the ledger of the same moment",
     )
     parser.add_argument("--control", metavar="PATH", help="take faults at this Unix socket, a line of JSON each")
     parser.add_argument(

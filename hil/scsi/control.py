@@ -4,6 +4,7 @@
     {"heal": 1} or {"heal": "all"}                          -> {"ok": true, "released": 2}
     {"status": true}                                        -> {"ok": true, "faults": [...], "commands": 4711}
     {"power-loss": ["iqn.2026-11.hil:n0"]}                  -> {"ok": true, "blocks": 3}
+    {"checkpoint": "/path/of/a/file"}                       -> {"ok": true, "commands": 4711}
     {"watch": true}                                         -> {"ok": true}, then {"event": "fault-struck", ...}, ...
 
 Which commands a fault is for: ``initiator``, ``portal``, ``lun``, ``direction`` (read, write, flush, reserve, other,
@@ -23,6 +24,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from hil.errors import UsageError
+from hil.scsi.checkpoint import save
 from hil.scsi.faults.selection import Selection, directions
 from hil.scsi.operations import NAMES
 
@@ -179,6 +181,13 @@ def _power_loss(target: Target, request: dict[str, Any]) -> dict[str, Any]:
         raise UsageError(f"the medium cannot be written: {error.strerror}") from None
 
 
+def _checkpoint(target: Target, request: dict[str, Any]) -> dict[str, Any]:
+    path = request["checkpoint"]
+    if type(path) is not str or not path.startswith("/"):
+        raise UsageError(f"checkpoint {path!r}: the absolute path of a file is legal")
+    return {"commands": save(target, path)}
+
+
 def _watch(target: Target, request: dict[str, Any]) -> dict[str, Any]:
     return {"watching": True}
 
@@ -188,6 +197,7 @@ VERBS: Final[dict[str, Callable[[Target, dict[str, Any]], dict[str, Any]]]] = {
     "heal": _heal,
     "status": _status,
     "power-loss": _power_loss,
+    "checkpoint": _checkpoint,
     "watch": _watch,
 }
 

@@ -49,6 +49,9 @@ class NexusSession(Protocol):
 
     nexus: Nexus | None
 
+    def commands_under_way(self) -> int:
+        """How many have not finished."""
+
     def abort_tasks(self, lun: int | None, spare: Command | None = None) -> int:
         """Aborts what has not finished (at one LUN or all) but ``spare``, without answers; returns how many."""
 
@@ -264,6 +267,10 @@ class Target:
         session = self.sessions.get(nexus)
         if session is not None:
             session.end(reason)
+
+    def commands_under_way(self) -> int:
+        """How many have come and not finished; 0 when a checkpoint can be made."""
+        return len(self._orphans) + sum(session.commands_under_way() for session in self.sessions.values())
 
     def flush_ledger(self) -> None:
         """What happened by a request at the control socket, or by a timer, is in the ledger before anybody is told."""

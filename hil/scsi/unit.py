@@ -7,6 +7,7 @@ from collections.abc import Collection
 from functools import partial
 from typing import Final, Protocol
 
+from hil.errors import UsageError
 from hil.scsi.command import Command, Outcome, check_condition
 from hil.scsi.faults.table import FaultTable
 from hil.scsi.inquiry import inquiry
@@ -171,6 +172,15 @@ class LogicalUnit:
         """The one place where they change."""
         self.reservations = state
         self._reserved = state.type is not None or state.reserved_by is not None
+
+    def restore(self, state: State, *, write_protected: bool) -> None:
+        """As it was at a checkpoint. Raises ``UsageError`` when registrations cannot be saved."""
+        try:
+            self._file.save(state)
+        except OSError as error:
+            raise UsageError(f"reservations file {self._file.path} cannot be written: {error.strerror}") from None
+        self.set_reservations(state)
+        self.medium.write_protected = write_protected
 
     def change_reservations(self, change: Change, command: Command) -> None:
         """Everything that goes with ``change``, in this order: saved, in force, aborted, recorded, told.

@@ -40,6 +40,10 @@ class Pending(Answers):
     def _proceed(self, task: Task) -> None:
         """``task`` may ask for more of its data now."""
 
+    def commands_under_way(self) -> int:
+        """Of ``NexusSession``: those that wait for their data, or are held."""
+        return len(self.tasks.by_itt)
+
     def abort_tasks(self, lun: int | None, spare: Command | None = None) -> int:
         """RFC 7143 4.2.3.3: aborted commands get no answer; the ledger says TASK ABORTED. Returns how many."""
         found = [
