@@ -30,7 +30,11 @@ def register(disk: typer.Typer) -> None:
 
 
 def ledger(
+    *,
     writes: Annotated[bool, typer.Option("--writes", help="Only commands that were to change the medium.")] = False,
+    fenced: Annotated[
+        bool, typer.Option("--fenced", help="Only writes of nodes after their registration was removed (S6.2).")
+    ] = False,
     node: Annotated[str | None, typer.Option("--node", metavar="NODE", help="Only commands of this node.")] = None,
     lba: Annotated[
         str | None, typer.Option("--lba", metavar="A[-B]", help="Only commands that touch these blocks.")
@@ -52,6 +56,7 @@ def ledger(
     """
     from hil.cli.disk import parse_lba
     from hil.cli.nodes import parse_node
+    from hil.scsi.fenced_writes import writes_after_removal
     from hil.scsi.ledger_reader import read_all, read_nexuses
 
     path = _run_dir(run, name) / "ledger.bin"
@@ -71,7 +76,10 @@ def ledger(
             and (blocks is None or _touches(record, *blocks))
         )
 
-    found: Iterator[Record] = (record for record in read_all(path) if wanted(record))
+    records = read_all(path)
+    if fenced:
+        records = (found.write for found in writes_after_removal(records))
+    found: Iterator[Record] = (record for record in records if wanted(record))
     show: Callable[[Record], str | None] = _as_json if as_json else _as_text
     lines = (line for record in found if (line := show(record)) is not None)
     for line in deque(lines, last) if last is not None else lines:

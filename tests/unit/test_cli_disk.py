@@ -12,8 +12,9 @@ from hil.cli.disk import parse_lba
 from hil.errors import UsageError
 from hil.scsi.faults.kinds import KINDS
 from hil.scsi.faults.selection import Selection
-from tests.unit.scsi_fence import F
-from tests.unit.scsi_initiator import read_10
+from tests.unit.scsi_fence import F, out, pair, status, write
+from tests.unit.scsi_initiator import make_target, read_10
+from tests.unit.scsi_reserve import CONFLICT, GOOD, PREEMPT_AND_ABORT, WERO
 from tests.unit.test_scsi_crash_states import FUA, Disk, letters
 
 
@@ -99,6 +100,22 @@ def test_the_ledger_is_narrowed_by_what_was_asked_for(
     _, out, _ = hil(capsys, "disk", "ledger", "--run", str(run_dir), "--json", *options)
     lines = [json.loads(line) for line in out.splitlines()]
     assert [line["order"] for line in lines if "operation" in line] == orders
+
+
+def test_what_a_node_wrote_after_it_was_preempted_is_found(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    target = make_target(tmp_path, ledger=True)
+    master, victim = pair(target)
+    assert status(write(victim)) == GOOD
+    assert out(master, PREEMPT_AND_ABORT, 0x10, 0x11, WERO) == GOOD
+    assert status(write(victim)) == CONFLICT
+    assert status(write(master)) == GOOD
+    assert target.ledger is not None
+    target.ledger.close()
+    target.units[0].medium.close()
+    _, told, _ = hil(capsys, "disk", "ledger", "--run", str(tmp_path), "--fenced")
+    [line] = told.splitlines()
+    assert "n1   WRITE (10)" in line
+    assert "RESERVATION CONFLICT; not written" in line
 
 
 def test_the_ledger_reads_well(capsys: pytest.CaptureFixture[str], run_dir: Path) -> None:
