@@ -92,7 +92,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _process(self) -> None:
         """Takes every whole PDU that is there."""
-        framing = self._framing
+        framing, over = self._framing, ""
         try:
             while not self._paused and not self._closing:
                 found = framing.next()
@@ -104,24 +104,21 @@ class Connection(asyncio.BufferedProtocol):
                     continue
                 session.receive(framing.buffer, *found)
                 if session.ending:
+                    over = session.ending
                     break
                 if session.out_bytes > _BATCH_BYTES_MAX:
                     self._send(session)
         except MalformedPdu as error:
-            self._close(str(error))
-            return
+            over = str(error)  # what was taken before is answered all the same
         if self._session is not None:
             self._send(self._session)
-            self._end_if_over()
+        if over and not self._closing:
+            self._close(over)
 
     def _wake(self) -> None:
         """A command that was held has ended, or another session's request ended some of ours."""
         if self._session is not None:
             self._send(self._session)
-
-    def _end_if_over(self) -> None:
-        if self._session is not None and self._session.ending and not self._closing:
-            self._close(self._session.ending)
 
     def _send(self, session: Session) -> None:
         """The ledger first: what was answered must be in it even if this process is killed now."""
