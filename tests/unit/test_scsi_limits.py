@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hil.scsi.iscsi import pdu as p
-from hil.scsi.iscsi.pending import TASKS_MAX
+from hil.scsi.iscsi.pending import TASKS_MAX, WINDOW
+from hil.scsi.sense import Status
 from hil.scsi.target import Target
 from tests.unit.scsi_initiator import Initiator, make_target, write_10
 
@@ -40,3 +41,19 @@ def test_writes_that_are_aborted_while_they_wait_for_their_turn_leave_nothing_be
     assert [task.itt for task, _ in tasks._waiting] == [waits_itt]
     initiator.session.abort_tasks(None)
     assert (tasks.by_itt, list(tasks._waiting), tasks._used_bytes) == ({}, [], 0)
+
+
+def test_no_more_commands_than_there_is_room_for_are_under_way(target: Target) -> None:
+    initiator = Initiator(target)
+    cdb = write_10(0, 1)
+    for itt in range(TASKS_MAX):
+        initiator.send(p.ScsiCommand(p.Op.SCSI_COMMAND | p.IMMEDIATE, F | W, 0, 0, itt, 512, 1, 0, cdb))
+    [(refused, _)] = initiator.send(
+        p.ScsiCommand(p.Op.SCSI_COMMAND | p.IMMEDIATE, F | W, 0, 0, TASKS_MAX, 512, 1, 0, cdb)
+    )
+    assert isinstance(refused, p.Reject)
+    initiator.itt = TASKS_MAX
+    [(full, _)] = initiator.command(cdb, edtl=512, flags=F | W)
+    assert isinstance(full, p.ScsiResponse)
+    assert (full.status, full.max_cmd_sn) == (Status.TASK_SET_FULL, WINDOW + 1)
+    assert len(initiator.session.tasks.by_itt) == TASKS_MAX
