@@ -237,6 +237,8 @@ class Session(Pending):
             if more and final:
                 raise BadText
             answer = self._text.take(bytes(data), more=more, discovery=self.nexus is None)
+            if len(answer) > self.segment_bytes:  # takes keys without sense, or the same one many times over
+                raise BadText
         except BadText:
             self.reject(p.RejectReason.PROTOCOL_ERROR, buffer, offset)
             return
