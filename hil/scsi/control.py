@@ -68,6 +68,8 @@ class ControlProtocol(asyncio.Protocol):
     def _send(self, message: dict[str, Any]) -> None:
         """A watcher that does not read what it is sent is let go, before it fills our memory."""
         assert self._transport is not None
+        if self._transport.is_closing():
+            return
         if self._transport.get_write_buffer_size() > _UNREAD_BYTES_MAX:
             self._transport.abort()
         else:

@@ -21,9 +21,9 @@ REVISION: Final = b"0001"
 # told otherwise and obeys the limit of page B0h.
 TRANSFER_BLOCKS_MAX: Final = 2048
 COMPARE_AND_WRITE_BLOCKS_MAX: Final = 255  # what fits into its CDB
-# While one command runs all others wait: these bound how long.
+# While one command runs all others wait: these bound how long, and what a cache or a snapshot may have to keep of it.
 WRITE_SAME_BLOCKS_MAX: Final = 32768
-UNMAP_BLOCKS_MAX: Final = 1024 * 1024
+UNMAP_BLOCKS_MAX: Final = 32768
 UNMAP_DESCRIPTORS_MAX: Final = 256
 _GRANULARITY_BLOCKS: Final = 8  # 4 KiB, the host's page: less than that makes no hole
 _VERSIONS: Final = (0x00A0, 0x0960, 0x0460, 0x04C0)  # SAM-5, iSCSI, SPC-4, SBC-3 without version claimed

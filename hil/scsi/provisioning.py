@@ -60,7 +60,7 @@ def get_lba_status(unit: LogicalUnit, command: Command) -> Outcome:
 def unmap(unit: LogicalUnit, command: Command) -> Outcome:
     """UNMAP (SBC-3 5.28): all descriptors are checked before the first takes effect.
 
-    The ledger is told the span from the first to the last block named.
+    The ledger is told the span from the first to the last block named, or as much of it as 32 bits can say.
     """
     check_writable(unit)
     needed = command.data_out_bytes = unmap_length(unit, command)
@@ -71,7 +71,7 @@ def unmap(unit: LogicalUnit, command: Command) -> Outcome:
     named = [(lba, blocks) for lba, blocks in extents if blocks]
     if named:
         command.lba = min(lba for lba, _ in named)
-        command.blocks = max(lba + blocks for lba, blocks in named) - command.lba
+        command.blocks = min(max(lba + blocks for lba, blocks in named) - command.lba, 0xFFFFFFFF)
     for lba, blocks in named:
         unmap_extent(unit, command, lba, blocks)
     return DONE

@@ -219,7 +219,9 @@ class Target:
         self._abort_orphans(lun)
 
     def reset(self) -> None:
-        """TARGET WARM RESET: every logical unit is reset."""
+        """TARGET WARM RESET: every command is aborted, also for a LUN that does not exist, every logical unit reset."""
+        for session in list(self.sessions.values()):
+            session.abort_tasks(None)
         for lun in self.units:
             self.reset_unit(lun)
 

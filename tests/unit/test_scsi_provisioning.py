@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,13 @@ import pytest
 from hil.scsi import medium, sense
 from hil.scsi.command import Command, Nexus
 from hil.scsi.inquiry import UNMAP_DESCRIPTORS_MAX, WRITE_SAME_BLOCKS_MAX
+from hil.scsi.iscsi import pdu as p
+from hil.scsi.ledger import Ledger, read_ledger
 from hil.scsi.target import Target
 from tests.unit.scsi_initiator import (
     BLOCKS,
+    SERIAL,
+    Initiator,
     cdb,
     execute,
     field_pointer,
@@ -52,7 +57,7 @@ def allocated(target: Target) -> int:
 def test_block_limits_page(target: Target) -> None:  # SBC-3 6.6.3
     assert good(execute(target, b"\x12\x01\xb0\0\xff\0")) == bytes.fromhex(
         "00 b0 003c  01 ff 0008 00000800 00000800 00000000"
-        "00100000 00000100 00000008 80000000 0000000000008000 00000800 00000000 00000000 00000000 00000000"
+        "00008000 00000100 00000008 80000000 0000000000008000 00000800 00000000 00000000 00000000 00000000"
     )
 
 
@@ -185,3 +190,19 @@ def test_write_same_of_no_block_or_too_many_is_refused(target: Target, code: int
     target.units[0].blocks = 2**40
     outcome = execute(target, cdb(code, 0, WRITE_SAME_BLOCKS_MAX + 1), b"x" * 512)
     assert refusal(outcome) == sense.INVALID_FIELD_IN_CDB
+
+
+def test_unmap_of_blocks_further_apart_than_the_ledger_can_say_is_recorded_as_far_as_it_can(tmp_path: Path) -> None:
+    with (
+        closing(Ledger(tmp_path / "ledger.bin")) as ledger,
+        medium.Medium(str(tmp_path / "huge.raw"), 2**41 + 2**20) as huge,
+    ):
+        target = Target(ledger=ledger)
+        target.add_unit(0, huge, SERIAL)
+        initiator = Initiator(target)
+        command, data = unmap((0, 1), (2**32 + 8, 1))
+        [(answer, _)] = initiator.command(command, data, edtl=len(data), flags=p.FINAL | p.WRITE)
+        assert isinstance(answer, p.ScsiResponse)
+        assert answer.status == sense.Status.GOOD
+    [entry] = read_ledger(tmp_path / "ledger.bin")
+    assert (entry.lba, entry.blocks, entry.changed) == (0, 2**32 - 1, True)

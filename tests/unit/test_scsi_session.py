@@ -224,6 +224,14 @@ def test_task_management_answers(target: Target, function: int, lun: int, code: 
     assert Initiator(target).manage(function, lun=lun) == code
 
 
+def test_a_target_reset_aborts_commands_for_luns_that_do_not_exist_too(target: Target) -> None:  # RFC 7143 11.5.1
+    initiator = Initiator(target)
+    command = p.ScsiCommand(p.Op.SCSI_COMMAND, W, 0, 9 << 48, 5, 512, 1, 0, write_10(0, 1))
+    assert initiator.send(command) == []
+    assert initiator.manage(6) == 0
+    assert not initiator.session.tasks.by_itt
+
+
 def test_a_second_login_of_the_same_nexus_replaces_the_first_session(target: Target) -> None:
     first = Initiator(target)
     tag = r2t(first.command(write_10(0, 1), edtl=512, flags=F | W)).ttt

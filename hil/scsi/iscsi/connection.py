@@ -64,7 +64,9 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._peer = ":".join(map(str, transport.get_extra_info("peername", ("?",))[:2]))
-        _keep_alive(transport.get_extra_info("socket"), self._lobby.patience_s)
+        connected = transport.get_extra_info("socket")
+        if connected is not None:
+            _keep_alive(connected, self._lobby.patience_s)
         self._limit("no login")
         self._lobby.enter(self)
 
@@ -117,7 +119,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _process(self) -> None:
         """Takes every whole PDU that is there."""
-        framing = self._framing
+        framing, over = self._framing, ""
         try:
             while not self._paused and not self._closing:
                 session = self._session
@@ -134,17 +136,16 @@ class Connection(asyncio.BufferedProtocol):
                     assert session is not None
                     session.receive_damaged(framing.buffer, error.offset)
                 if session.ending:
+                    over = session.ending
                     break
                 if session.out_bytes > _BATCH_BYTES_MAX:
                     self._send(session)
         except MalformedPdu as error:
-            if self._session is not None:
-                self._send(self._session)
-            self._close(str(error))
-            return
+            over = str(error)  # what was taken before is answered all the same
         if self._session is not None:
             self._send_all(self._session)
-            self._end_if_over()
+        if over and not self._closing:
+            self._close(over)
 
     def _wake(self) -> None:
         """A command that was held has ended, or another session's request ended some of ours."""
@@ -155,10 +156,6 @@ class Connection(asyncio.BufferedProtocol):
         self._send(session)
         while not self._paused and not self._closing and session.go_on():
             self._send(session)
-
-    def _end_if_over(self) -> None:
-        if self._session is not None and self._session.ending and not self._closing:
-            self._close(self._session.ending)
 
     def _send(self, session: Session) -> None:
         """The ledger first: what was answered must be in it even if this process is killed now."""

@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 from hil.scsi.iscsi.framing import DATA_SEGMENT_BYTES_MAX
 
 TEXT_BYTES_MAX: Final = 16 * 1024  # of one negotiation, continuations included; RFC 7143 6.1 asks for at least 8192
-_KEYS_MAX: Final = 128
+# As many answers of the longest kind fit into 8192 bytes, which is what every initiator takes during login (13.12).
+_KEYS_MAX: Final = 100
 
 
 class BadText(Exception):

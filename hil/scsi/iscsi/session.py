@@ -10,7 +10,7 @@ from __future__ import annotations
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
-from hil.scsi.command import Command, Nexus, check_condition
+from hil.scsi.command import Command, Nexus, Outcome, check_condition
 from hil.scsi.iscsi import pdu as p
 from hil.scsi.iscsi.answers import lun_number
 from hil.scsi.iscsi.negotiation import BadText, Parameters
@@ -19,7 +19,7 @@ from hil.scsi.iscsi.task_management import manage
 from hil.scsi.iscsi.tasks import Task
 from hil.scsi.iscsi.text import TextExchange
 from hil.scsi.iscsi.transfer import Transfer
-from hil.scsi.sense import Refused
+from hil.scsi.sense import Refused, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,8 +162,11 @@ class Session(Pending):
         self.reject(reason, buffer, offset)
 
     def _begin_transfer(self, task: Task, buffer: bytearray, offset: int) -> None:
-        if task.immediate and len(self.tasks.by_itt) >= TASKS_MAX:
-            self.reject(p.RejectReason.IMMEDIATE_COMMAND, buffer, offset)
+        if len(self.tasks.by_itt) >= TASKS_MAX:
+            if task.immediate:
+                self.reject(p.RejectReason.IMMEDIATE_COMMAND, buffer, offset)
+            else:  # immediate commands took the room that the window promises
+                self._finish(task, Outcome(Status.TASK_SET_FULL))
             return
         more = not task.flags & p.FINAL
         legal = self._immediate_data

@@ -58,6 +58,8 @@ class TaskSet:
     def remove(self, task: Task) -> list[Task]:
         """``task`` is over; returns those that may ask for their data now."""
         self.by_itt.pop(task.itt, None)
+        if self._waiting:  # may be anywhere in it: one that is aborted there must not wait for those before it
+            self._waiting = deque(waiting for waiting in self._waiting if waiting[0] is not task)
         return self.release(task)
 
     def release(self, task: Task) -> list[Task]:
@@ -67,11 +69,10 @@ class TaskSet:
         ready = []
         while self._waiting:
             following, wanted_bytes = self._waiting[0]
-            if self.by_itt.get(following.itt) is following:
-                if self._used_bytes and self._used_bytes + wanted_bytes > self._budget_bytes:
-                    break
-                following.solicited = wanted_bytes
-                self._used_bytes += wanted_bytes
-                ready.append(following)
+            if self._used_bytes and self._used_bytes + wanted_bytes > self._budget_bytes:
+                break
             self._waiting.popleft()
+            following.solicited = wanted_bytes
+            self._used_bytes += wanted_bytes
+            ready.append(following)
         return ready
