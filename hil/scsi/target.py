@@ -49,7 +49,7 @@ class NexusSession(Protocol):
         """Aborts what has not finished (at one LUN or all) but ``spare``, without answers; returns how many."""
 
     def end(self, reason: str) -> None:
-        """Aborts everything and drops the connection at once."""
+        """Aborts everything and drops the connection at once; nothing, when that has happened."""
 
 
 class Target:
@@ -242,11 +242,11 @@ class Target:
         """Of ``faults.table.Observer``."""
         self.events.healed(fault, why)
 
-    def drop_session(self, nexus: Nexus, reason: str) -> None:
-        """Of ``faults.table.Observer``."""
-        session = self.sessions.get(nexus)
+    def drop_connection(self, command: Command, reason: str) -> None:
+        """Of ``faults.table.Observer``. Not at once: it may just be received from."""
+        session = None if command in self._orphans else self.sessions.get(command.nexus)
         if session is not None:
-            session.end(reason)
+            self.faults.later(0, partial(self._end_session, command.nexus, session, reason))
 
     def flush_ledger(self) -> None:
         """What happened by a request at the control socket, or by a timer, is in the ledger before anybody is told."""
@@ -272,6 +272,10 @@ class Target:
         return blocks
 
     # -- inside --------------------------------------------------------------------------------------------------
+
+    def _end_session(self, nexus: Nexus, session: NexusSession, reason: str) -> None:
+        if self.sessions.get(nexus) is session:
+            session.end(reason)
 
     def _end_reserve_6(self, nexus: Nexus) -> None:
         for unit in self.units.values():

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from hil.errors import UsageError
-from hil.scsi.command import Command, Nexus, Outcome
+from hil.scsi.command import Command, Outcome
 from hil.scsi.faults.fault import Fault, Kind, Run
 from hil.scsi.faults.kinds import KINDS, REFUSE_LOGIN
 from hil.scsi.faults.parameters import resolve
@@ -50,8 +50,8 @@ class Observer(Protocol):
     def fault_healed(self, fault: Fault, why: str) -> None:
         """It is over: ``asked``, ``time`` or ``count``."""
 
-    def drop_session(self, nexus: Nexus, reason: str) -> None:
-        """The connection of ``nexus`` ends at once, if there is one."""
+    def drop_connection(self, command: Command, reason: str) -> None:
+        """The connection that ``command`` came by ends right after what is being done now, if it is still there."""
 
 
 class FaultTable:
@@ -247,6 +247,6 @@ class FaultTable:
         assert self.timers is not None, "inject has refused it"
         return self.timers.call_later(delay_s, callback)
 
-    def drop_session(self, nexus: Nexus, reason: str) -> None:
+    def drop_connection(self, command: Command, reason: str) -> None:
         """For ``reset``."""
-        self._observer.drop_session(nexus, reason)
+        self._observer.drop_connection(command, reason)
