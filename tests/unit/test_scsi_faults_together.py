@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from hil.scsi.faults.selection import Selection
+from hil.scsi.iscsi import pdu as p
 from hil.scsi.sense import Status
 from hil.scsi.target import Target
-from tests.unit.scsi_fence import NEW, OLD, VICTIM, F, W, disk, entries, pair, status, write
-from tests.unit.scsi_initiator import Initiator, make_target, write_10
+from tests.unit.scsi_fence import NEW, OLD, VICTIM, F, R, W, disk, entries, pair, status, write
+from tests.unit.scsi_initiator import Initiator, make_target, read_10, write_10
 from tests.unit.scsi_reserve import GOOD
 from tests.unit.scsi_timers import ManualTimers
 
@@ -105,3 +106,57 @@ def test_of_several_commands_that_reset_one_connection_each_is_told(target: Targ
     later(target)
     assert victim.dropped == ["reset by fault 1"]
     assert writes(target) == [(Status.TASK_ABORTED, True, (1,))] * 2
+
+
+# -- stale -----------------------------------------------------------------------------------------------------------
+
+READ = read_10(0, 2)
+
+
+def read(node: Initiator) -> list[tuple[p.Pdu, bytes]]:
+    return node.command(READ, edtl=1024, flags=F | R)
+
+
+def data_in(answers: list[tuple[p.Pdu, bytes]]) -> bytes:
+    [(answer, data)] = answers
+    assert isinstance(answer, p.DataIn)
+    return data
+
+
+@pytest.mark.parametrize("count", [None, 1])
+def test_a_stale_read_that_waits_sees_the_moment_of_injection_though_the_fault_is_over(
+    target: Target, count: int | None
+) -> None:
+    master, victim = pair(target)
+    stale = target.faults.inject("stale", VICTIM, count)
+    hang = target.faults.inject("hang", VICTIM, 1)
+    assert read(victim) == []
+    if count is None:
+        target.faults.heal(stale.number)
+    write(master, 0)
+    target.faults.heal(hang.number)
+    assert data_in(victim.answers()) == OLD * 2
+    assert data_in(read(victim)) == NEW + OLD
+    assert not target.units[0].observed
+
+
+def test_what_a_stale_fault_keeps_is_given_back_when_the_last_read_that_waits_is_aborted(target: Target) -> None:
+    _, victim = pair(target)
+    target.faults.inject("stale", VICTIM, 1)
+    target.faults.inject("slow", VICTIM, 1, parameters={"ms": 10})
+    target.faults.inject("hang", VICTIM, 1)
+    assert read(victim) == []
+    later(target, 0.02)
+    assert victim.answers() == []
+    assert target.units[0].observed
+    victim.session.abort_tasks(None)
+    assert not target.units[0].observed
+
+
+def test_a_read_that_two_stale_faults_strike_sees_one_moment_the_later_one(target: Target) -> None:
+    master, victim = pair(target)
+    target.faults.inject("stale", VICTIM)
+    write(master, 0, b"1" * 512)
+    target.faults.inject("stale", VICTIM)
+    write(master, 1, b"2" * 512)
+    assert data_in(read(victim)) == b"1" * 512 + OLD

@@ -66,6 +66,7 @@ class FaultTable:
         self._units = units
         self._number = 0
         self._expiry: dict[int, Timer] = {}
+        self._unfinished: dict[Command, None] = {}  # struck, and being executed or held
 
     def inject(
         self,
@@ -134,10 +135,12 @@ class FaultTable:
             if fault.selection.hits(command, operation.direction)
             and not (fault.kind.spares_identity and operation.despite_attention)
         ]
-        for fault in found:
-            self._count(fault)
         command.faults = found
         command.direction = operation.direction
+        if found:
+            self._unfinished[command] = None
+        for fault in found:
+            self._count(fault)
         return found
 
     def execute(self, command: Command, run: Run) -> Outcome | None:
@@ -146,7 +149,10 @@ class FaultTable:
             strike = fault.kind.strike
             if strike is not None:
                 run = partial(strike, self, fault, command, run)
-        return run()
+        outcome = run()
+        if outcome is not None:
+            self._finish(command)
+        return outcome
 
     def refuses_login(self, initiator: str, portal: str) -> Fault | None:
         """The fault that keeps this initiator out, which has thereby struck."""
@@ -181,8 +187,13 @@ class FaultTable:
         command.holder = fault
         return None
 
-    def let_go(self, command: Command) -> Run | None:
-        """``command`` is held no longer; what would have gone on with it, None when it was not held."""
+    def let_go(self, command: Command) -> None:
+        """``command`` is aborted: held no longer, and not executed."""
+        self._let_go(command)
+        self._finish(command)
+
+    def _let_go(self, command: Command) -> Run | None:
+        """What goes on with it, None when it was not held."""
         fault, command.holder = command.holder, None
         if fault is None:
             return None
@@ -196,9 +207,21 @@ class FaultTable:
         """``command`` goes on, unless ``fault`` does not hold it any more."""
         if command.holder is not fault:
             return
-        run = self.let_go(command)
+        run = self._let_go(command)
         if run is not None and command.resume is not None:
             command.resume(run)
+        if not self._is_held(command):
+            self._finish(command)
+
+    def _is_held(self, command: Command) -> bool:
+        return command.holder is not None
+
+    def _finish(self, command: Command) -> None:
+        """``command`` is over, and what struck it may be so for good."""
+        if command in self._unfinished:
+            del self._unfinished[command]
+            for fault in command.faults:
+                self._give_back(fault)
 
     def outlives(self, command: Command) -> bool:
         """Whether ``command`` is held, and stays so when its session ends."""
@@ -232,9 +255,15 @@ class FaultTable:
         expiry = self._expiry.pop(fault.number, None)
         if expiry is not None:
             expiry.cancel()
-        if fault.kind.end is not None:
-            fault.kind.end(fault, self._units_of(fault))
+        self._give_back(fault)
         self._observer.fault_healed(fault, why)
+
+    def _give_back(self, fault: Fault) -> None:
+        """What ``fault`` needed of its units, when it is over and no command that it struck is still to be executed."""
+        needs = fault.number in self.faults or any(fault in command.faults for command in self._unfinished)
+        if fault.kind.end is not None and not fault.has_ended and not needs:
+            fault.has_ended = True
+            fault.kind.end(fault, self._units_of(fault))
 
     def _release_all(self, faults: list[Fault]) -> int:
         held = [(command, fault) for fault in faults for command in fault.held]
