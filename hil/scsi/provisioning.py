@@ -58,11 +58,15 @@ def get_lba_status(unit: LogicalUnit, command: Command) -> Outcome:
 
 
 def unmap(unit: LogicalUnit, command: Command) -> Outcome:
-    """UNMAP (SBC-3 5.28): all descriptors are checked before the first takes effect.
-
-    The ledger is told the span from the first to the last block named.
-    """
+    """UNMAP (SBC-3 5.28): all descriptors are checked before the first takes effect."""
     check_writable(unit)
+    for lba, blocks in locate_unmap(unit, command):
+        unmap_extent(unit, command, lba, blocks)
+    return DONE
+
+
+def locate_unmap(unit: LogicalUnit, command: Command) -> list[tuple[int, int]]:
+    """Every extent that is named; noted for the ledger is the span from the first to the last block of them."""
     needed = command.data_out_bytes = unmap_length(unit, command)
     extents = _descriptors(bytes(command.data[:needed]), needed)
     for lba, blocks in extents:
@@ -72,9 +76,7 @@ def unmap(unit: LogicalUnit, command: Command) -> Outcome:
     if named:
         command.lba = min(lba for lba, _ in named)
         command.blocks = max(lba + blocks for lba, blocks in named) - command.lba
-    for lba, blocks in named:
-        unmap_extent(unit, command, lba, blocks)
-    return DONE
+    return named
 
 
 def unmap_length(unit: LogicalUnit, command: Command) -> int:
