@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hil.scsi.iscsi import pdu as p
+from hil.scsi.medium import Medium
 from hil.scsi.sense import Status
 from hil.scsi.target import Target
 from tests.unit.scsi_fence import NEW, VICTIM, F, R, W, entries, pair, status
@@ -91,3 +93,20 @@ def test_an_unmap_that_a_reservation_refuses_is_in_the_ledger_with_its_extent(ta
     assert run(other, unmap((20, 4), (8, 2))) == Status.RESERVATION_CONFLICT
     entry = entries(target)[-1]
     assert (entry.name, entry.lba, entry.blocks) == ("UNMAP", 8, 16)
+
+
+def test_a_span_of_more_blocks_than_the_ledger_has_bits_for_is_told_as_the_most_that_it_can_say(
+    target: Target, tmp_path: Path
+) -> None:
+    size_bytes = 3 * 1024**4
+    target.add_unit(1, Medium(str(tmp_path / "large.raw"), size_bytes), "00112233445566ab")
+    _, victim = pair(target)
+    last = size_bytes // 512 - 1
+    found, data = unmap((0, 1), (last, 1))
+    for code, out in ((found, data), (cdb(0x91, 0, 0), b"")):
+        flags = F | (W if out else R)
+        request = p.ScsiCommand(p.Op.SCSI_COMMAND, flags, 0, 1 << 48, 77, len(out), victim.cmd_sn, 0, code)
+        victim.cmd_sn += 1
+        assert status(victim.send(request, out)) == GOOD
+        assert (entries(target)[-1].lba, entries(target)[-1].blocks) == (0, 2**32 - 1)
+    target.units[1].medium.close()
