@@ -160,3 +160,39 @@ def test_a_read_that_two_stale_faults_strike_sees_one_moment_the_later_one(targe
     target.faults.inject("stale", VICTIM)
     write(master, 1, b"2" * 512)
     assert data_in(read(victim)) == b"1" * 512 + OLD
+
+
+# -- holding ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("later_one", ["hang", "slow"])
+def test_a_fault_that_was_healed_holds_nothing_any_more(target: Target, later_one: str, together: bool) -> None:
+    _, victim = pair(target)
+    delay = target.faults.inject("delay-writes", VICTIM)
+    parameters = {"ms": 10} if later_one == "slow" else {}
+    other = target.faults.inject(later_one, VICTIM, parameters=parameters)
+    assert write(victim) == []
+    if together:
+        target.faults.heal(None)
+    else:
+        target.faults.heal(other.number)
+        target.faults.heal(delay.number)
+    assert status(victim.answers()) == GOOD
+    assert (target.faults.held(), target.faults.held_bytes) == ([], 0)
+    later(target, 1)
+    assert writes(target) == [(GOOD, True, (1, 2))]
+
+
+def test_a_fault_for_a_number_of_commands_is_over_when_they_are_though_it_never_held_one(target: Target) -> None:
+    _, victim = pair(target)
+    target.faults.inject("slow", VICTIM, 2, parameters={"ms": 10})
+    target.faults.inject("hang", VICTIM, 1)
+    assert write(victim) == []
+    assert sorted(target.faults.faults) == [1, 2]
+    victim.session.abort_tasks(None)
+    assert sorted(target.faults.faults) == [1]
+    assert write(victim) == []
+    later(target, 1)
+    assert status(victim.answers()) == GOOD
+    assert target.faults.faults == {}

@@ -172,13 +172,18 @@ class FaultTable:
         if not fault.left:
             if fault in self.armed:
                 self.armed.remove(fault)
-            if not fault.kind.holds:  # one that does is over when the last that it holds is
+            if not fault.kind.holds:  # one that does is over when the last command that it struck is
                 self._end(fault, "count")
 
     # -- commands that wait --------------------------------------------------------------------------------------
 
     def hold(self, fault: Fault, command: Command, run: Run) -> Outcome | None:
-        """``run`` is called when ``command`` is released; an outcome when there is no room."""
+        """``run`` is called when ``command`` is released, or now when ``fault`` is over, for nobody would release it.
+
+        An outcome when there is no room.
+        """
+        if fault.number not in self.faults:
+            return run()
         if self.held_bytes + len(command.data) > HELD_BYTES_MAX:
             return Outcome(Status.TASK_SET_FULL)
         command.data = bytes(command.data)  # it was in the buffer of its connection
@@ -198,10 +203,7 @@ class FaultTable:
         if fault is None:
             return None
         self.held_bytes -= len(command.data)
-        run = fault.held.pop(command)
-        if fault.left == 0 and not fault.held and fault.number in self.faults:
-            self._end(fault, "count")
-        return run
+        return fault.held.pop(command)
 
     def release(self, command: Command, fault: Fault) -> None:
         """``command`` goes on, unless ``fault`` does not hold it any more."""
@@ -221,7 +223,13 @@ class FaultTable:
         if command in self._unfinished:
             del self._unfinished[command]
             for fault in command.faults:
-                self._give_back(fault)
+                if fault.number not in self.faults:
+                    self._give_back(fault)
+                elif fault.left == 0 and not self._is_awaited(fault):
+                    self._end(fault, "count")
+
+    def _is_awaited(self, fault: Fault) -> bool:
+        return any(fault in command.faults for command in self._unfinished)
 
     def outlives(self, command: Command) -> bool:
         """Whether ``command`` is held, and stays so when its session ends."""
@@ -260,8 +268,7 @@ class FaultTable:
 
     def _give_back(self, fault: Fault) -> None:
         """What ``fault`` needed of its units, when it is over and no command that it struck is still to be executed."""
-        needs = fault.number in self.faults or any(fault in command.faults for command in self._unfinished)
-        if fault.kind.end is not None and not fault.has_ended and not needs:
+        if fault.kind.end is not None and not fault.has_ended and not self._is_awaited(fault):
             fault.has_ended = True
             fault.kind.end(fault, self._units_of(fault))
 
