@@ -148,6 +148,13 @@ class Target:
         if self.ledger is not None:
             self.ledger.record(nexus, command, outcome)
 
+    def stop(self) -> None:
+        """Every session ends, and what is queued in spite of that is aborted: the ledger has all that ever came."""
+        for session in list(self.sessions.values()):
+            session.end("the target stops")
+        for lun in self.units:
+            self._abort_orphans(lun)
+
     # -- commands that outlive their session ---------------------------------------------------------------------
 
     def adopt(self, command: Command) -> None:
