@@ -90,8 +90,9 @@ def pre_fetch(unit: LogicalUnit, command: Command) -> Outcome:
 def locate_cached(unit: LogicalUnit, command: Command) -> tuple[int, int]:
     """The extent of a command about the cache, of any length; 0 blocks are all up to the end (SBC-3 5.8, 5.26)."""
     lba, blocks = extent(command.cdb)
+    blocks = blocks or max(unit.blocks - lba, 0)
     command.lba = lba
     command.blocks = blocks
     if lba + blocks > unit.blocks:
         raise Refused(LBA_OUT_OF_RANGE, lba)
-    return lba, blocks or unit.blocks - lba
+    return lba, blocks

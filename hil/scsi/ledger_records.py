@@ -70,6 +70,7 @@ CHANGED: Final = 0x01
 UNMAPPED: Final = 0x01
 BY_POWER_LOSS: Final = 0x02
 WHY: Final = ("asked", "time", "count")
+BLOCKS_MAX: Final = 2**32 - 1
 _NO_DIGEST: Final = bytes(DIGEST_BYTES)
 
 
@@ -96,6 +97,7 @@ class Entry(NamedTuple):
 
     ``order`` ascends by one from 0 in the order in which commands took effect. ``digest`` (``hil.scsi.digest``) is of
     what a write sent, as far as it was to be written, and of what a successful read got; zeros for all else.
+    ``blocks`` stops at 2**32 - 1; of an UNMAP they are the span from the first to the last block that is named.
     ``changed``: data of this command reached the medium. ``service_action``: byte 1 of the CDB. A status of TASK
     ABORTED marks a command that never got an answer.
 
@@ -268,7 +270,7 @@ def pack_command(order: int, nexus: int, command: Command, outcome: Outcome) -> 
         command.arrival_ns,
         time.monotonic_ns(),
         command.lba,
-        command.blocks,
+        min(command.blocks, BLOCKS_MAX),
         outcome.status,
         key,
         asc,

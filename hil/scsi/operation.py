@@ -34,8 +34,8 @@ class ServiceAction(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """A row. ``data_out_length`` is None where the command takes no data from its initiator; ``locate`` then notes the
-    extent of one that is about an extent all the same.
+    """A row. ``data_out_length`` is None where the command takes no data from its initiator. ``locate`` notes the
+    extent of a command that is about one, where ``data_out_length`` does not do that already.
 
     ``despite_attention``: executed although a unit attention is pending (SAM-5 5.14: INQUIRY, REPORT LUNS, REQUEST
     SENSE). ``usage``: CDB usage data (SPC-4 6.35.3) in hexadecimal, a set bit being one that is looked at, and the

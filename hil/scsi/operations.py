@@ -89,7 +89,12 @@ OPERATIONS: Final[dict[int, Operation]] = {
         usage="41 f8 ffffffff 00 ffff 00",
     ),
     0x42: Operation(
-        "UNMAP", provisioning.unmap, provisioning.unmap_length, direction=WRITE, usage="42 01 00000000 00 ffff 00"
+        "UNMAP",
+        provisioning.unmap,
+        provisioning.unmap_length,
+        direction=WRITE,
+        usage="42 01 00000000 00 ffff 00",
+        locate=provisioning.locate_unmap,
     ),
     0x55: Operation("MODE SELECT (10)", mode_select_10, mode_select_10_length, usage="55 11 0000000000 ffff 00"),
     0x5A: Operation("MODE SENSE (10)", mode_sense_10, usage="5a 18 ff ff 000000 ffff 00"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hil.scsi.medium import BLOCK_BYTES
 from hil.scsi.operation import Direction
-from hil.scsi.sense import MEDIUM_WRITE_ERROR, Refused
+from hil.scsi.sense import MEDIUM_READ_ERROR, MEDIUM_WRITE_ERROR, Refused
 
 if TYPE_CHECKING:
     from hil.scsi.command import Command
@@ -75,8 +75,11 @@ def _place(unit: LogicalUnit, command: Command, piece: Piece) -> None:
 
 
 def reread(unit: LogicalUnit, command: Command, lba: int, found: bytes) -> bytes:
-    """What was read, as the command's faults show it."""
-    for fault in command.faults:
-        if fault.kind.read is not None and command.direction is Direction.READ:
-            found = fault.kind.read(fault, unit, lba, found)
+    """What was read, as the command's faults show it. Raises ``Refused`` when the host cannot read."""
+    try:
+        for fault in command.faults:
+            if fault.kind.read is not None and command.direction is Direction.READ:
+                found = fault.kind.read(fault, unit, lba, found)
+    except OSError:
+        raise Refused(MEDIUM_READ_ERROR, lba) from None
     return found

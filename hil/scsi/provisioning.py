@@ -58,11 +58,15 @@ def get_lba_status(unit: LogicalUnit, command: Command) -> Outcome:
 
 
 def unmap(unit: LogicalUnit, command: Command) -> Outcome:
-    """UNMAP (SBC-3 5.28): all descriptors are checked before the first takes effect.
-
-    The ledger is told the span from the first to the last block named, or as much of it as 32 bits can say.
-    """
+    """UNMAP (SBC-3 5.28): all descriptors are checked before the first takes effect."""
     check_writable(unit)
+    for lba, blocks in locate_unmap(unit, command):
+        unmap_extent(unit, command, lba, blocks)
+    return DONE
+
+
+def locate_unmap(unit: LogicalUnit, command: Command) -> list[tuple[int, int]]:
+    """Every extent that is named; noted for the ledger is the span from the first to the last block of them."""
     needed = command.data_out_bytes = unmap_length(unit, command)
     extents = _descriptors(bytes(command.data[:needed]), needed)
     for lba, blocks in extents:
@@ -71,10 +75,8 @@ def unmap(unit: LogicalUnit, command: Command) -> Outcome:
     named = [(lba, blocks) for lba, blocks in extents if blocks]
     if named:
         command.lba = min(lba for lba, _ in named)
-        command.blocks = min(max(lba + blocks for lba, blocks in named) - command.lba, 0xFFFFFFFF)
-    for lba, blocks in named:
-        unmap_extent(unit, command, lba, blocks)
-    return DONE
+        command.blocks = max(lba + blocks for lba, blocks in named) - command.lba
+    return named
 
 
 def unmap_length(unit: LogicalUnit, command: Command) -> int:

@@ -62,8 +62,7 @@ async def serve(
             with os.fdopen(ready_fd, "w", encoding="ascii") as ready:
                 ready.write(f"ready {' '.join(portal.address for portal in bound)}\n")
         await stop
-        for session in list(target.sessions.values()):
-            session.end("the target stops")
+        target.stop()
         lobby.close("the target stops")
 
 

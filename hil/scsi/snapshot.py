@@ -15,7 +15,7 @@ _CHUNK_BITS: Final = 10
 
 
 class Snapshot:
-    """Of now. Takes room in a nameless file beside the medium's, and a bit of memory per block that was written since."""
+    """Of now. Takes room in a nameless file beside the medium's, and a bit of memory per block written since."""
 
     def __init__(self, medium: Medium) -> None:
         self._medium = medium

@@ -56,7 +56,7 @@ class NexusSession(Protocol):
         """Aborts what has not finished (at one LUN or all) but ``spare``, without answers; returns how many."""
 
     def end(self, reason: str) -> None:
-        """Aborts everything and drops the connection at once."""
+        """Aborts everything and drops the connection at once; nothing, when that has happened."""
 
 
 class Target:
@@ -168,6 +168,13 @@ class Target:
         if self.ledger is not None:
             self.ledger.record(nexus, command, outcome)
 
+    def stop(self) -> None:
+        """Every session ends, and what is queued in spite of that is aborted: the ledger has all that ever came."""
+        for session in list(self.sessions.values()):
+            session.end("the target stops")
+        for lun in self.units:
+            self._abort_orphans(lun)
+
     # -- commands that outlive their session ---------------------------------------------------------------------
 
     def adopt(self, command: Command) -> None:
@@ -264,11 +271,11 @@ class Target:
         """Of ``faults.table.Observer``."""
         self.events.healed(fault, why)
 
-    def drop_session(self, nexus: Nexus, reason: str) -> None:
-        """Of ``faults.table.Observer``."""
-        session = self.sessions.get(nexus)
+    def drop_connection(self, command: Command, reason: str) -> None:
+        """Of ``faults.table.Observer``. Not at once: it may just be received from."""
+        session = None if command in self._orphans else self.sessions.get(command.nexus)
         if session is not None:
-            session.end(reason)
+            self.faults.later(0, partial(self._end_session, command.nexus, session, reason))
 
     def commands_under_way(self) -> int:
         """How many have come and not finished; 0 when a checkpoint can be made."""
@@ -298,6 +305,10 @@ class Target:
         return blocks
 
     # -- inside --------------------------------------------------------------------------------------------------
+
+    def _end_session(self, nexus: Nexus, session: NexusSession, reason: str) -> None:
+        if self.sessions.get(nexus) is session:
+            session.end(reason)
 
     def _end_reserve_6(self, nexus: Nexus) -> None:
         for unit in self.units.values():

@@ -124,7 +124,7 @@ class LogicalUnit:
 
     def _note_extent(self, operation: Operation, command: Command) -> None:
         """Of a command that may not get as far as its operation: for the faults, and for the ledger."""
-        note = operation.data_out_length or operation.locate
+        note = operation.locate or operation.data_out_length
         if note is not None:
             with contextlib.suppress(Refused):
                 note(self, command)

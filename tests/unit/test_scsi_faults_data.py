@@ -210,8 +210,6 @@ def test_a_write_that_is_torn_and_reset_is_what_a_power_failure_of_a_node_leaves
     target.faults.inject("reset", VICTIM, 1, parameters={"when": "after"})
     assert victim.command(write_10(0, 2), NEW * 2, edtl=1024, flags=F | W) == []
     assert medium(target, 0, 2) == NEW + OLD
-    entry = last_write(target) if last_writes(target) else None
-    assert entry is None
     timers = target.faults.timers
     assert isinstance(timers, ManualTimers)
     timers.advance(0)
@@ -219,10 +217,6 @@ def test_a_write_that_is_torn_and_reset_is_what_a_power_failure_of_a_node_leaves
     assert (last_write(target).status, last_write(target).placed) == (
         Status.TASK_ABORTED, (Placed(0, 0, 512, digest(NEW)),),
     )  # fmt: skip
-
-
-def last_writes(target: Target) -> list[Entry]:
-    return [entry for entry in entries(target) if entry.writes]
 
 
 # -- the volatile cache ----------------------------------------------------------------------------------------------

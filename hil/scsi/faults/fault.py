@@ -49,7 +49,8 @@ class Kind(NamedTuple):
 class Fault:
     """``left`` commands it will still strike (None: all, until it is healed); ``struck`` so far.
 
-    ``held``: command to what goes on with it. ``random`` is seeded by the parameter ``seed`` and nothing else.
+    ``has_ended``: over, and its kind's ``end`` was called. ``held``: command to what goes on with it. ``random`` is
+    seeded by the parameter ``seed`` and nothing else.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Fault:
         self.left = count
         self.seconds: float | None = None
         self.struck = 0
+        self.has_ended = False
         self.held: dict[Command, Run] = {}
         self.random = random.Random(values.get("seed", 0))
         self.state: Any = None

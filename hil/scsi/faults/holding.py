@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hil.scsi.command import ABORTED, Command, Outcome
+
 if TYPE_CHECKING:
-    from hil.scsi.command import Command, Outcome
     from hil.scsi.faults.fault import Fault, Run
     from hil.scsi.faults.table import FaultTable
 
@@ -35,11 +36,9 @@ def slow(table: FaultTable, fault: Fault, command: Command, run: Run) -> Outcome
 def reset(table: FaultTable, fault: Fault, command: Command, run: Run) -> Outcome | None:
     """The connection ends, before the command is executed or after; either way it gets no answer.
 
-    The connection that the command came by cannot be dropped while it is being received from: right after.
+    The command is over here, and not when the connection is: what others do in between takes effect after it, and
+    comes after it in the ledger. None: a later fault holds it, and it waits or is aborted as that one's commands are.
     """
-    full = table.hold(fault, command, run)
-    if full is None:
-        if fault.values["when"] == "after":
-            run()
-        table.later(0, lambda: table.drop_session(command.nexus, f"reset by fault {fault.number}"))
-    return full
+    outcome = run() if fault.values["when"] == "after" else ABORTED
+    table.drop_connection(command, f"reset by fault {fault.number}")
+    return None if outcome is None else ABORTED

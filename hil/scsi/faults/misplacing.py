@@ -65,6 +65,7 @@ def end_stale(fault: Fault, units: list[LogicalUnit]) -> None:
 
 
 def read_stale(fault: Fault, unit: LogicalUnit, lba: int, data: bytes) -> bytes:
-    """As the blocks were when the fault was injected."""
-    found: bytes = fault.state[unit.lun].read(lba, data)
+    """As the blocks were when the fault was injected; of several such faults, the one that was injected last."""
+    now = unit.medium.read(lba, len(data) // BLOCK_BYTES)  # what an earlier one has put in their place is none of it
+    found: bytes = fault.state[unit.lun].read(lba, now)
     return found

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from hil.errors import UsageError
-from hil.scsi.command import Command, Nexus, Outcome
+from hil.scsi.command import Command, Outcome
 from hil.scsi.faults.fault import Fault, Kind, Run
 from hil.scsi.faults.kinds import KINDS, REFUSE_LOGIN
 from hil.scsi.faults.parameters import resolve
@@ -50,8 +50,8 @@ class Observer(Protocol):
     def fault_healed(self, fault: Fault, why: str) -> None:
         """It is over: ``asked``, ``time`` or ``count``."""
 
-    def drop_session(self, nexus: Nexus, reason: str) -> None:
-        """The connection of ``nexus`` ends at once, if there is one."""
+    def drop_connection(self, command: Command, reason: str) -> None:
+        """The connection that ``command`` came by ends right after what is being done now, if it is still there."""
 
 
 class FaultTable:
@@ -66,6 +66,7 @@ class FaultTable:
         self._units = units
         self._number = 0
         self._expiry: dict[int, Timer] = {}
+        self._unfinished: dict[Command, None] = {}  # struck, and being executed or held
 
     def inject(
         self,
@@ -134,10 +135,12 @@ class FaultTable:
             if fault.selection.hits(command, operation.direction)
             and not (fault.kind.spares_identity and operation.despite_attention)
         ]
-        for fault in found:
-            self._count(fault)
         command.faults = found
         command.direction = operation.direction
+        if found:
+            self._unfinished[command] = None
+        for fault in found:
+            self._count(fault)
         return found
 
     def execute(self, command: Command, run: Run) -> Outcome | None:
@@ -146,7 +149,10 @@ class FaultTable:
             strike = fault.kind.strike
             if strike is not None:
                 run = partial(strike, self, fault, command, run)
-        return run()
+        outcome = run()
+        if outcome is not None:
+            self._finish(command)
+        return outcome
 
     def refuses_login(self, initiator: str, portal: str) -> Fault | None:
         """The fault that keeps this initiator out, which has thereby struck."""
@@ -166,13 +172,18 @@ class FaultTable:
         if not fault.left:
             if fault in self.armed:
                 self.armed.remove(fault)
-            if not fault.kind.holds:  # one that does is over when the last that it holds is
+            if not fault.kind.holds:  # one that does is over when the last command that it struck is
                 self._end(fault, "count")
 
     # -- commands that wait --------------------------------------------------------------------------------------
 
     def hold(self, fault: Fault, command: Command, run: Run) -> Outcome | None:
-        """``run`` is called when ``command`` is released; an outcome when there is no room."""
+        """``run`` is called when ``command`` is released, or now when ``fault`` is over, for nobody would release it.
+
+        An outcome when there is no room.
+        """
+        if fault.number not in self.faults:
+            return run()
         if self.held_bytes + len(command.data) > HELD_BYTES_MAX:
             return Outcome(Status.TASK_SET_FULL)
         command.data = bytes(command.data)  # it was in the buffer of its connection
@@ -181,24 +192,44 @@ class FaultTable:
         command.holder = fault
         return None
 
-    def let_go(self, command: Command) -> Run | None:
-        """``command`` is held no longer; what would have gone on with it, None when it was not held."""
+    def let_go(self, command: Command) -> None:
+        """``command`` is aborted: held no longer, and not executed."""
+        self._let_go(command)
+        self._finish(command)
+
+    def _let_go(self, command: Command) -> Run | None:
+        """What goes on with it, None when it was not held."""
         fault, command.holder = command.holder, None
         if fault is None:
             return None
         self.held_bytes -= len(command.data)
-        run = fault.held.pop(command)
-        if fault.left == 0 and not fault.held and fault.number in self.faults:
-            self._end(fault, "count")
-        return run
+        return fault.held.pop(command)
 
     def release(self, command: Command, fault: Fault) -> None:
         """``command`` goes on, unless ``fault`` does not hold it any more."""
         if command.holder is not fault:
             return
-        run = self.let_go(command)
+        run = self._let_go(command)
         if run is not None and command.resume is not None:
             command.resume(run)
+        if not self._is_held(command):
+            self._finish(command)
+
+    def _is_held(self, command: Command) -> bool:
+        return command.holder is not None
+
+    def _finish(self, command: Command) -> None:
+        """``command`` is over, and what struck it may be so for good."""
+        if command in self._unfinished:
+            del self._unfinished[command]
+            for fault in command.faults:
+                if fault.number not in self.faults:
+                    self._give_back(fault)
+                elif fault.left == 0 and not self._is_awaited(fault):
+                    self._end(fault, "count")
+
+    def _is_awaited(self, fault: Fault) -> bool:
+        return any(fault in command.faults for command in self._unfinished)
 
     def outlives(self, command: Command) -> bool:
         """Whether ``command`` is held, and stays so when its session ends."""
@@ -232,9 +263,14 @@ class FaultTable:
         expiry = self._expiry.pop(fault.number, None)
         if expiry is not None:
             expiry.cancel()
-        if fault.kind.end is not None:
-            fault.kind.end(fault, self._units_of(fault))
+        self._give_back(fault)
         self._observer.fault_healed(fault, why)
+
+    def _give_back(self, fault: Fault) -> None:
+        """What ``fault`` needed of its units, when it is over and no command that it struck is still to be executed."""
+        if fault.kind.end is not None and not fault.has_ended and not self._is_awaited(fault):
+            fault.has_ended = True
+            fault.kind.end(fault, self._units_of(fault))
 
     def _release_all(self, faults: list[Fault]) -> int:
         held = [(command, fault) for fault in faults for command in fault.held]
@@ -247,6 +283,6 @@ class FaultTable:
         assert self.timers is not None, "inject has refused it"
         return self.timers.call_later(delay_s, callback)
 
-    def drop_session(self, nexus: Nexus, reason: str) -> None:
+    def drop_connection(self, command: Command, reason: str) -> None:
         """For ``reset``."""
-        self._observer.drop_session(nexus, reason)
+        self._observer.drop_connection(command, reason)

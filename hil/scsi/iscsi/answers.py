@@ -6,6 +6,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from hil.scsi.iscsi import pdu as p
+from hil.scsi.sense import Status
 
 if TYPE_CHECKING:
     from hil.scsi.command import Outcome
@@ -50,7 +51,7 @@ class Answers:
         return now
 
     def answer(self, task: Task, outcome: Outcome) -> None:
-        """Data and status of a command; status GOOD travels in the last Data-In."""
+        """Data and status of a command; status GOOD travels in the last Data-In, TASK ABORTED is never sent (TAS=0)."""
         status, data, sense = outcome
         itt, lun_field, flags, edtl = task.itt, task.lun_field, task.flags, task.edtl
         expected = edtl if flags & p.READ else 0
@@ -63,6 +64,8 @@ class Answers:
             else:
                 flags = p.FINAL | p.HAS_STATUS | p.OVERFLOW
                 self._data_in(memoryview(data)[:expected], itt, lun_field, flags, length - expected)
+            return
+        if status == Status.TASK_ABORTED:
             return
         # How much was or would have been moved, against what the initiator expected to move (RFC 7143 11.4.5.1).
         moved = 0 if status else max(task.command.data_out_bytes, len(data))

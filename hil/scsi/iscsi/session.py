@@ -59,6 +59,7 @@ class Session(Pending):
             burst_bytes=parameters.number("MaxBurstLength"),
         )
         self.ending = ""
+        self._ended = False
         self._cid = login.cid
         self._drop = drop
         self._burst_bytes = parameters.number("MaxBurstLength")
@@ -102,6 +103,9 @@ class Session(Pending):
 
     def end(self, reason: str) -> None:
         """Aborts everything and drops the connection at once (session reinstatement, RFC 7143 6.3.5)."""
+        if self._ended:
+            return
+        self._ended = True
         self.abandon_tasks()
         self.ending = reason
         self._drop(reason)
