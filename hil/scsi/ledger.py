@@ -24,6 +24,8 @@ from hil.scsi.ledger_records import (
     RECORD_BYTES,
     VERSION,
     Entry,
+    FaultHealed,
+    FaultInjected,
     NexusName,
     NotALedger,
     Record,
@@ -86,6 +88,8 @@ class Ledger:
         self._waiting: list[bytes] = []
         self.nexuses: list[NexusName] = []
         self.order_next = 0
+        self.fault_next = 1
+        self._in_force: dict[int, int] = {}  # number of a fault to the commands it has struck
         try:
             self._continue()
         except BaseException:
@@ -93,7 +97,10 @@ class Ledger:
             raise
 
     def _continue(self) -> None:
-        """After what the file holds already; a record cut short by the end of an earlier target is dropped."""
+        """After what the file holds already; a record cut short by the end of an earlier target is dropped.
+
+        Faults that were in force when that target was killed have ended with it.
+        """
         size = os.fstat(self._fd).st_size
         if size < HEADER.size and MAGIC.startswith(os.pread(self._fd, len(MAGIC), 0)):
             os.ftruncate(self._fd, 0)
@@ -103,13 +110,34 @@ class Ledger:
         try:
             with open(self.path, "rb") as file:
                 for end, found in read_records(file, self.path):  # noqa: B007
-                    if isinstance(found, NexusName):
-                        self.nexuses.append(found)
-                    elif isinstance(found, Entry):
-                        self.order_next = found.order + 1
+                    self._remember(found)
         except NotALedger as error:
             raise UsageError(str(error)) from None
         os.ftruncate(self._fd, end)
+        self._end_faults()
+
+    def _remember(self, found: Record) -> None:
+        match found:
+            case NexusName():
+                self.nexuses.append(found)
+            case Entry():
+                self.order_next = found.order + 1
+                self._count(found.faults)
+            case FaultInjected():
+                self.fault_next = found.number + 1
+                self._in_force[found.number] = 0
+            case FaultHealed():
+                self._in_force.pop(found.number, None)
+
+    def _count(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            if number in self._in_force:
+                self._in_force[number] += 1
+
+    def _end_faults(self) -> None:
+        for number, struck in self._in_force.items():
+            self._waiting.append(pack_healed(self.order_next, number, struck, "end"))
+        self._in_force.clear()
 
     def nexus(self, initiator: str, portal: str) -> int:
         """The number of this nexus, new at its first mention."""
@@ -132,7 +160,9 @@ class Ledger:
     def _record_effects(self, order: int, command: Command) -> None:
         placed = command.placed or ()
         if command.faults:
-            self._waiting.append(pack_struck(order, [fault.number for fault in command.faults]))
+            numbers = [fault.number for fault in command.faults]
+            self._waiting.append(pack_struck(order, numbers))
+            self._count(numbers)
             self._waiting += [pack_placed(order, command.lun, piece) for piece in placed]
         if self._data is not None:
             for piece in placed:
@@ -143,11 +173,14 @@ class Ledger:
         self._waiting.append(pack_ended(self.order_next, self.nexus(*nexus), lun, key, by.index))
 
     def fault_injected(self, number: int, about: dict[str, Any]) -> None:
-        """Takes down a fault that is in force now."""
+        """Takes down a fault that is in force now. No number is used twice in one file."""
+        self.fault_next = number + 1
+        self._in_force[number] = 0
         self._waiting.append(pack_injected(self.order_next, number, about))
 
     def fault_healed(self, number: int, struck: int, why: str) -> None:
         """Takes down that a fault is over; ``why``: asked, time, count."""
+        self._in_force.pop(number, None)
         self._waiting.append(pack_healed(self.order_next, number, struck, why))
 
     def power_lost(self, lun: int, nexuses: Iterable[int], lost: Iterable[Piece]) -> None:
@@ -177,10 +210,11 @@ class Ledger:
             raise LedgerLost(f"ledger {self.path} cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
-        """Flushes and releases the lock."""
+        """Ends the faults that are in force, flushes and releases the lock."""
         if self._fd < 0:
             return
         try:
+            self._end_faults()
             self.flush()
         finally:
             os.close(self._fd)

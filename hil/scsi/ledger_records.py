@@ -69,7 +69,7 @@ POWER_LOST: Final = struct.Struct("<BxHHxxQQ40x")  # kind, nexus, LUN, order, ti
 CHANGED: Final = 0x01
 UNMAPPED: Final = 0x01
 BY_POWER_LOSS: Final = 0x02
-WHY: Final = ("asked", "time", "count")
+WHY: Final = ("asked", "time", "count", "end")
 BLOCKS_MAX: Final = 2**32 - 1
 _NO_DIGEST: Final = bytes(DIGEST_BYTES)
 
@@ -166,7 +166,7 @@ class FaultInjected(NamedTuple):
 
 
 class FaultHealed(NamedTuple):
-    """A fault is over; it struck ``struck`` commands. ``why``: asked, time, count."""
+    """A fault is over; it struck ``struck`` commands. ``why``: asked, time, count, end (of the target)."""
 
     order: int
     time_ns: int

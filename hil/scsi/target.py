@@ -67,7 +67,7 @@ class Target:
         self.ledger = ledger
         self.units: dict[int, LogicalUnit] = {}
         self.events = FaultEvents(ledger)
-        self.faults = FaultTable(self, self.units)
+        self.faults = FaultTable(self, self.units, number_next=ledger.fault_next if ledger is not None else 1)
         self.portals: list[Portal] = []
         self.ports: list[str] = []
         self.nexuses: dict[Identity, Nexus] = {}

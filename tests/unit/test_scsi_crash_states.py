@@ -235,3 +235,16 @@ def test_files_that_are_something_else_or_missing_are_refused_by_name(disk: Disk
     other.write_bytes(damaged)
     with pytest.raises(NotKeptData, match="damaged at offset 32"):
         list(read_frames(other))
+
+
+def test_a_lost_flush_before_a_restart_says_nothing_about_faults_after_it(disk: Disk) -> None:
+    disk.target.faults.inject("lost", Selection(directions=directions("flush")), 1)
+    disk.write(1, b"1")
+    disk.flush()
+    disk.end()
+    disk.begin()
+    fault = disk.target.faults.inject("hang", Selection(directions=directions("flush")))
+    assert disk.node.command(SYNC) == []
+    disk.target.faults.heal(fault.number)
+    with disk.states() as states:
+        assert [letters(state.read(0, 2)) for state in states] == ["b.", "b.", "b1"]

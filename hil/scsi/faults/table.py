@@ -57,14 +57,21 @@ class Observer(Protocol):
 class FaultTable:
     """``armed`` are the faults that can still strike a command, oldest first; empty on a healthy disk."""
 
-    def __init__(self, observer: Observer, units: Mapping[int, LogicalUnit], timers: Timers | None = None) -> None:
+    def __init__(
+        self,
+        observer: Observer,
+        units: Mapping[int, LogicalUnit],
+        timers: Timers | None = None,
+        *,
+        number_next: int = 1,
+    ) -> None:
         self.faults: dict[int, Fault] = {}
         self.armed: list[Fault] = []
         self.held_bytes = 0
         self.timers = timers
         self._observer = observer
         self._units = units
-        self._number = 0
+        self._number_next = number_next
         self._expiry: dict[int, Timer] = {}
         self._unfinished: dict[Command, None] = {}  # struck, and being executed or held
 
@@ -82,11 +89,11 @@ class FaultTable:
             raise UsageError(f"fault {name!r} does not exist: {', '.join(KINDS)} are legal")
         values = resolve(name, kind.parameters, parameters or {})
         selection = self._check(name, kind, selection, count, seconds)
-        self._number += 1
-        fault = Fault(self._number, name, kind, selection, values, count)
+        fault = Fault(self._number_next, name, kind, selection, values, count)
         fault.seconds = seconds
         if kind.begin is not None:
             kind.begin(fault, self._units_of(fault))
+        self._number_next += 1
         self.faults[fault.number] = fault
         if kind.directions:
             self.armed.append(fault)
