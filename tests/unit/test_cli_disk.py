@@ -87,8 +87,8 @@ def test_the_ledger_of_a_run_shows_commands_and_faults_in_their_order(
         ([], [0, 1, 2, 3, 4, 5]),
         (["--writes"], [0, 2, 4, 5]),
         (["--since", "4"], [4, 5]),
-        (["--lba", "11"], [0]),
-        (["--lba", "100"], [2]),  # where it really went
+        (["--lba", "11"], [0, 1]),  # a flush is about all blocks
+        (["--lba", "100", "--writes"], [2]),  # where it really went
         (["--lba", "12-13", "--writes"], [4, 5]),
         (["--node", "0", "--last", "2"], [4, 5]),
         (["--writes", "-n", "1"], [5]),

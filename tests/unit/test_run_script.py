@@ -146,7 +146,7 @@ def test_an_unknown_or_missing_command_lists_the_commands_and_ends_with_2(
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("arguments", [["nightly"], ["mutations"]])
+@pytest.mark.parametrize("arguments", [["mutations"]])
 def test_a_command_that_does_not_exist_yet_says_so_before_any_set_up(checkout: Checkout, arguments: list[str]) -> None:
     done = checkout.run(*arguments)
     assert done.returncode == 2
