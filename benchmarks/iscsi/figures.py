@@ -38,6 +38,9 @@ class Sample(NamedTuple):
 Samples = Mapping[str, Sequence[Sample]]
 """By target, in the order of the rounds."""
 
+ByCase = dict[Case, dict[str, list[Sample]]]
+"""The samples of all loads."""
+
 
 class Spread(NamedTuple):
     """Of the values of all rounds."""
@@ -95,7 +98,7 @@ def all_met(rows: Sequence[Row], resident_bytes: int) -> bool:
     return resident_bytes <= RESIDENT_BYTES_MAX and all(row.ratio_met and row.ledger_met for row in rows)
 
 
-def as_json(rows: Sequence[Row], resident_bytes: int, samples: Mapping[Case, Samples]) -> dict[str, Any]:
+def as_json(rows: Sequence[Row], resident_bytes: int, samples: ByCase) -> dict[str, Any]:
     """All of it, with every sample."""
     return {
         "rows": [

@@ -89,6 +89,22 @@ def test_nothing_to_measure_is_refused(
     assert f"{option} 0: 1 or more is legal" in capsys.readouterr().err
 
 
+def test_a_place_that_does_not_exist_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["scsi", "--directory", str(tmp_path / "none")])
+    assert scsi.main() == 2
+    assert f"--directory {tmp_path}/none: No such file" in capsys.readouterr().err
+
+
+def test_a_place_that_is_too_small_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["scsi", "--seconds", "1000000000"])
+    assert scsi.main() == 2
+    assert "name another one, or fewer --seconds" in capsys.readouterr().err
+
+
 def test_a_missing_program_is_named_with_its_package() -> None:
     with pytest.raises(PreflightFailed, match="iscsi-nothing is not installed: apt-get install nothing-bin"):
         processes.need("iscsi-nothing", "nothing-bin")
