@@ -1,1 +1,4 @@
-"""Measurements: ``./run bench NAME``. They print figures and judge nothing; the tests do not depend on speed."""
+"""Measurements: ``./run bench NAME``. They print figures, and where bounds are demanded whether those are met.
+
+The tests do not depend on speed.
+"""

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "hil": {"hil", "images", "guestd"},
     # Scenarios use the client API, whatever is behind it.
     "scenarios": {"hil", "scenarios"},
-    "benchmarks": {"hil", "benchmarks"},
+    "benchmarks": {"hil", "images", "benchmarks"},
 }
 
 # The client API and what judges its events: with either back end behind it.

@@ -1,0 +1,122 @@
+"""From samples to figures: medians over the rounds, and whether the bounds are met.
+
+A ratio is taken within a round, where both targets had the same neighbours on the machine; then the median of those.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from benchmarks.iscsi.perf import Case
+
+OURS = "ours"
+NO_LEDGER = "ours, no ledger"
+TGT = "tgt"
+NAMES = (OURS, NO_LEDGER, TGT)
+CASES = [
+    Case(direction, access, depth)
+    for direction in ("read", "write")
+    for access in ("sequential", "random")
+    for depth in (1, 32)
+]
+
+# What is demanded: least throughput against tgt's by depth, most of it that the ledger may cost, most memory.
+RATIO_MIN: Mapping[int, float] = {1: 0.6, 32: 0.5}
+LEDGER_COST_MAX = 0.10
+RESIDENT_BYTES_MAX = 150_000_000
+
+
+class Sample(NamedTuple):
+    """One run of a load against one target; ``cpu_us`` is the target's CPU time per command in microseconds."""
+
+    commands_per_s: int
+    cpu_us: float
+
+
+Samples = Mapping[str, Sequence[Sample]]
+"""By target, in the order of the rounds."""
+
+ByCase = dict[Case, dict[str, list[Sample]]]
+"""The samples of all loads."""
+
+
+class Spread(NamedTuple):
+    """Of the values of all rounds."""
+
+    median: float
+    least: float
+    most: float
+
+
+class Row(NamedTuple):
+    """The figures of one case. ``ratio`` is our throughput over tgt's; ``ledger_cost`` the part of ours that it takes,
+    ``ledger_cpu_cost`` the part of our CPU time per command."""
+
+    case: Case
+    commands_per_s: dict[str, float]
+    cpu_us: dict[str, float]
+    ratio: Spread
+    ratio_min: float
+    ledger_cost: Spread
+    ledger_cpu_cost: float
+
+    @property
+    def ratio_met(self) -> bool:
+        """Whether we are fast enough."""
+        return self.ratio.median >= self.ratio_min
+
+    @property
+    def ledger_met(self) -> bool:
+        """Whether the ledger is cheap enough."""
+        return self.ledger_cost.median <= LEDGER_COST_MAX
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Of at least one value."""
+    return Spread(statistics.median(values), min(values), max(values))
+
+
+def summarise(case: Case, samples: Samples) -> Row:
+    """Of at least one round."""
+    rounds = list(zip(*(samples[name] for name in NAMES), strict=True))
+    cpu_us = {name: statistics.median(sample.cpu_us for sample in samples[name]) for name in NAMES}
+    return Row(
+        case,
+        {name: statistics.median(sample.commands_per_s for sample in samples[name]) for name in NAMES},
+        cpu_us,
+        spread([ours.commands_per_s / tgt.commands_per_s for ours, _, tgt in rounds]),
+        RATIO_MIN[case.depth],
+        spread([1 - ours.commands_per_s / without.commands_per_s for ours, without, _ in rounds]),
+        cpu_us[OURS] / cpu_us[NO_LEDGER] - 1 if cpu_us[NO_LEDGER] else 0.0,
+    )
+
+
+def all_met(rows: Sequence[Row], resident_bytes: int) -> bool:
+    """Whether every bound is."""
+    return resident_bytes <= RESIDENT_BYTES_MAX and all(row.ratio_met and row.ledger_met for row in rows)
+
+
+def as_json(rows: Sequence[Row], resident_bytes: int, samples: ByCase) -> dict[str, Any]:
+    """All of it, with every sample."""
+    return {
+        "rows": [
+            {
+                **row.case._asdict(),
+                "commands_per_s": row.commands_per_s,
+                "cpu_us_per_command": row.cpu_us,
+                "ratio": row.ratio._asdict() | {"bound": row.ratio_min, "met": row.ratio_met},
+                "ledger_cost": row.ledger_cost._asdict() | {"bound": LEDGER_COST_MAX, "met": row.ledger_met},
+                "ledger_cpu_cost": row.ledger_cpu_cost,
+                "samples": {name: [sample._asdict() for sample in samples[row.case][name]] for name in NAMES},
+            }
+            for row in rows
+        ],
+        "resident_bytes_max": {
+            "value": resident_bytes,
+            "bound": RESIDENT_BYTES_MAX,
+            "met": resident_bytes <= RESIDENT_BYTES_MAX,
+        },
+        "met": all_met(rows, resident_bytes),
+    }
