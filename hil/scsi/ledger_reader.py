@@ -164,9 +164,8 @@ def _power_lost(reader: _Reader, data: bytes, start: int) -> PowerLost:
 
 def _command(reader: _Reader, data: bytes, start: int) -> Entry:
     record = COMMAND.unpack_from(data, start)
-    _, flags, index, lun, opcode, action, order, arrival, completion, lba, blocks, status, key, asc, ascq, digest = (
-        record
-    )
+    _, flags, index, lun, opcode, action, order, arrival, completion, lba, blocks, ending, digest = record
+    status, sense = ending & 0xFF, Sense(ending >> 8 & 0xFF, ending >> 16 & 0xFF, ending >> 24)
     struck: tuple[int, ...] = ()
     placed: tuple[Placed, ...] | None = None
     if reader.struck:
@@ -174,7 +173,7 @@ def _command(reader: _Reader, data: bytes, start: int) -> Entry:
         reader.struck, reader.placed = [], []
     return Entry(
         order, arrival, completion, reader.name(index), lun, opcode, action, lba, blocks, digest, status,
-        Sense(key, asc, ascq), bool(flags & CHANGED), struck, placed,
+        sense, bool(flags & CHANGED), struck, placed,
     )  # fmt: skip
 
 

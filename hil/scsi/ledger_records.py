@@ -24,6 +24,7 @@ import json
 import struct
 import time
 from enum import IntEnum
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hil.errors import HilError
@@ -55,9 +56,9 @@ MAGIC: Final = b"HILLEDGR"
 VERSION: Final = 2
 RECORD_BYTES: Final = 64
 HEADER: Final = struct.Struct("<8sHH4xQQ32x")  # magic, version, record size, monotonic and real time of creation (ns)
-# kind, flags, nexus, LUN, operation code, service action; order, arrival, completion, LBA; blocks; status, sense;
-# digest
-COMMAND: Final = struct.Struct("<BBHHBBQQQQIBBBB16s")
+# kind, flags, nexus, LUN, operation code, service action; order, arrival, completion, LBA; blocks; a byte each of
+# status, sense key, additional sense code and qualifier; digest
+COMMAND: Final = struct.Struct("<BBHHBBQQQQII16s")
 NEXUS: Final = struct.Struct("<BBHHxx")  # kind, count of records, nexus, bytes of text; then initiator, NUL, portal
 ENDED: Final = struct.Struct("<BxHHHQQQ32x")  # kind, nexus, LUN, nexus that did it, order, time, key
 STRUCK: Final = struct.Struct("<BBxxxxxxQ12I")  # kind, count, order, numbers of faults
@@ -71,6 +72,8 @@ UNMAPPED: Final = 0x01
 BY_POWER_LOSS: Final = 0x02
 WHY: Final = ("asked", "time", "count", "end")
 BLOCKS_MAX: Final = 2**32 - 1
+_PACK_COMMAND: Final = COMMAND.pack
+_COMMAND_KIND: Final = int(Kind.COMMAND)
 _NO_DIGEST: Final = bytes(DIGEST_BYTES)
 
 
@@ -200,7 +203,7 @@ class NotALedger(HilError):
 
 def header() -> bytes:
     """Of a file that begins now."""
-    return HEADER.pack(MAGIC, VERSION, RECORD_BYTES, time.monotonic_ns(), time.time_ns())
+    return HEADER.pack(MAGIC, VERSION, RECORD_BYTES, monotonic_ns(), time.time_ns())
 
 
 def pack_nexus(name: NexusName) -> bytes:
@@ -212,25 +215,25 @@ def pack_nexus(name: NexusName) -> bytes:
 
 def pack_ended(order: int, nexus: int, lun: int, key: int, by: int) -> bytes:
     """The end of a registration now, by the command that will have number ``order``."""
-    return ENDED.pack(Kind.REGISTRATION_ENDED, nexus, lun, by, order, time.monotonic_ns(), key)
+    return ENDED.pack(Kind.REGISTRATION_ENDED, nexus, lun, by, order, monotonic_ns(), key)
 
 
 def pack_injected(order: int, number: int, about: dict[str, Any]) -> bytes:
     """One or more records."""
     text = json.dumps(about, separators=(",", ":")).encode()
     records = -(-(INJECTED.size + len(text)) // RECORD_BYTES)
-    head = INJECTED.pack(Kind.FAULT_INJECTED, records, len(text), number, order, time.monotonic_ns())
+    head = INJECTED.pack(Kind.FAULT_INJECTED, records, len(text), number, order, monotonic_ns())
     return (head + text).ljust(records * RECORD_BYTES, b"\0")
 
 
 def pack_healed(order: int, number: int, struck: int, why: str) -> bytes:
     """A fault that is over now."""
-    return HEALED.pack(Kind.FAULT_HEALED, WHY.index(why), number, order, time.monotonic_ns(), struck)
+    return HEALED.pack(Kind.FAULT_HEALED, WHY.index(why), number, order, monotonic_ns(), struck)
 
 
 def pack_power_lost(order: int, nexus: int, lun: int) -> bytes:
     """A node that has lost power now."""
-    return POWER_LOST.pack(Kind.POWER_LOST, nexus, lun, order, time.monotonic_ns())
+    return POWER_LOST.pack(Kind.POWER_LOST, nexus, lun, order, monotonic_ns())
 
 
 def pack_placed(order: int, lun: int, piece: Piece, *, power_loss: bool = False) -> bytes:
@@ -249,31 +252,29 @@ def pack_struck(order: int, numbers: Sequence[int]) -> bytes:
 
 
 def pack_command(order: int, nexus: int, command: Command, outcome: Outcome) -> bytes:
-    """A command that finished now."""
-    cdb, sense, found = command.cdb, outcome.sense, command.digest
-    opcode = cdb[0]
+    """A command that finished now. Runs once per command: written to be fast."""
+    cdb, found = command.cdb, command.digest
+    opcode, blocks = cdb[0], command.blocks
+    status, data, sense = outcome
+    if sense:
+        status |= sense[2] << 8 | sense[12] << 16 | sense[13] << 24
     if not found:
         if opcode in READS:
-            found = digest(outcome.data) if outcome.data else _NO_DIGEST
+            found = digest(data) if data else _NO_DIGEST
         else:
             found = digest(command.data) if opcode in WRITES else _NO_DIGEST
-    key, asc, ascq = (sense[2], sense[12], sense[13]) if sense else (0, 0, 0)
-    flags = CHANGED if command.changed else 0
-    return COMMAND.pack(
-        Kind.COMMAND,
-        flags,
+    return _PACK_COMMAND(
+        _COMMAND_KIND,
+        CHANGED if command.changed else 0,
         nexus,
         command.lun & 0xFFFF,
         opcode,
         cdb[1],
         order,
         command.arrival_ns,
-        time.monotonic_ns(),
+        monotonic_ns(),
         command.lba,
-        min(command.blocks, BLOCKS_MAX),
-        outcome.status,
-        key,
-        asc,
-        ascq,
+        min(BLOCKS_MAX, blocks),
+        status,
         found,
     )
