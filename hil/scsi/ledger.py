@@ -114,8 +114,10 @@ class Ledger:
         end = HEADER.size
         try:
             with open(self.path, "rb") as file:
-                for end, found in read_records(file, self.path):  # noqa: B007
+                for end_of_record, found in read_records(file, self.path):
                     self._remember(found)
+                    if not isinstance(found, RegistrationEnded):  # which belongs to a command that must follow
+                        end = end_of_record
         except NotALedger as error:
             raise UsageError(str(error)) from None
         os.ftruncate(self._fd, end)
