@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from hil.errors import HilError, UsageError
 from hil.scsi import identity
 from hil.scsi.checkpoint import restore
+from hil.scsi.found_data import take_down_found
 from hil.scsi.iscsi.lobby import PATIENCE_S
 from hil.scsi.kept_data import KeptData
 from hil.scsi.ledger import Ledger
@@ -145,7 +146,11 @@ def _ledger(options: argparse.Namespace, media: Sequence[Medium]) -> Ledger | No
     data = KeptData(options.keep_data)
     for lun, medium in enumerate(media):
         data.keep_base(lun, medium.path)
-    return Ledger(options.ledger, data)
+    ledger = Ledger(options.ledger, data)
+    if not data.begins:
+        for lun, medium in enumerate(media):
+            take_down_found(ledger, data.path, lun, medium)
+    return ledger
 
 
 def _portals(options: argparse.Namespace) -> list[Portal]:

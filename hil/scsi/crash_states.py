@@ -141,8 +141,6 @@ class CrashStates:
             _note_lost_flushes(record, lost_flushes)
             if not isinstance(record, Entry):
                 continue
-            while number is not None and number < record.order:  # of a command that a killed target did not record
-                number, pieces = next(frames, (None, iter(())))
             if number == record.order:
                 for frame in list(pieces):
                     _apply(frame, visible, cache, durable=_is_durable(record))
@@ -159,7 +157,7 @@ def _apply(frame: Frame, visible: int, cache: VolatileCache, *, durable: bool) -
     before = os.pread(visible, piece.length, offset)
     os.pwrite(visible, content, offset)
     cache.write(0, piece.lba, before, content)
-    if durable or frame.power_loss:  # what is left after a power failure is left for good
+    if frame.power_loss or (durable and not frame.found):  # what is left after a power failure is left for good
         cache.flush(piece.lba, piece.blocks)
 
 

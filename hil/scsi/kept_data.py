@@ -5,7 +5,8 @@ unmapped piece, which reads as zeros). ``FILE.base0`` is LUN 0 as it was when th
 together are the medium at any moment (``crash_states``).
 
 The frames of a command are with the kernel before its record in the ledger is: every command in the ledger has all of
-its data here; after a kill there may be frames of a command that the ledger does not know.
+its data here. After a kill there may be frames of a command that the ledger does not know. The next target, which gives
+that command's number to another, drops them, and takes down what it finds on the medium instead (``found_data``).
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 
 _MAGIC: Final = b"HILKDATA"
 _VERSION: Final = 1
-_HEADER: Final = struct.Struct("<8sII16x")
+_HEADER: Final = struct.Struct("<8sII16s")  # magic, version, bytes of a frame's head, which ledger it belongs to
 _FRAME: Final = struct.Struct("<IHBxQQQ")  # mark, LUN, flags; order, LBA, length in bytes
 _MARK: Final = 0x46524D31
 _UNMAPPED: Final = 0x01
 _POWER_LOSS: Final = 0x02
+_FOUND: Final = 0x04
 
 
 class NotKeptData(HilError):
@@ -36,16 +38,20 @@ class NotKeptData(HilError):
 
 
 class Frame(NamedTuple):
-    """``power_loss``: not by a command, but just before command ``order``."""
+    """``power_loss`` and ``found``: not by a command, but before command ``order``."""
 
     order: int
     lun: int
     piece: Piece
-    power_loss: bool
+    power_loss: bool = False
+    found: bool = False
 
 
 class KeptData:
-    """The writer; goes on in an existing file. Raises ``UsageError`` when the file cannot be used."""
+    """The writer; goes on in an existing file. Raises ``UsageError`` when the file cannot be used.
+
+    ``begins``: there was none. First ``keep_base``, then ``follow``, then ``add``.
+    """
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = os.fspath(path)
@@ -55,26 +61,46 @@ class KeptData:
             raise UsageError(f"kept data {self.path} cannot be opened for writing: {error.strerror}") from None
         self._waiting: list[bytes | bytearray | memoryview] = []
         try:
-            self.begins = self._continue()
+            self.begins = os.fstat(self._fd).st_size == 0
+            if not self.begins:
+                self._identity()
         except BaseException:
             os.close(self._fd)
             raise
 
-    def _continue(self) -> bool:
-        """True for a new file. A last frame that was cut short is dropped."""
-        if os.fstat(self._fd).st_size < _HEADER.size:
-            os.ftruncate(self._fd, 0)
-            os.write(self._fd, _HEADER.pack(_MAGIC, _VERSION, _FRAME.size))
-            return True
-        end = _HEADER.size
+    def follow(self, ledger: str, identity: bytes, order_next: int) -> None:
+        """Belongs to ``ledger`` from now on, whose next command has the number ``order_next``.
+
+        A last frame that was cut short is dropped, and frames of commands that are not in the ledger are. Raises
+        ``UsageError`` for data that belongs to another one. A new file has its header only now: until the base is
+        there it is none.
+        """
+        if self.begins:
+            os.write(self._fd, _HEADER.pack(_MAGIC, _VERSION, _FRAME.size, identity))
+        elif self._identity() != identity:
+            raise UsageError(f"kept data {self.path} belongs to another ledger than {ledger}: begin with new files")
+        else:
+            os.ftruncate(self._fd, self._end_of_known(order_next))
+
+    def _identity(self) -> bytes:
         try:
             with open(self.path, "rb") as file:
-                for end, _ in _frames(file, self.path):  # noqa: B007
-                    pass
+                return _header(file, self.path)
         except NotKeptData as error:
             raise UsageError(str(error)) from None
-        os.ftruncate(self._fd, end)
-        return False
+
+    def _end_of_known(self, order_next: int) -> int:
+        """Where the last frame ends that belongs to a command before ``order_next``, or came before that one."""
+        end = _HEADER.size
+        try:
+            for end_of_frame, frame in _frames_of(self.path):
+                by_command = not (frame.power_loss or frame.found)
+                if frame.order > order_next or (frame.order == order_next and by_command):
+                    break
+                end = end_of_frame
+        except NotKeptData as error:
+            raise UsageError(str(error)) from None
+        return end
 
     def keep_base(self, lun: int, medium: str) -> None:
         """Copies the medium as it is now, for a file that begins. Raises ``UsageError``."""
@@ -87,9 +113,9 @@ class KeptData:
         elif not os.path.exists(base):
             raise UsageError(f"kept data {self.path} goes on, but {base} is missing: begin with a new file")
 
-    def add(self, order: int, lun: int, piece: Piece, *, power_loss: bool = False) -> None:
+    def add(self, order: int, lun: int, piece: Piece, *, power_loss: bool = False, found: bool = False) -> None:
         """In the file after the next ``flush``; the data must stay as it is until then."""
-        flags = (_UNMAPPED if piece.data is None else 0) | (_POWER_LOSS if power_loss else 0)
+        flags = (_UNMAPPED if piece.data is None else 0) | (_POWER_LOSS if power_loss else 0) | (_FOUND if found else 0)
         self._waiting.append(_FRAME.pack(_MARK, lun, flags, order, piece.lba, piece.length))
         if piece.data is not None:
             self._waiting.append(piece.data)
@@ -116,16 +142,27 @@ def base_path(path: str | PathLike[str], lun: int) -> str:
 
 def read_frames(path: str | PathLike[str]) -> Iterator[Frame]:
     """All that is in the file now, but a last one that is cut short. Raises ``NotKeptData``, ``OSError``."""
+    return (frame for _, frame in _frames_of(os.fspath(path)))
+
+
+def _header(file: BinaryIO, path: str) -> bytes:
+    """Which ledger it belongs to."""
+    found = file.read(_HEADER.size)
+    if len(found) == _HEADER.size:
+        *legal, identity = _HEADER.unpack(found)
+        if legal == [_MAGIC, _VERSION, _FRAME.size]:
+            return bytes(identity)
+    raise NotKeptData(f"{path} is no kept data of version {_VERSION}: it does not begin with {_MAGIC.decode()}")
+
+
+def _frames_of(path: str) -> Iterator[tuple[int, Frame]]:
     with open(path, "rb") as file:
-        for _, frame in _frames(file, os.fspath(path)):
-            yield frame
+        _header(file, path)
+        yield from _frames(file, path)
 
 
 def _frames(file: BinaryIO, path: str) -> Iterator[tuple[int, Frame]]:
     """Each with the offset of its end."""
-    found = file.read(_HEADER.size)
-    if len(found) < _HEADER.size or _HEADER.unpack(found) != (_MAGIC, _VERSION, _FRAME.size):
-        raise NotKeptData(f"{path} is no kept data of version {_VERSION}: it does not begin with {_MAGIC.decode()}")
     end = _HEADER.size
     while len(found := file.read(_FRAME.size)) == _FRAME.size:
         mark, lun, flags, order, lba, length = _FRAME.unpack(found)
@@ -135,4 +172,4 @@ def _frames(file: BinaryIO, path: str) -> Iterator[tuple[int, Frame]]:
         if data is not None and len(data) < length:
             return
         end += _FRAME.size + (0 if data is None else length)
-        yield end, Frame(order, lun, Piece(lba, data, length), bool(flags & _POWER_LOSS))
+        yield end, Frame(order, lun, Piece(lba, data, length), bool(flags & _POWER_LOSS), bool(flags & _FOUND))

@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import struct
 from typing import TYPE_CHECKING, Any
 
 from hil.errors import HilError, UsageError
 from hil.scsi.digest import DIGEST_BYTES
 from hil.scsi.ledger_reader import read_all, read_ledger, read_nexuses, read_records
 from hil.scsi.ledger_records import (
+    BY_POWER_LOSS,
+    FOUND,
     HEADER,
     MAGIC,
     RECORD_BYTES,
@@ -92,6 +95,8 @@ class Ledger:
         self._in_force: dict[int, int] = {}  # number of a fault to the commands it has struck
         try:
             self._continue()
+            if data is not None:
+                data.follow(self.path, self._identity(), self.order_next)
         except BaseException:
             os.close(self._fd)
             raise
@@ -109,12 +114,19 @@ class Ledger:
         end = HEADER.size
         try:
             with open(self.path, "rb") as file:
-                for end, found in read_records(file, self.path):  # noqa: B007
+                for end_of_record, found in read_records(file, self.path):
                     self._remember(found)
+                    if not isinstance(found, RegistrationEnded):  # which belongs to a command that must follow
+                        end = end_of_record
         except NotALedger as error:
             raise UsageError(str(error)) from None
         os.ftruncate(self._fd, end)
         self._end_faults()
+
+    def _identity(self) -> bytes:
+        """No other ledger has it: when it was begun, by two clocks."""
+        _, _, _, monotonic_ns, real_ns = HEADER.unpack(os.pread(self._fd, HEADER.size, 0))
+        return struct.pack("<QQ", monotonic_ns, real_ns)
 
     def _remember(self, found: Record) -> None:
         match found:
@@ -187,9 +199,15 @@ class Ledger:
         """Takes down that the nodes of these nexuses have lost power, and what became of blocks in a volatile cache."""
         self._waiting += [pack_power_lost(self.order_next, nexus, lun) for nexus in nexuses]
         for piece in lost:
-            self._waiting.append(pack_placed(self.order_next, lun, piece, power_loss=True))
+            self._waiting.append(pack_placed(self.order_next, lun, piece, BY_POWER_LOSS))
             if self._data is not None:
                 self._data.add(self.order_next, lun, piece, power_loss=True)
+
+    def found(self, lun: int, piece: Piece) -> None:
+        """Takes down what the medium holds and no command in the ledger has written, at the start of a target."""
+        self._waiting.append(pack_placed(self.order_next, lun, piece, FOUND))
+        if self._data is not None:
+            self._data.add(self.order_next, lun, piece, found=True)
 
     def flush(self) -> None:
         """Hands all records to the kernel, and before them what data is kept. Raises ``LedgerLost`` (disk full)."""

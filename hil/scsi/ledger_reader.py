@@ -16,6 +16,7 @@ from hil.scsi.ledger_records import (
     CHANGED,
     COMMAND,
     ENDED,
+    FOUND,
     HEADER,
     HEALED,
     INJECTED,
@@ -31,6 +32,7 @@ from hil.scsi.ledger_records import (
     Entry,
     FaultHealed,
     FaultInjected,
+    Found,
     Kind,
     NexusName,
     NotALedger,
@@ -136,11 +138,13 @@ def _struck(reader: _Reader, data: bytes, start: int) -> None:
     reader.struck += numbers[:count]
 
 
-def _placed(reader: _Reader, data: bytes, start: int) -> Reverted | None:
+def _placed(reader: _Reader, data: bytes, start: int) -> Reverted | Found | None:
     _, flags, lun, order, lba, length, digest = PLACED.unpack_from(data, start)
     piece = Placed(lun, lba, length, digest, bool(flags & UNMAPPED))
     if flags & BY_POWER_LOSS:
         return Reverted(order, piece)
+    if flags & FOUND:
+        return Found(order, piece)
     reader.placed.append(piece)
     return None
 

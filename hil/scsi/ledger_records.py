@@ -14,7 +14,7 @@ kind
 6     a fault is injected
 7     a fault is healed
 8     a nexus lost power and with it what it had in the disk's volatile cache; then pieces (kind 5) that
-      are different by that
+      are different by that. A piece may also be what a target found at its start
 ====  ==================================================================================================
 """
 
@@ -70,6 +70,7 @@ POWER_LOST: Final = struct.Struct("<BxHHxxQQ40x")  # kind, nexus, LUN, order, ti
 CHANGED: Final = 0x01
 UNMAPPED: Final = 0x01
 BY_POWER_LOSS: Final = 0x02
+FOUND: Final = 0x04
 WHY: Final = ("asked", "time", "count", "end")
 BLOCKS_MAX: Final = 2**32 - 1
 _PACK_COMMAND: Final = COMMAND.pack
@@ -194,7 +195,17 @@ class Reverted(NamedTuple):
     piece: Placed
 
 
-Record = NexusName | Entry | RegistrationEnded | FaultInjected | FaultHealed | PowerLost | Reverted
+class Found(NamedTuple):
+    """Before command ``order`` a target began, and these blocks held what no command in the ledger has written.
+
+    An earlier target was killed before it could record, and answer, what it had done. Only with kept data.
+    """
+
+    order: int
+    piece: Placed
+
+
+Record = NexusName | Entry | RegistrationEnded | FaultInjected | FaultHealed | PowerLost | Reverted | Found
 
 
 class NotALedger(HilError):
@@ -236,9 +247,9 @@ def pack_power_lost(order: int, nexus: int, lun: int) -> bytes:
     return POWER_LOST.pack(Kind.POWER_LOST, nexus, lun, order, monotonic_ns())
 
 
-def pack_placed(order: int, lun: int, piece: Piece, *, power_loss: bool = False) -> bytes:
-    """What reached the medium by the command that will have number ``order``, or just before it in a power failure."""
-    flags = (UNMAPPED if piece.data is None else 0) | (BY_POWER_LOSS if power_loss else 0)
+def pack_placed(order: int, lun: int, piece: Piece, flags: int = 0) -> bytes:
+    """What reached the medium by the command that will have number ``order``; or before it, as ``flags`` tell."""
+    flags |= UNMAPPED if piece.data is None else 0
     found = _NO_DIGEST if piece.data is None else digest(piece.data)
     return PLACED.pack(Kind.PLACED, flags, lun, order, piece.lba, piece.length, found)
 

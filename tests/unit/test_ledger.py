@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,18 @@ from hypothesis import strategies as st
 from hil.errors import UsageError
 from hil.scsi.command import DONE, Command, Nexus, Outcome
 from hil.scsi.digest import digest
-from hil.scsi.ledger import RECORD_BYTES, Entry, Ledger, LedgerLost, NotALedger, read_ledger, read_nexuses, status_name
+from hil.scsi.ledger import (
+    RECORD_BYTES,
+    Entry,
+    Ledger,
+    LedgerLost,
+    NexusName,
+    NotALedger,
+    read_all,
+    read_ledger,
+    read_nexuses,
+    status_name,
+)
 from hil.scsi.sense import LBA_OUT_OF_RANGE, Status, fixed
 from tests.unit.scsi_initiator import read_10, write_10
 
@@ -138,3 +150,18 @@ def test_a_full_disk_is_an_error_of_its_own() -> None:
         ledger.path, ledger._fd, ledger._waiting, ledger._data = "full", file.fileno(), [b"x"], None
         with pytest.raises(LedgerLost, match="No space left"):
             ledger.flush()
+
+
+def test_the_end_of_a_registration_by_a_command_that_is_not_there_is_dropped_by_the_next_writer(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    ledger = Ledger(path)
+    record(ledger, read_10(0, 1))
+    by = Nexus(0, "iqn.test:a", "h:1")
+    ledger.registration_ended(("iqn.test:a", "h:1"), 0, 0x11, by)
+    record(ledger, b"\x5f\x05")
+    ledger.close()
+    os.truncate(path, path.stat().st_size - RECORD_BYTES)
+    ledger = Ledger(path)
+    record(ledger, write_10(5, 2))
+    ledger.close()
+    assert [type(found) for found in read_all(path)] == [NexusName, Entry, Entry]
