@@ -16,12 +16,13 @@ from hil.cli.options import AsJson, Name, NodeArguments
 from hil.errors import UsageError
 from hil.scsi.faults.kinds import KINDS, REFUSE_LOGIN, VOLATILE_CACHE
 from hil.scsi.faults.parameters import Integer
+from hil.scsi.operation import Direction
 
 if TYPE_CHECKING:
     from hil.client import Cluster
     from hil.scsi.faults.fault import Kind
 
-Direction = Annotated[
+DirectionOption = Annotated[
     str | None,
     typer.Option(
         "--direction", metavar="D", help="read, write, flush, reserve, other, media (read, write, flush) or any."
@@ -75,7 +76,7 @@ def _verb(name: str, kind: Kind) -> Callable[..., None]:
 def _parameters(name: str, kind: Kind) -> list[inspect.Parameter]:
     found = [_parameter("nodes", NodeArguments)]
     if kind.directions:
-        found += [_parameter("direction", Direction, None), _parameter("lba", Lba, None)]
+        found += [_parameter("direction", DirectionOption, None), _parameter("lba", Lba, None)]
     if kind.directions or name == REFUSE_LOGIN:
         found.append(_parameter("count", Count, None))
     found += [_parameter("lun", Lun, None), _parameter("seconds", Seconds, None)]
@@ -122,7 +123,7 @@ def heal(
         print("no disk fault to heal")
         return
     numbers = ", ".join(map(str, healed["healed"]))
-    print(f"healed: fault {numbers}; {healed['released']} commands go on")
+    print(f"healed: fault {numbers}; {healed['released']} held command{'s' if healed['released'] != 1 else ''} go on")
 
 
 def status(name: Name = None, as_json: AsJson = False) -> None:
@@ -141,19 +142,21 @@ def status(name: Name = None, as_json: AsJson = False) -> None:
 
 
 def _print_status(cluster: Cluster, found: dict[str, Any]) -> None:
-    print(f"disk of cluster {cluster.name}: {found['commands']} commands, {len(found['faults'])} faults")
+    faults = len(found["faults"])
+    told = f"{faults} fault{'s' if faults != 1 else ''} in force" if faults else "no fault in force"
+    print(f"disk of cluster {cluster.name}: {found['commands']} commands, {told}")
     for fault in found["faults"]:
         who = "all" if fault["node"] is None else f"n{fault['node']}"
         print(f"  {fault['number']:3} {who:>4} {fault['fault']:<15} struck {fault['struck']}{_limits(fault)}")
         for held in fault["held"]:
             whose = f"n{held['node']}"
-            print(f"           holds {whose} {held['operation']} LBA {held['lba']}, {held['blocks']} blocks")
+            print(f"           holds {whose} {held['operation']} LBA {held['lba']}+{held['blocks']}")
 
 
 def _limits(fault: dict[str, Any]) -> str:
     """What narrows it, in words."""
     told = [f"{key} {value}" for key, value in fault["parameters"].items()]
-    if fault["directions"]:
+    if 0 < len(fault["directions"]) < len(Direction):
         told.append("+".join(fault["directions"]))
     if fault["lba"] is not None:
         told.append(f"LBA {fault['lba'][0]}-{fault['lba'][1]}")
