@@ -17,7 +17,7 @@ import libvirt
 from hil.bench import namespace
 from hil.bench.disk import DiskVerbs, check_nodes
 from hil.bench.log import EventLog
-from hil.errors import LaboratoryError, UsageError
+from hil.errors import InvalidRun, LaboratoryError, UsageError
 from hil.faults import link
 from hil.qemu.machine import Machine
 
@@ -173,7 +173,10 @@ class Bench(DiskVerbs):
         with ThreadPoolExecutor(max_workers=max(1, len(chosen))) as pool:
             changed = [m.node for m, did in zip(chosen, pool.map(verb, chosen), strict=True) if did]
         spread_s = round(time.monotonic() - started, 3)
-        self.log.emit("power", action=action, nodes=nodes, changed=changed, spread_s=spread_s, **then(changed))
+        more = then(changed)
+        self.log.emit("power", action=action, nodes=nodes, changed=changed, spread_s=spread_s, **more)
+        if "cache_error" in more:
+            raise InvalidRun(f"the disk's cache was not lost as it should be: {more['cache_error']}")
         return {"nodes": nodes, "changed": changed, "spread_s": spread_s}
 
     def _order(self, nodes: list[int], order: str, **fields: Any) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import Any
 
 from hil.bench import target
 from hil.bench.log import EventLog
-from hil.errors import HilError, LaboratoryError, UnknownNode
+from hil.errors import HilError, LaboratoryError, UnknownNode, UsageError
 from hil.faults.disk import DiskControl
+from hil.scsi.faults.kinds import VOLATILE_CACHE
 
 
 def check_nodes(nodes: list[int], count: int) -> None:
@@ -57,14 +58,15 @@ class DiskVerbs(ABC):
         }
         if nodes is not None:
             check_nodes(nodes, self.node_count())
+        if kind == VOLATILE_CACHE and nodes is not None and len(nodes) > 1:
+            raise UsageError(f"{kind}: the disk has one cache, so for one node's writes or for all, not for {nodes}")
         portals = [None] if nodes is None else [target.portal_address(node) for node in nodes]
         numbers: list[int] = []
         try:
             for portal in portals:
                 numbers.append(self.disk.inject({**request, "portal": portal}))  # noqa: PERF401 - kept if one fails
         except HilError:
-            for number in numbers:  # all of them or none
-                self.disk.heal(number)
+            self.disk.heal(numbers)  # all of them or none
             raise
         return {"nodes": nodes, "faults": numbers}
 
@@ -72,13 +74,15 @@ class DiskVerbs(ABC):
         """Heal all disk faults of ``nodes``, or (None) all that there are, or one; fine if there are none."""
         if nodes is not None:
             check_nodes(nodes, self.node_count())
-        healed, released = [], 0
+        healed, everybodys = [], []
         for about in self.disk.status()["faults"]:
             mine = nodes is None or target.node_of_portal(about["portal"]) in nodes
             if mine and fault in (None, about["number"]):
-                released += self.disk.heal(about["number"])
                 healed.append(about["number"])
-        return {"nodes": nodes, "healed": healed, "released": released}
+            elif about["portal"] is None:
+                everybodys.append(about["number"])
+        released = self.disk.heal(healed)
+        return {"nodes": nodes, "healed": healed, "released": released, "everybodys": everybodys}
 
     def disk_status(self) -> dict[str, Any]:
         """The disk's faults, each with its node and the commands that it holds; how many commands there were."""
@@ -104,6 +108,8 @@ class DiskVerbs(ABC):
             lost = self.disk.ask({"power-loss": [target.initiator_name(node) for node in nodes]})["blocks"]
         except LaboratoryError:
             return {}  # the disk is gone, which is reported elsewhere; the machines are off all the same
+        except UsageError as error:
+            return {"cache_error": str(error)}
         return {"cache_blocks_lost": lost} if lost else {}
 
     def _report_fault(self, event: dict[str, Any]) -> None:

@@ -121,6 +121,9 @@ def heal(
             raise UsageError(f"no disk fault {fault} of these nodes; there are: {there}")
     if not healed["healed"]:
         print("no disk fault to heal")
+    if healed["everybodys"] and fault is None:
+        print(f"in force for everybody: fault {', '.join(map(str, healed['everybodys']))}; `hil disk heal all` ends it")
+    if not healed["healed"]:
         return
     numbers = ", ".join(map(str, healed["healed"]))
     print(f"healed: fault {numbers}; {healed['released']} held command{'s' if healed['released'] != 1 else ''} go on")

@@ -13,7 +13,16 @@ import typer
 
 from hil.cli.options import AsJson, Name
 from hil.errors import UsageError
-from hil.scsi.ledger_records import Entry, FaultHealed, FaultInjected, PowerLost, Record, RegistrationEnded, Reverted
+from hil.scsi.ledger_records import (
+    Entry,
+    FaultHealed,
+    FaultInjected,
+    Found,
+    PowerLost,
+    Record,
+    RegistrationEnded,
+    Reverted,
+)
 
 if TYPE_CHECKING:
     from hil.scsi.crash_states import Unflushed
@@ -180,6 +189,8 @@ def _event(record: Record) -> dict[str, Any] | None:
             "event": "power-lost", "order": record.order, "t_ns": record.time_ns, "node": record.nexus.number,
             "lun": record.lun,
         }  # fmt: skip
+    if isinstance(record, Found):
+        return {"event": "found", "order": record.order, "lun": record.piece.lun, **_placed(record.piece)}
     if isinstance(record, Reverted):
         return {"event": "reverted", "order": record.order, "lun": record.piece.lun, **_placed(record.piece)}
     return None
@@ -217,6 +228,8 @@ def at(
 
     how = _unflushed(unflushed)
     directory = _run_dir(run, name)
+    if not out.parent.is_dir():
+        raise UsageError(f"--out {out}: its directory does not exist")
     if out.exists():
         raise UsageError(f"--out {out}: it exists; name another file, or remove it")
     beside = out.with_name(f".{out.name}.part")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from hil.errors import UsageError
+from hil.scsi.faults.kinds import VOLATILE_CACHE
 from hil.scsi.ledger_reader import read_all, read_ledger
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ class Disk:
 
         ``kind`` and ``parameters`` are those of :data:`hil.scsi.faults.kinds.KINDS`; ``direction``: read, write, flush,
         reserve, other, media, any; ``lba``: first and last block of 512 bytes; ``count``: how many commands of each
-        node it strikes; ``seconds``: until it heals by itself. Raises :class:`UsageError`,
-        :class:`hil.errors.InvalidRun`. Healed by :meth:`DiskFault.heal`, at the end of a ``with`` too, or by
-        :meth:`heal`.
+        node (of everybody together, with None) it is for; ``seconds``: until it heals by itself.
+        Healed by :meth:`DiskFault.heal`, at the end of a ``with`` too, or by :meth:`heal`. Raises
+        :class:`UsageError`, :class:`hil.errors.InvalidRun`.
         """
         result = self._call(
             "inject_disk_fault",
@@ -120,10 +121,15 @@ class DiskFault:
 
     def heal(self) -> int:
         """How many commands were held and go on now. Fine if it ended by itself."""
-        return sum(self._cluster.disk.heal(fault=number)["released"] for number in self.numbers)
+        return sum(int(self._cluster.disk.heal(fault=number)["released"]) for number in self.numbers)
 
     def wait_struck(self, timeout: float | None = None) -> View:
-        """Wait until it has struck a command of each of its nodes: from then on it did take hold (spec S10.7)."""
+        """Wait until it has struck a command of each of its nodes: from then on it did take hold (spec S10.7).
+
+        Raises :class:`UsageError` for a kind that strikes none.
+        """
+        if self.kind == VOLATILE_CACHE:
+            raise UsageError(f"{self.kind} strikes no command; `hil power off` tells in its event what was lost")
 
         def why_not(view: View) -> str | None:
             missing = sorted(set(self.numbers) - view.struck)

@@ -6,6 +6,7 @@ returns, ``on_event`` has been called with them. The protocol is in :mod:`hil.sc
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import socket
@@ -30,6 +31,7 @@ class DiskControl:
         self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._asking = threading.Lock()
         self._over: set[int] = set()
+        self._closed = False
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(str(path))
         threading.Thread(target=self._read, name="disk-control", daemon=True).start()
@@ -37,6 +39,9 @@ class DiskControl:
 
     def close(self) -> None:
         """No more requests, no more events."""
+        self._closed = True
+        with contextlib.suppress(OSError):  # the target may have hung up already
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
     def inject(self, request: dict[str, Any]) -> int:
@@ -50,15 +55,29 @@ class DiskControl:
             raise InvalidRun(f"disk fault {number} ({request['fault']}): the target does not show it")
         return number
 
-    def heal(self, number: int) -> int:
-        """Ends a fault, which may have ended by itself; how many commands it let go. Raises :class:`InvalidRun`."""
-        try:
-            released = int(self.ask({"heal": number})["released"])
-        except UsageError:
-            released = 0
-        if any(fault["number"] == number for fault in self.status()["faults"]):
-            raise InvalidRun(f"healing disk fault {number}: the target still shows it")
+    def heal(self, numbers: list[int]) -> int:
+        """Ends faults, some of which may have ended by themselves; how many commands they let go, in their order.
+
+        Raises :class:`InvalidRun`.
+        """
+        released, there = 0, self._of(numbers)
+        while there:
+            try:
+                released += int(self.ask({"heal": there})["released"])
+            except UsageError:
+                if self._of(there) == there:
+                    raise
+                there = self._of(there)  # one ended in this moment
+                continue
+            break
+        left = self._of(numbers)
+        if left:
+            raise InvalidRun(f"healing disk fault {left[0]}: the target still shows it")
         return released
+
+    def _of(self, numbers: list[int]) -> list[int]:
+        """Those that are in force."""
+        return [fault["number"] for fault in self.status()["faults"] if fault["number"] in numbers]
 
     def status(self) -> dict[str, Any]:
         """Faults in force, each with the commands that it holds, and how many commands there were so far."""
@@ -67,11 +86,15 @@ class DiskControl:
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """The target's answer. Raises :class:`UsageError` for a request that it refuses."""
         with self._asking:
-            try:
-                self._socket.sendall(json.dumps(request).encode() + b"\n")
-                answer = self._answers.get(timeout=ANSWER_TIMEOUT_S)
-            except (OSError, queue.Empty):
-                answer = None
+            answer = None
+            if not self._closed:
+                try:
+                    self._socket.sendall(json.dumps(request).encode() + b"\n")
+                    answer = self._answers.get(timeout=ANSWER_TIMEOUT_S)
+                except (OSError, queue.Empty):
+                    pass
+            if answer is None:
+                self.close()  # for good: an answer that is late would be taken for that of the next request
         if answer is None:
             raise LaboratoryError("the SCSI target does not answer at its control socket; see bench.log")
         if not answer.pop("ok"):
@@ -91,4 +114,5 @@ class DiskControl:
                         self._answers.put(message)
             except (OSError, ValueError):
                 pass  # closed by us, or the target was killed in the middle of a line
-        self._answers.put(None)
+            finally:
+                self._answers.put(None)  # nobody waits for an answer that cannot come

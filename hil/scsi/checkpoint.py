@@ -61,8 +61,8 @@ def save(target: Target, path: str) -> int:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
-    except OSError as error:
-        raise UsageError(f"checkpoint {path} cannot be written: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: no path at all
+        raise UsageError(f"checkpoint {path!r} cannot be written: {getattr(error, 'strerror', error)}") from None
     return target.ledger.order_next if target.ledger else 0
 
 
@@ -84,21 +84,23 @@ def restore(target: Target, portals: Sequence[Portal], path: str) -> None:
         told = [(_identity(row["identity"]), _attentions(row["attentions"])) for row in nexuses]
     except OSError as error:
         raise UsageError(f"checkpoint {path} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise UsageError(f"checkpoint {path} is damaged: {error!r}") from None
     if there != saved:
         raise UsageError(f"checkpoint {path} is about other units: {saved} (LUN, serial number, blocks), not {there}")
-    if commands is not None and (target.ledger is None or target.ledger.order_next != commands):
-        have = target.ledger.order_next if target.ledger else "no"
+    have = target.ledger.order_next if target.ledger else None
+    if commands != have:
         raise UsageError(f"checkpoint {path} belongs to a ledger of {commands} commands: this one has {have}")
+    by_address = {portal.address: portal for portal in portals}
+    for (_, address), _ in told:
+        if address not in by_address:
+            raise UsageError(f"checkpoint {path} has a nexus at {address}: listen there, too")
+    for portal in portals:  # before any nexus: their numbers are those of their order
+        target.port_number(portal.address)
     for lun, (state, write_protected) in states.items():
         target.units[lun].restore(state, write_protected=write_protected)
-    by_address = {portal.address: portal for portal in portals}
     for (initiator, address), attentions in told:
-        portal = by_address.get(address)
-        if portal is None:
-            raise UsageError(f"checkpoint {path} has a nexus at {address}: listen there, too")
-        target.nexus(initiator, portal).attentions = attentions
+        target.nexus(initiator, by_address[address]).attentions = attentions
 
 
 def _document(state: State) -> dict[str, Any]:

@@ -43,12 +43,13 @@ class Command:
 
     ``faults`` have struck the command, and ``direction`` is only told to them. ``holder`` is the one that holds it in
     the target now; what lets it go calls ``resume``, which its session sets, with the function that goes on.
-    ``placed`` is what reached the medium, None where nobody looked and it is what the CDB says.
+    ``placed`` is what reached the medium of ``offered`` bytes so far, None where nobody looked and it is what the CDB
+    says.
     """
 
     __slots__ = (
         "arrival_ns", "blocks", "cdb", "changed", "data", "data_out_bytes", "digest", "direction", "faults", "holder",
-        "lba", "lun", "nexus", "placed", "resume",
+        "lba", "lun", "nexus", "offered", "placed", "resume",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +68,7 @@ class Command:
         self.faults: Sequence[Fault] = ()
         self.direction = Direction.OTHER
         self.holder: Fault | None = None
+        self.offered = 0
         self.placed: list[Piece] | None = None
         self.resume: Callable[[Run], None] | None = None
 

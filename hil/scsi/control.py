@@ -1,7 +1,7 @@
 """The control socket: faults from outside, a line of JSON each way.
 
     {"fault": "slow", "portal": "127.0.0.1:3260", "count": 2, "parameters": {"ms": 50}}    -> {"ok": true, "fault": 1}
-    {"heal": 1} or {"heal": "all"}                          -> {"ok": true, "released": 2}
+    {"heal": 1} or {"heal": [1, 2]} or {"heal": "all"}      -> {"ok": true, "released": 2}
     {"status": true}                                        -> {"ok": true, "faults": [...], "commands": 4711}
     {"power-loss": ["iqn.2026-11.hil:n0"]}                  -> {"ok": true, "blocks": 3}
     {"checkpoint": "/path/of/a/file"}                       -> {"ok": true, "commands": 4711}
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from hil.scsi.target import Target
 
 _LINE_BYTES_MAX: Final = 64 * 1024
+_NAME_BYTES_MAX: Final = 223  # RFC 7143 4.2.7.1
 _UNREAD_BYTES_MAX: Final = 1024 * 1024
 
 
@@ -128,6 +129,8 @@ def _inject(target: Target, request: dict[str, Any]) -> dict[str, Any]:
         None if direction is None else directions(direction),
         None if lba is None else (lba[0], lba[1]),
     )
+    if selection.initiator is not None and len(selection.initiator.encode(errors="replace")) > _NAME_BYTES_MAX:
+        raise UsageError(f"initiator {selection.initiator[:40]!r}...: at most {_NAME_BYTES_MAX} bytes are legal")
     if selection.portal is not None and selection.portal not in target.ports:
         raise UsageError(f"portal {selection.portal} does not exist: {', '.join(target.ports)} are legal")
     if selection.lun is not None and selection.lun not in target.units:
@@ -139,10 +142,11 @@ def _inject(target: Target, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _heal(target: Target, request: dict[str, Any]) -> dict[str, Any]:
-    number = request["heal"]
-    if number != "all" and type(number) is not int:
-        raise UsageError(f'heal {number!r}: the number of a fault or "all" is legal')
-    released = target.faults.heal(None if number == "all" else number)
+    chosen = request["heal"]
+    numbers = None if chosen == "all" else [chosen] if type(chosen) is int else chosen
+    if numbers is not None and not (type(numbers) is list and all(type(number) is int for number in numbers)):
+        raise UsageError(f'heal {chosen!r}: the number of a fault, a list of such, or "all" is legal')
+    released = target.faults.heal(numbers)
     target.flush_ledger()
     return {"released": released}
 

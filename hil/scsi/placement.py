@@ -38,10 +38,11 @@ def place(unit: LogicalUnit, command: Command, piece: Piece) -> None:
 
     Raises ``Refused`` when the host cannot write; what had reached the medium by then is noted.
     """
-    pieces = [piece]
+    pieces, offset = [piece], command.offered
+    command.offered += piece.length
     for fault in command.faults:
         if fault.kind.place is not None:
-            pieces = [made for one in pieces for made in fault.kind.place(fault, unit, one)]
+            pieces = [made for one in pieces for made in fault.kind.place(fault, unit, one, offset)]
     if command.placed is None:
         command.placed = []
     for one in pieces:

@@ -185,6 +185,7 @@ class Target:
     def _finish_orphan(self, command: Command, run: Run) -> None:
         outcome = run()
         if outcome is not None:  # None: the next fault holds it
+            self.faults.executed(command)
             del self._orphans[command]
             self.record(command.nexus, command, outcome)
             self.flush_ledger()

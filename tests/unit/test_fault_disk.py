@@ -57,7 +57,7 @@ def test_what_happens_is_told_before_the_answer_that_it_belongs_to(
 ) -> None:
     number = disk.inject({"fault": "hang"})
     assert [(event["event"], event["number"]) for event in told] == [("fault-injected", number)]
-    assert disk.heal(number) == 0
+    assert disk.heal([number]) == 0
     assert [(event["event"], event.get("why")) for event in told][1:] == [("fault-healed", "asked")]
 
 
@@ -72,7 +72,7 @@ def test_a_fault_strikes_and_ends_by_itself_and_both_are_told(
     assert [(event["event"], event["struck"]) for event in told] == [
         ("fault-injected", 0), ("fault-struck", 1), ("fault-healed", 1),
     ]  # fmt: skip
-    assert disk.heal(number) == 0  # fine if it is over
+    assert disk.heal([number]) == 0  # fine if it is over
 
 
 def test_a_fault_that_the_target_refuses_is_not_there(disk: DiskControl, told: list[dict[str, Any]]) -> None:

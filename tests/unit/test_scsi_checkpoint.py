@@ -129,7 +129,7 @@ def test_a_file_that_does_not_belong_to_the_target_is_refused_by_name(target: Ta
     assert "is damaged: KeyError('units')" in refusal("{}")
     assert "is of version 9, not 1" in refusal(json.dumps({**whole, "version": 9}))
     assert "is about other units" in refusal(json.dumps({**whole, "units": []}))
-    assert "belongs to a ledger of 3 commands: this one has no" in refusal(json.dumps(whole))
+    assert "belongs to a ledger of 3 commands: this one has None" in refusal(json.dumps(whole))
     assert target.ledger is not None
     target.ledger.flush()
     shutil.copy(target.ledger.path, tmp_path / "copy.bin")
@@ -167,3 +167,20 @@ def test_a_process_is_restored_by_its_command_line(tmp_path: Path) -> None:
     assert "is damaged" in refused(
         "--lun", lun, "--serial", SERIAL, "--ledger", ledger, *numbered, "--restore", str(path)
     )
+
+
+def test_portals_keep_their_numbers_and_a_refused_checkpoint_changes_nothing(target: Target, tmp_path: Path) -> None:
+    first, second = Portal("127.0.0.1", 1, None), Portal("127.0.0.1", 2, None)
+    for portal in (first, second):
+        target.port_number(portal.address)
+    node = target.nexus("iqn.test:a", second)
+    target.units[0].restore(State({node.identity: 7}, aptpl=True), write_protected=False)
+    path = str(tmp_path / "checkpoint")
+    save(target, path)
+    other = copy_of(tmp_path / "other", tmp_path)
+    with pytest.raises(UsageError, match=r"has a nexus at 127\.0\.0\.1:2: listen there, too"):
+        restore(other, [first], path)
+    assert not Path(f"{other.units[0].medium.path}.reservations").exists()
+    restore(other, [first, second], path)
+    assert [other.port_number(portal.address) for portal in (first, second)] == [1, 2]
+    other.units[0].medium.close()

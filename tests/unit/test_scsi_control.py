@@ -158,6 +158,13 @@ def test_a_node_that_dies_with_a_write_hanging_leaves_none_behind(
         ({"fault": "volatile-cache", "count": 1}, "strikes no commands"),
         ({"checkpoint": "relative"}, "the absolute path of a file is legal"),
         ({"checkpoint": "/nowhere/at/all"}, "cannot be written: No such file or directory"),
+        ({"checkpoint": "/tmp/a\0b"}, "cannot be written: embedded null byte"),
+        ({"checkpoint": "/tmp/\ud800"}, "cannot be written: "),
+        ({"fault": "hang", "initiator": "x" * 17000}, "at most 223 bytes are legal"),
+        ({"fault": "misdirected", "parameters": {"shift": 0}}, "not 0, is legal"),
+        ({"fault": "refuse-login", "lun": 0}, "a login is for all of them"),
+        ({"heal": [1, "x"]}, "a list of such"),
+        ({"heal": [7]}, "fault 7 does not exist"),
         ({"power-loss": "all"}, "a list of iSCSI names is legal"),
         ({"power-loss": ["iqn.2026-11.hil:n9"]}, "initiator iqn.2026-11.hil:n9 was never here"),
         ({"fault": "delay-writes", "count": True}, "count True: a number is legal"),
@@ -167,7 +174,7 @@ def test_a_node_that_dies_with_a_write_hanging_leaves_none_behind(
         ({"fault": "delay-writes", "portal": "nowhere"}, "portal nowhere does not exist: 127.0.0.1:"),
         ({"fault": "delay-writes", "lun": 9}, "LUN 9 does not exist: 0 are legal"),
         ({"heal": 7}, "fault 7 does not exist: none are injected now"),
-        ({"heal": True}, 'the number of a fault or "all" is legal'),
+        ({"heal": True}, 'the number of a fault, a list of such, or "all" is legal'),
     ],
 )
 def test_a_request_that_is_not_legal_is_answered_with_what_is(control: Control, request_: Any, error: str) -> None:

@@ -364,3 +364,67 @@ def test_reads_that_a_fault_held_do_not_fill_the_memory_of_whom_does_not_read(ta
         victim.session.go_on()
     assert answered == 20
     assert [entry.status for entry in entries(target) if entry.name == "READ (10)"] == [GOOD] * 20
+
+
+def test_a_stale_read_that_waits_for_its_initiator_is_still_stale(target: Target) -> None:
+    master, victim = pair(target)
+    assert status(write(master, 0, b"a" * 512)) == GOOD
+    target.faults.inject("stale", VICTIM)
+    target.faults.inject("hang", VICTIM._replace(directions=directions("read")))
+    for _ in range(3):
+        assert read(victim, 8, 2048) == []
+    assert read(victim, 0, 1) == []
+    target.faults.heal(None)
+    assert status(write(master, 0, b"b" * 512)) == GOOD
+    found = b""
+    while victim.session.out:
+        found = victim.answers()[-1][1]
+        victim.session.out_bytes = 0
+        victim.session.go_on()
+    assert found == b"a" * 512
+    assert not target.units[0].observed
+
+
+def test_a_read_that_waits_for_its_initiator_is_still_struck_by_what_comes_next(target: Target) -> None:
+    _, victim = pair(target)
+    first = target.faults.inject("hang", VICTIM)
+    second = target.faults.inject("hang", VICTIM, 4)
+    for _ in range(4):
+        assert read(victim, 0, 2048) == []
+    victim.session.out_bytes = 2 * 1024 * 1024  # it does not read
+    target.faults.heal(first.number)
+    assert (len(second.held), second.number in target.faults.faults) == (0, True)
+    victim.session.out_bytes = 0
+    victim.session.go_on()
+    assert len(second.held) == 4
+    assert target.faults.heal(second.number) == 4
+
+
+def test_a_slow_command_that_was_aborted_is_forgotten(target: Target) -> None:
+    _, victim = pair(target)
+    target.faults.inject("slow", VICTIM, parameters={"ms": 3_600_000})
+    for _ in range(50):
+        assert write(victim) == []
+        assert victim.manage(2) == 0
+    assert target.faults.held_bytes == 0
+    assert [timer for _, _, timer in timers(target)._due if timer.callback is not None] == []
+
+
+def test_faults_that_are_healed_together_let_go_in_the_order_of_arrival(target: Target) -> None:
+    _, victim = pair(target)
+    faults = [target.faults.inject("hang", VICTIM._replace(lba=(lba, lba))) for lba in (9, 5)]
+    for lba in (5, 9):
+        assert write(victim, lba) == []
+    assert target.faults.heal([fault.number for fault in faults]) == 2
+    assert [entry.lba for entry in entries(target) if entry.writes] == [5, 9]
+    with pytest.raises(UsageError, match="fault 1 does not exist"):
+        target.faults.heal([1])
+
+
+def test_a_delayed_write_outlives_an_orderly_logout_too(target: Target) -> None:
+    _, victim = pair(target)
+    target.faults.inject("delay-writes", VICTIM)
+    assert write(victim) == []
+    victim.send(p.LogoutRequest(p.Op.LOGOUT_REQUEST | p.IMMEDIATE, F, 0, 5, 0, 1, 0))
+    assert target.faults.heal(None) == 1
+    assert disk(target) == NEW

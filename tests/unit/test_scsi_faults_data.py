@@ -88,7 +88,7 @@ def test_a_lost_write_is_answered_and_not_written(target: Target) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lba", "shift", "where"), [(10, 5, 15), (10, -5, 5), (0, -1, BLOCKS - 2), (BLOCKS - 2, 1, 0), (0, BLOCKS - 1, 0)]
+    ("lba", "shift", "where"), [(10, 5, 15), (10, -5, 5), (0, -1, BLOCKS - 2), (BLOCKS - 2, 1, 0), (0, BLOCKS - 1, 1)]
 )
 def test_a_misdirected_write_lands_elsewhere_and_never_outside(
     target: Target, lba: int, shift: int, where: int
@@ -217,6 +217,14 @@ def test_a_write_that_is_torn_and_reset_is_what_a_power_failure_of_a_node_leaves
     assert (last_write(target).status, last_write(target).placed) == (
         Status.TASK_ABORTED, (Placed(0, 0, 512, digest(NEW)),),
     )  # fmt: skip
+
+
+def test_a_command_of_many_pieces_is_torn_once(target: Target) -> None:
+    _, victim = pair(target)
+    target.faults.inject("torn", VICTIM, parameters={"sectors": 2050})
+    same = struct.pack(">BBIxHx", 0x41, 0, 0, 6144)
+    assert status(victim.command(same, NEW, edtl=512, flags=F | W)) == GOOD
+    assert medium(target, 0, 6144) == NEW * 2050 + OLD * (6144 - 2050)
 
 
 # -- the volatile cache ----------------------------------------------------------------------------------------------

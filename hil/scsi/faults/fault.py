@@ -24,11 +24,10 @@ class Kind(NamedTuple):
 
     ``directions``: what it can strike; ``usual``, or all of it, when the selection names none. ``spares_identity``:
     commands that are answered whatever state the unit is in (INQUIRY, REPORT LUNS, REQUEST SENSE) are not struck.
-    ``strike`` stands where the command would be executed; None: executed. ``place`` turns what is to be written into
-    what reaches the medium, ``read`` what was read into what is sent. ``holds``: commands may wait in it;
-    ``timed``: for a time of their own.
-    ``outlives``: what it holds stays queued when its session ends. ``begin`` and ``end``: what else it needs of the
-    units that it is for.
+    ``strike`` stands where the command would be executed; None: executed. ``place`` turns a piece of what is to be
+    written, so many bytes after the beginning of the command's data, into what reaches the medium, ``read`` what was
+    read into what is sent. ``holds``: commands may wait in it; ``timed``: for a time of their own. ``outlives``: what
+    it holds stays queued when its session ends. ``begin`` and ``end``: what else it needs of the units that it is for.
     """
 
     about: str
@@ -37,7 +36,7 @@ class Kind(NamedTuple):
     usual: frozenset[Direction] | None = None
     spares_identity: bool = False
     strike: Callable[[FaultTable, Fault, Command, Run], Outcome | None] | None = None
-    place: Callable[[Fault, LogicalUnit, Piece], list[Piece]] | None = None
+    place: Callable[[Fault, LogicalUnit, Piece, int], list[Piece]] | None = None
     read: Callable[[Fault, LogicalUnit, int, bytes], bytes] | None = None
     holds: bool = False
     timed: bool = False

@@ -29,7 +29,7 @@ def slow(table: FaultTable, fault: Fault, command: Command, run: Run) -> Outcome
         delay_s = min(fault.random.expovariate(1 / mean_s), _SLOWEST_TIMES_MEAN * mean_s)
     full = table.hold(fault, command, run)
     if full is None:
-        table.later(delay_s, lambda: table.release(command, fault))
+        table.release_later(delay_s, command, fault)
     return full
 
 

@@ -79,7 +79,11 @@ KINDS: Final[dict[str, Kind]] = {
     "misdirected": Kind(
         "written, but elsewhere",
         _WRITES,
-        {"shift": Integer(-_BLOCKS_MAX, _BLOCKS_MAX, 1, "how many blocks off; beyond one end comes the other")},
+        {
+            "shift": Integer(
+                -_BLOCKS_MAX, _BLOCKS_MAX, 1, "how many blocks off; beyond one end comes the other", zero=False
+            )
+        },
         place=misplacing.misdirect,
     ),
     "flip": Kind(

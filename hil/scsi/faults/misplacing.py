@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from hil.scsi.unit import LogicalUnit
 
 
-def tear(fault: Fault, unit: LogicalUnit, piece: Piece) -> list[Piece]:
+def tear(fault: Fault, unit: LogicalUnit, piece: Piece, offset: int) -> list[Piece]:
     """The first sectors, and maybe bytes of the next: what follows in that sector stays as it was."""
-    kept = fault.number_of("sectors") * BLOCK_BYTES + fault.number_of("bytes")
+    kept = max(0, fault.number_of("sectors") * BLOCK_BYTES + fault.number_of("bytes") - offset)
     if kept >= piece.length:
         return [piece]
     return [Piece(piece.lba, bytes(piece.content()[:kept]), kept)] if kept else []
@@ -29,19 +29,24 @@ def lose_flush(table: FaultTable, fault: Fault, command: Command, run: Run) -> O
     return DONE if command.direction is Direction.FLUSH else run()
 
 
-def lose(fault: Fault, unit: LogicalUnit, piece: Piece) -> list[Piece]:
+def lose(fault: Fault, unit: LogicalUnit, piece: Piece, offset: int) -> list[Piece]:
     """Nothing reaches the medium."""
     return []
 
 
-def misdirect(fault: Fault, unit: LogicalUnit, piece: Piece) -> list[Piece]:
+def misdirect(fault: Fault, unit: LogicalUnit, piece: Piece, offset: int) -> list[Piece]:
     """Somewhere else, never outside of the unit: beyond one end comes the other."""
-    lba = (piece.lba + fault.number_of("shift")) % (unit.blocks - piece.blocks + 1)
+    places = unit.blocks - piece.blocks + 1
+    lba = (piece.lba + fault.number_of("shift")) % places
+    if lba == piece.lba:  # a shift of all places
+        lba = (lba + 1) % places
     return [piece._replace(lba=lba)]
 
 
-def flip_written(fault: Fault, unit: LogicalUnit, piece: Piece) -> list[Piece]:
-    """Bits at places that the seed tells."""
+def flip_written(fault: Fault, unit: LogicalUnit, piece: Piece, offset: int) -> list[Piece]:
+    """Bits at places that the seed tells, in the first piece of a command that has several."""
+    if offset:
+        return [piece]
     return [Piece(piece.lba, flip_read(fault, unit, piece.lba, bytes(piece.content())), piece.length)]
 
 
@@ -55,7 +60,8 @@ def flip_read(fault: Fault, unit: LogicalUnit, lba: int, data: bytes) -> bytes:
 
 def begin_stale(fault: Fault, units: list[LogicalUnit]) -> None:
     """From now on it is kept what the blocks held now."""
-    fault.state = {unit.lun: unit.add_snapshot(Snapshot(unit.medium)) for unit in units}
+    snapshots = {unit.lun: Snapshot(unit.medium) for unit in units}
+    fault.state = {unit.lun: unit.add_snapshot(snapshots[unit.lun]) for unit in units}
 
 
 def end_stale(fault: Fault, units: list[LogicalUnit]) -> None:

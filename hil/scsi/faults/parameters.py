@@ -13,17 +13,18 @@ Value = int | str
 
 
 class Integer(NamedTuple):
-    """``lowest`` to ``highest``; without a ``default`` it has to be given."""
+    """``lowest`` to ``highest``, and whether 0 is legal; without a ``default`` it has to be given."""
 
     lowest: int
     highest: int
     default: int | None
     about: str
+    zero: bool = True
 
     def check(self, value: Any) -> str | None:
         """What would have been legal, None for a legal value."""
-        legal = type(value) is int and self.lowest <= value <= self.highest
-        return None if legal else f"{self.lowest} to {self.highest}"
+        legal = type(value) is int and self.lowest <= value <= self.highest and (self.zero or value != 0)
+        return None if legal else f"{self.lowest} to {self.highest}{'' if self.zero else ', not 0,'}"
 
 
 class Choice(NamedTuple):

@@ -14,7 +14,7 @@ from hil.scsi.operation import Operation
 from hil.scsi.sense import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from hil.scsi.faults.selection import Selection
     from hil.scsi.unit import LogicalUnit
@@ -73,6 +73,7 @@ class FaultTable:
         self._units = units
         self._number_next = number_next
         self._expiry: dict[int, Timer] = {}
+        self._releases: dict[Command, Timer] = {}
         self._unfinished: dict[Command, None] = {}  # struck, and being executed or held
 
     def inject(
@@ -92,7 +93,10 @@ class FaultTable:
         fault = Fault(self._number_next, name, kind, selection, values, count)
         fault.seconds = seconds
         if kind.begin is not None:
-            kind.begin(fault, self._units_of(fault))
+            try:
+                kind.begin(fault, self._units_of(fault))
+            except OSError as error:
+                raise UsageError(f"fault {name}: the host has no room for what it needs: {error.strerror}") from None
         self._number_next += 1
         self.faults[fault.number] = fault
         if kind.directions:
@@ -118,6 +122,8 @@ class FaultTable:
             raise UsageError(f"{_FAULTS_MAX} faults are injected already: heal some")
         if not kind.directions and (selection.directions or selection.lba or (count and name != REFUSE_LOGIN)):
             raise UsageError(f"fault {name} strikes no commands: direction, lba and count have no meaning")
+        if name == REFUSE_LOGIN and selection.lun is not None:
+            raise UsageError(f"fault {name} of LUN {selection.lun}: a login is for all of them")
         wrong = sorted((selection.directions or frozenset()) - kind.directions)
         if wrong:
             legal = ", ".join(sorted(kind.directions))
@@ -210,6 +216,9 @@ class FaultTable:
         if fault is None:
             return None
         self.held_bytes -= len(command.data)
+        timer = self._releases.pop(command, None)
+        if timer is not None:
+            timer.cancel()
         return fault.held.pop(command)
 
     def release(self, command: Command, fault: Fault) -> None:
@@ -219,11 +228,10 @@ class FaultTable:
         run = self._let_go(command)
         if run is not None and command.resume is not None:
             command.resume(run)
-        if not self._is_held(command):
-            self._finish(command)
 
-    def _is_held(self, command: Command) -> bool:
-        return command.holder is not None
+    def executed(self, command: Command) -> None:
+        """``command`` was released, and has come to its end."""
+        self._finish(command)
 
     def _finish(self, command: Command) -> None:
         """``command`` is over, and what struck it may be so for good."""
@@ -249,11 +257,16 @@ class FaultTable:
 
     # -- the end of a fault --------------------------------------------------------------------------------------
 
-    def heal(self, number: int | None) -> int:
-        """Ends one fault or (None) all; what they held goes on, in its order. How many. Raises ``UsageError``."""
-        if number is not None and number not in self.faults:
-            raise UsageError(f"fault {number} does not exist: {sorted(self.faults) or 'none'} are injected now")
-        healed = list(self.faults.values()) if number is None else [self.faults[number]]
+    def heal(self, numbers: int | Sequence[int] | None) -> int:
+        """Ends one fault, several, or (None) all; what they held goes on, in its order. How many.
+
+        Raises ``UsageError`` for one that does not exist, before any has ended.
+        """
+        chosen = sorted(self.faults) if numbers is None else [numbers] if isinstance(numbers, int) else list(numbers)
+        for number in chosen:
+            if number not in self.faults:
+                raise UsageError(f"fault {number} does not exist: {sorted(self.faults) or 'none'} are injected now")
+        healed = [self.faults[number] for number in dict.fromkeys(chosen)]
         for fault in healed:
             self._end(fault, "asked")
         return self._release_all(healed)
@@ -284,6 +297,10 @@ class FaultTable:
         for command, fault in sorted(held, key=lambda pair: pair[0].arrival_ns):
             self.release(command, fault)
         return len(held)
+
+    def release_later(self, delay_s: float, command: Command, fault: Fault) -> None:
+        """``command`` goes on after ``delay_s`` seconds, unless ``fault`` does not hold it any more by then."""
+        self._releases[command] = self.later(delay_s, partial(self.release, command, fault))
 
     def later(self, delay_s: float, callback: Callable[[], object]) -> Timer:
         """Of a fault that takes time."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hil.scsi.command import ABORTED, Command, Nexus, Outcome
 from hil.scsi.iscsi.answers import Answers
 from hil.scsi.iscsi.tasks import Task, TaskSet
+from hil.scsi.operation import Direction
 from hil.scsi.sense import Status
 
 if TYPE_CHECKING:
@@ -90,11 +91,11 @@ class Pending(Answers):
             self._proceed(ready)
 
     def _resume(self, task: Task, run: Run) -> None:
-        """Now; a command that takes no data later, when its initiator does not read what it was sent already.
+        """Now; a read later, when its initiator does not take what it was sent already.
 
         Else the end of a fault that held many reads would fill the memory with their answers.
         """
-        if self.out_bytes > _LATE_BYTES and not task.command.data:
+        if self.out_bytes > _LATE_BYTES and task.command.direction is Direction.READ:
             self._late.append((task, run))
             return
         self._run(task, run)
@@ -110,6 +111,7 @@ class Pending(Answers):
         if self.tasks.by_itt.get(task.itt) is task:  # not aborted meanwhile
             outcome = run()
             if outcome is not None:  # None: the next fault holds it
+                self.target.faults.executed(task.command)
                 self._finish(task, outcome)
 
     def _finish(self, task: Task, outcome: Outcome) -> None:

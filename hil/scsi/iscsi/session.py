@@ -278,6 +278,6 @@ class Session(Pending):
         elif reason == 1 and request.cid != self._cid:
             self.logout_response(request.itt, 1)  # no such connection
         else:
-            self.abort_tasks(None)
+            self.abandon_tasks()
             self.logout_response(request.itt, 0)
             self.ending = "logout"
