@@ -25,7 +25,7 @@ from pathlib import Path
 from benchmarks.iscsi import figures, table, targets
 from benchmarks.iscsi.debian import unpacked
 from benchmarks.iscsi.perf import BLOCK_BYTES, BLOCKS, Case, Initiator, collect, compile_writes
-from benchmarks.iscsi.processes import Placement, cpu_seconds, placement, resident_bytes_max
+from benchmarks.iscsi.processes import Neighbours, Placement, cpu_seconds, placement, resident_bytes_max
 from hil.errors import HilError, UsageError
 
 DISK_BYTES = 64 * 1024 * 1024
@@ -109,9 +109,7 @@ def measure(arguments: argparse.Namespace) -> int:
         print(json.dumps(about | figures.as_json(rows, resident_bytes, samples)))
     else:
         print(f"\n{table.table(rows, resident_bytes)}\n")
-        print(
-            f"{BLOCKS * BLOCK_BYTES} bytes per command; medians of {arguments.rounds} rounds of {arguments.seconds} s"
-        )
+        print(f"{BLOCKS * BLOCK_BYTES} bytes per command, {arguments.rounds} rounds of {arguments.seconds} s")
         print(f"{where}; files in {arguments.directory}")
         print(f"{about['processors']} processors, Linux {about['linux']}, Python {about['python']}, tgt {about['tgt']}")
         print(SYNC)
@@ -165,9 +163,11 @@ def fill(disk: Path) -> None:
 
 def sample(target: targets.RunningTarget, initiator: Initiator, case: Case, seconds: int) -> figures.Sample:
     """One load against one target."""
+    neighbours = Neighbours(target.pid)
     before = cpu_seconds(target.pid)
     rate = initiator.run(target.url, case, seconds)
-    return figures.Sample(rate, (cpu_seconds(target.pid) - before) * 1e6 / (rate * seconds or 1))
+    cpu_us = (cpu_seconds(target.pid) - before) * 1e6 / (rate * seconds)
+    return figures.Sample(rate, cpu_us, neighbours.part())
 
 
 def load_memory(target: targets.RunningTarget, initiator: Initiator, seconds: int) -> int:

@@ -1,6 +1,7 @@
 """From samples to figures: medians over the rounds, and whether the bounds are met.
 
-A ratio is taken within a round, where both targets had the same neighbours on the machine; then the median of those.
+A ratio is taken within a round, where the targets had the same neighbours on the machine; then the median over the
+quieter half of the rounds, which for a case are those in which others took the least of the machine's CPU time.
 """
 
 from __future__ import annotations
@@ -29,10 +30,15 @@ RESIDENT_BYTES_MAX = 150_000_000
 
 
 class Sample(NamedTuple):
-    """One run of a load against one target; ``cpu_us`` is the target's CPU time per command in microseconds."""
+    """One run of a load against one target.
+
+    ``cpu_us`` is the target's CPU time per command in microseconds, ``neighbours`` the part (0 to 1) of the machine's
+    CPU time that others took meanwhile.
+    """
 
     commands_per_s: int
     cpu_us: float
+    neighbours: float
 
 
 Samples = Mapping[str, Sequence[Sample]]
@@ -43,7 +49,7 @@ ByCase = dict[Case, dict[str, list[Sample]]]
 
 
 class Spread(NamedTuple):
-    """Of the values of all rounds."""
+    """Of the values of the quieter rounds."""
 
     median: float
     least: float
@@ -52,7 +58,7 @@ class Spread(NamedTuple):
 
 class Row(NamedTuple):
     """The figures of one case. ``ratio`` is our throughput over tgt's; ``ledger_cost`` the part of ours that it takes,
-    ``ledger_cpu_cost`` the part of our CPU time per command."""
+    ``ledger_cpu_cost`` what it adds to our CPU time per command; ``neighbours`` the median of the rounds that count."""
 
     case: Case
     commands_per_s: dict[str, float]
@@ -61,6 +67,7 @@ class Row(NamedTuple):
     ratio_min: float
     ledger_cost: Spread
     ledger_cpu_cost: float
+    neighbours: float
 
     @property
     def ratio_met(self) -> bool:
@@ -78,18 +85,27 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.median(values), min(values), max(values))
 
 
+def quieter(samples: Samples) -> list[tuple[Sample, ...]]:
+    """Half of the rounds, a sample per target in each, in the order of ``NAMES``."""
+    rounds = list(zip(*(samples[name] for name in NAMES), strict=True))
+    rounds.sort(key=lambda found: sum(sample.neighbours for sample in found))
+    return rounds[: (len(rounds) + 1) // 2]
+
+
 def summarise(case: Case, samples: Samples) -> Row:
     """Of at least one round."""
-    rounds = list(zip(*(samples[name] for name in NAMES), strict=True))
-    cpu_us = {name: statistics.median(sample.cpu_us for sample in samples[name]) for name in NAMES}
+    rounds = quieter(samples)
+    by_name = dict(zip(NAMES, zip(*rounds, strict=True), strict=True))
+    cpu_us = {name: statistics.median(sample.cpu_us for sample in found) for name, found in by_name.items()}
     return Row(
         case,
-        {name: statistics.median(sample.commands_per_s for sample in samples[name]) for name in NAMES},
+        {name: statistics.median(sample.commands_per_s for sample in found) for name, found in by_name.items()},
         cpu_us,
         spread([ours.commands_per_s / tgt.commands_per_s for ours, _, tgt in rounds]),
         RATIO_MIN[case.depth],
         spread([1 - ours.commands_per_s / without.commands_per_s for ours, without, _ in rounds]),
         cpu_us[OURS] / cpu_us[NO_LEDGER] - 1 if cpu_us[NO_LEDGER] else 0.0,
+        statistics.median(sample.neighbours for found in rounds for sample in found),
     )
 
 
@@ -109,6 +125,7 @@ def as_json(rows: Sequence[Row], resident_bytes: int, samples: ByCase) -> dict[s
                 "ratio": row.ratio._asdict() | {"bound": row.ratio_min, "met": row.ratio_met},
                 "ledger_cost": row.ledger_cost._asdict() | {"bound": LEDGER_COST_MAX, "met": row.ledger_met},
                 "ledger_cpu_cost": row.ledger_cpu_cost,
+                "neighbours": row.neighbours,
                 "samples": {name: [sample._asdict() for sample in samples[row.case][name]] for name in NAMES},
             }
             for row in rows

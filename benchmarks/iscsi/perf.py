@@ -83,6 +83,6 @@ def _collect(load: subprocess.Popen[str], seconds: int) -> int:
     except subprocess.TimeoutExpired:
         raise LaboratoryError(f"iscsi-perf did not end {_SLACK_S:.0f} s after its {seconds} s") from None
     averages = re.findall(r"iops average (\d+)", said)
-    if load.returncode != 0 or not averages or "failed" in said.lower():
+    if load.returncode != 0 or not averages or averages[-1] == "0" or "failed" in said.lower():
         raise LaboratoryError(f"iscsi-perf ended with status {load.returncode}:\n{said[-1000:]}")
     return int(averages[-1])

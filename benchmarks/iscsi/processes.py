@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +73,37 @@ def cpu_seconds(pid: int) -> float:
     """User and system time of all threads so far (proc(5), fields 14 and 15 of ``stat``), in steps of 10 ms."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
+class Neighbours:
+    """What part of the machine's CPU time others took since this was made, the hypervisor's guests included.
+
+    Ours are this process, its children that have ended, and the process ``pid``, which runs on.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._began = time.monotonic(), _busy_seconds(), self._own_seconds()
+
+    def _own_seconds(self) -> float:
+        return sum(os.times()[:4]) + cpu_seconds(self._pid)
+
+    def part(self) -> float:
+        """0 to 1, of all processors."""
+        began, busy, own = self._began
+        elapsed = time.monotonic() - began
+        return others_part(_busy_seconds() - busy, self._own_seconds() - own, elapsed * (os.cpu_count() or 1))
+
+
+def others_part(busy_s: float, own_s: float, elapsed_s: float) -> float:
+    """Of ``elapsed_s`` seconds, summed over the processors; never below 0, though counters tick apart."""
+    return min(max((busy_s - own_s) / elapsed_s, 0.0), 1.0) if elapsed_s else 0.0
+
+
+def _busy_seconds() -> float:
+    """Of all processors: user, nice, system and stolen time (proc(5), ``stat``); interrupts are nobody's."""
+    fields = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0].split()
+    return sum(int(fields[index]) for index in (1, 2, 3, 8)) / _TICKS_PER_S
 
 
 def resident_bytes_max(pid: int) -> int:

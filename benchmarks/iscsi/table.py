@@ -22,6 +22,8 @@ def table(rows: Sequence[Row], resident_bytes: int) -> str:
         f"peak resident memory of ours, 8 initiators at depth 32: {resident_bytes / 1e6:.1f} MB "
         f"of {RESIDENT_BYTES_MAX / 1e6:.0f}: {word}"
     )
+    least, most = min(row.neighbours for row in rows), max(row.neighbours for row in rows)
+    lines.append(f"of the machine's CPU time others took {least:.0%} to {most:.0%} in the quieter rounds, which count")
     return "\n".join(lines)
 
 

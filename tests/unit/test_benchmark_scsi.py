@@ -23,7 +23,9 @@ CASE = Case("read", "random", 32)
 
 
 def rates(*commands_per_s: int) -> list[Sample]:
-    return [Sample(rate, 10.0) for rate in commands_per_s]
+    """Twice as many rounds, of which the others are disturbed and do not count."""
+    quiet = [Sample(rate, 10.0, 0.0) for rate in commands_per_s]
+    return [*quiet, *(Sample(1, 99.0, 0.5) for _ in commands_per_s[1:])]
 
 
 def row(ours: list[Sample], without: list[Sample], tgt: list[Sample]) -> Row:
@@ -35,6 +37,14 @@ def test_a_ratio_is_taken_within_a_round() -> None:
     found = row(rates(100, 50, 100), rates(100, 50, 100), rates(200, 100, 200))
     assert found.ratio == (0.5, 0.5, 0.5)
     assert found.commands_per_s == {OURS: 100, NO_LEDGER: 100, TGT: 200}
+
+
+def test_rounds_that_others_disturbed_do_not_count() -> None:
+    disturbed, quiet = Sample(1, 99.0, 0.5), Sample(50, 10.0, 0.1)
+    found = row([disturbed, quiet, disturbed, quiet], rates(100, 100)[:1] * 4, [Sample(100, 10.0, 0.0)] * 4)
+    assert found.ratio == (0.5, 0.5, 0.5)
+    assert found.cpu_us[OURS] == 10.0
+    assert found.neighbours == 0.0
 
 
 def test_the_median_decides_and_the_spread_is_told() -> None:
@@ -51,7 +61,7 @@ def test_the_bound_on_throughput_depends_on_the_depth(depth: int, rate: int, met
 
 
 def test_the_ledger_is_judged_by_throughput_and_its_cpu_time_is_told() -> None:
-    found = row([Sample(89, 12.0)], [Sample(100, 10.0)], rates(100))
+    found = row([Sample(89, 12.0, 0.0)], [Sample(100, 10.0, 0.0)], rates(100))
     assert not found.ledger_met
     assert found.ledger_cpu_cost == pytest.approx(0.2)
     assert row(rates(91), rates(100), rates(100)).ledger_met
@@ -76,7 +86,7 @@ def test_json_has_every_sample_and_every_bound() -> None:
     said = json.loads(json.dumps(figures.as_json([figures.summarise(CASE, samples)], 1, {CASE: samples})))
     [found] = said["rows"]
     assert (found["direction"], found["access"], found["depth"]) == CASE
-    assert [sample["commands_per_s"] for sample in found["samples"]["ours"]] == [100, 90]
+    assert [sample["commands_per_s"] for sample in found["samples"]["ours"]] == [100, 90, 1]
     assert (found["ratio"]["bound"], found["ratio"]["met"], said["met"]) == (0.5, True, True)
 
 
@@ -152,6 +162,11 @@ def wait(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_what_we_do_ourselves_is_not_taken_for_a_neighbour() -> None:
+    assert processes.others_part(busy_s=3.0, own_s=2.0, elapsed_s=4.0) == 0.25
+    assert processes.others_part(busy_s=2.0, own_s=2.01, elapsed_s=4.0) == 0.0
 
 
 def test_cpu_time_and_memory_are_those_of_the_process() -> None:

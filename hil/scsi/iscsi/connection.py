@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from hil.scsi.iscsi import pdu as p
 from hil.scsi.iscsi.framing import DataDigestError, Framing, MalformedPdu
+from hil.scsi.iscsi.joining import JOINED_BYTES_MAX, joined
 from hil.scsi.iscsi.lobby import Lobby
 from hil.scsi.iscsi.login import Login
 from hil.scsi.iscsi.pending import WINDOW
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from hil.scsi.iscsi.digests import DigestSeal
 
 _KEEPALIVE_PROBES: Final = 3
-_JOINED_BYTES_MAX: Final = 128 * 1024  # up to here one copy is cheaper than one more call to send
 _BATCH_BYTES_MAX: Final = 1024 * 1024  # answers beyond that go out before more is processed
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 
@@ -167,12 +167,10 @@ class Connection(asyncio.BufferedProtocol):
         session.out = []
         if self._seal is not None:
             out = self._seal.seal(out)
-        if len(out) == 1:
-            transport.write(out[0])
-        elif session.out_bytes <= _JOINED_BYTES_MAX:
+        if session.out_bytes <= JOINED_BYTES_MAX:  # nearly always, and then there is nothing to look at
             transport.write(b"".join(out))
         else:
-            for piece in out:
+            for piece in joined(out):
                 transport.write(piece)
         session.out_bytes = 0
 
