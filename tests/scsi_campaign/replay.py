@@ -8,14 +8,16 @@ take back.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from hil.scsi.digest import digest
 from hil.scsi.faults.kinds import KINDS, VOLATILE_CACHE
 from hil.scsi.ledger import Entry, NexusName, Record, RegistrationEnded
 from hil.scsi.ledger_records import FaultHealed, FaultInjected, Found, PowerLost, Reverted
+from hil.scsi.operations import FLUSHES
 from hil.scsi.sense import Status
+from tests.scsi_campaign.cache_model import CacheModel
 from tests.scsi_campaign.commands import READS
 from tests.scsi_campaign.effects import Placement
 from tests.scsi_campaign.stamps import ZEROS, split
@@ -64,13 +66,14 @@ class Replay:
         self._strikes = Strikes()
         self._struck: Counter[int] = Counter()
         self._snapshots: dict[int, list[Block]] = {}
-        self._versions: dict[int, list[Block]] = {}  # of blocks that were written and not flushed
-        self._cached = False
+        self._cache: CacheModel | None = None
         self._cut_short: set[int] = set()
         self._completed_ns = 0
 
     def take(self, record: Record) -> None:
         """The next record of the ledger."""
+        if self._cache is not None and not isinstance(record, PowerLost | Reverted):
+            self._cache.settle(self.disk.__getitem__)
         _TAKE[type(record)](self, record)
 
     def killed(self) -> None:
@@ -99,13 +102,11 @@ class Replay:
         self.counts["struck commands"] += bool(entry.faults)
         if entry.opcode in READS and entry.status == Status.GOOD:
             self._check_read(entry)
-        for placement in self._source.placements(self, entry):
-            self.write(placement, entry.order)
-            if self._is_durable(entry):
-                for lba in range(placement.lba, placement.lba + len(placement.data) // len(ZEROS)):
-                    self._versions.pop(lba, None)
-        if entry.flushes and "lost" not in self.names(entry):
-            self._versions.clear()
+        placed = self._source.placements(self, entry)
+        for placement in placed:
+            self._write(placement, entry)
+        if self._cache is not None:
+            self._flush(self._cache, entry, placed)
         self.order_next += 1
 
     def names(self, entry: Entry) -> list[str]:
@@ -127,19 +128,25 @@ class Replay:
         assert entry.digest == expected, f"{'stale ' if stale else ''}read {entry}: not what the blocks held"
         self.counts["stale reads checked" if stale else "reads checked"] += 1
 
-    def write(self, placement: Placement, order: int) -> None:
-        """These blocks hold this now."""
+    def _write(self, placement: Placement, entry: Entry) -> None:
         for index, data in enumerate(split(placement.data)):
             lba = placement.lba + index
-            block = Block(data, order, placement.bits)
-            if self._cached:
-                self._versions.setdefault(lba, [self.disk[lba]]).append(block)
+            block = Block(data, entry.order, placement.bits)
+            if self._cache is not None:
+                self._cache.write(lba, self.disk[lba], block, entry.nexus.number)
             self.disk[lba] = block
 
-    def _is_durable(self, entry: Entry) -> bool:
+    def _flush(self, cache: CacheModel, entry: Entry, placed: Sequence[Placement]) -> None:
+        durable = entry.opcode in _DURABLE or (entry.opcode in _HAVE_FUA and entry.service_action & _FUA)
+        flushes = entry.opcode in FLUSHES and "lost" not in self.names(entry)
         if entry.status != Status.GOOD:
-            return False
-        return entry.opcode in _DURABLE or (entry.opcode in _HAVE_FUA and bool(entry.service_action & _FUA))
+            if (durable and placed) or flushes:
+                cache.may_be_flushed()
+        elif flushes:
+            cache.flush_all()
+        elif durable:
+            for placement in placed:
+                cache.flush(range(placement.lba, placement.lba + len(placement.data) // len(ZEROS)))
 
     # -- faults --------------------------------------------------------------------------------------------------
 
@@ -153,7 +160,7 @@ class Replay:
         if name == "stale":
             self._snapshots[record.number] = list(self.disk)
         elif name == VOLATILE_CACHE:
-            self._cached = True
+            self._cache = CacheModel(loses_all=record.about["parameters"]["lose"] == "all")
 
     def _healed(self, record: FaultHealed) -> None:
         assert record.number in self.known, f"fault {record.number} is healed and was never injected"
@@ -161,26 +168,24 @@ class Replay:
         self.healed[record.number] = record
         self._strikes.over(record.number)
         if self.known[record.number]["fault"] == VOLATILE_CACHE:
-            self._cached = False
-            self._versions.clear()
+            self._cache = None
 
     def _power_lost(self, record: PowerLost) -> None:
-        assert self._cached, "a power failure is told with no volatile cache"
+        assert self._cache is not None, "a power failure is told with no volatile cache"
+        self._cache.power_lost(record.nexus.number)
         self.counts["power failures"] += 1
 
     def _reverted(self, record: Reverted) -> None:
         """To one of the contents that the block had since the last flush, and no other."""
         piece = record.piece
-        versions = self._versions.get(piece.lba, [])
+        assert self._cache is not None, record
         told = self._source.reverted(self, record)
-        fits = [
-            version
-            for version in versions
-            if (digest(version.data) == piece.digest if told is None else version.data == told)
-        ]
-        fits = fits or [version for version in versions if version.bits]
-        assert fits, f"block {piece.lba} went back to something that it did not hold since the last flush: {record}"
-        self.disk[piece.lba] = fits[-1] if told is None else fits[-1]._replace(data=told)
+
+        def fits(block: Block) -> bool:
+            return digest(block.data) == piece.digest if told is None else block.data == told
+
+        block = self._cache.revert(piece.lba, fits)
+        self.disk[piece.lba] = block if told is None else block._replace(data=told)
         self.counts["blocks lost"] += 1
 
     def _found(self, record: Found) -> None:
