@@ -1,0 +1,85 @@
+"""What a power failure may take back: the volatile cache as the ledger shows it, from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from hil.scsi.volatile_cache import VERSIONS_MAX
+
+if TYPE_CHECKING:
+    from tests.scsi_campaign.replay import Block
+
+NOBODY: Final = -1
+
+
+class Version(NamedTuple):
+    """What one write of nexus ``owner`` made of a block."""
+
+    block: Block
+    owner: int
+
+
+class CacheModel:
+    """Of every block that was written and not flushed: what it held then, and what each write made of it since.
+
+    ``loses_all``: a power failure takes all that a node has there, so what is left is known exactly. A flush that
+    was aborted, and a cache that may have been full and written something back, leave that open.
+    """
+
+    def __init__(self, *, loses_all: bool) -> None:
+        self.versions: dict[int, list[Version]] = {}
+        self._exact = loses_all
+        self._loses_all = loses_all
+        self._count = 0
+        self._losers: set[int] = set()
+
+    def write(self, lba: int, before: Block, block: Block, owner: int) -> None:
+        """``block`` is at ``lba`` now."""
+        self.versions.setdefault(lba, [Version(before, NOBODY)]).append(Version(block, owner))
+        self._count += 1
+        if self._count > VERSIONS_MAX // 2:  # a version that is a block's first counts, too
+            self._exact = False
+
+    def flush(self, lbas: Iterable[int]) -> None:
+        """These are stable."""
+        for lba in lbas:
+            self.versions.pop(lba, None)
+
+    def flush_all(self) -> None:
+        """Everything is."""
+        self.versions.clear()
+        self._count = 0
+        self._exact = self._loses_all
+
+    def may_be_flushed(self) -> None:
+        """Something is, or not."""
+        self._exact = False
+
+    def power_lost(self, nexus: int) -> None:
+        """One of those that lose power now."""
+        self._losers.add(nexus)
+
+    def revert(self, lba: int, fits: Callable[[Block], bool]) -> Block:
+        """To what the block went back. Fails when nothing that it held fits, or somebody else's write was lost."""
+        versions = self.versions.get(lba, [])
+        found = [index for index, version in enumerate(versions) if fits(version.block)]
+        found = found or [index for index, version in enumerate(versions) if version.block.bits]
+        assert found, f"block {lba} went back to something that it did not hold since the last flush"
+        lost = [version for version in versions[found[-1] + 1 :] if version.owner not in self._losers]
+        assert not lost, f"block {lba} lost {lost[0]}, whose node had power"
+        if not self._exact:
+            del versions[found[-1] + 1 :]
+        return versions[found[-1]].block
+
+    def settle(self, now: Callable[[int], Block]) -> None:
+        """A power failure is over: of what the losers had written nothing is left, if that can be told."""
+        if not self._losers:
+            return
+        if self._exact:
+            for lba, versions in self.versions.items():
+                left = [version for version in versions if version.owner not in self._losers]
+                block = left[-1].block
+                assert block.bits or now(lba).data == block.data, f"block {lba} is not what {left[-1]} made of it"
+                versions[:] = left
+        self._losers.clear()
