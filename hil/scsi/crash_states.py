@@ -120,7 +120,7 @@ class CrashStates:
         raise UsageError(f"command {order} is not in the ledger: 0 to {last} are, for LUN {self._lun} or any other")
 
     def __iter__(self) -> Iterator[CrashState]:
-        """After each command, from the first on, whether it changed anything or not."""
+        """After each command that is in the ledger now, from the first on, whether it changed anything or not."""
         visible, path = tempfile.mkstemp(prefix=".crash-states-", dir=os.path.dirname(self._base) or ".")
         self._open.append(visible)
         try:
@@ -130,6 +130,8 @@ class CrashStates:
         yield from self._states(visible)
 
     def _states(self, visible: int) -> Iterator[CrashState]:
+        # Of a target that runs: what came after this moment may lack its frames, as those are read ahead of it.
+        ledger_bytes = os.path.getsize(self._ledger)
         cache = VolatileCache(versions_max=None)
         blocks = os.fstat(visible).st_size // BLOCK_BYTES
         frames = groupby(
@@ -137,7 +139,7 @@ class CrashStates:
         )
         number, pieces = next(frames, (None, iter(())))
         lost_flushes: set[int] = set()
-        for record in read_all(self._ledger):
+        for record in read_all(self._ledger, ledger_bytes):
             _note_lost_flushes(record, lost_flushes)
             if not isinstance(record, Entry):
                 continue

@@ -248,3 +248,14 @@ def test_a_lost_flush_before_a_restart_says_nothing_about_faults_after_it(disk: 
     disk.target.faults.heal(fault.number)
     with disk.states() as states:
         assert [letters(state.read(0, 2)) for state in states] == ["b.", "b.", "b1"]
+
+
+def test_states_of_a_running_target_end_with_what_was_there_when_they_began(disk: Disk) -> None:
+    disk.write(0, b"1")
+    with disk.states() as states:
+        running = iter(states)
+        assert next(running).order == 0
+        disk.write(1, b"2")
+        disk.states()
+        assert [state.order for state in running] == []
+        assert letters(states.at(1).read(0, 2, Unflushed.KEPT)) == "12"
