@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
 _FUA: Final = 0x08
+_UNKNOWN: Final = -1  # whoever wrote what was found: no node that loses power later
 # WRITE (10), (12), (16), COMPARE AND WRITE, ORWRITE, WRITE ATOMIC; in other CDBs the bit means something else.
 _HAVE_FUA: Final = frozenset({0x2A, 0x89, 0x8A, 0x8B, 0x9C, 0xAA})
 _WRITES_AND_VERIFIES: Final = frozenset({0x2E, 0x8E, 0xAE})
@@ -145,21 +146,26 @@ class CrashStates:
                 continue
             if number == record.order:
                 for frame in list(pieces):
-                    _apply(frame, visible, cache, durable=_is_durable(record))
+                    _apply(frame, visible, cache, record.nexus.number, durable=_is_durable(record))
                 number, pieces = next(frames, (None, iter(())))
             if record.lun == self._lun and record.flushes and not lost_flushes.intersection(record.faults):
                 cache.flush(0, blocks)
             yield CrashState(record.order, record, visible, cache, blocks)
 
 
-def _apply(frame: Frame, visible: int, cache: VolatileCache, *, durable: bool) -> None:
+def _apply(frame: Frame, visible: int, cache: VolatileCache, owner: int, *, durable: bool) -> None:
+    if frame.loss is not None:
+        cache.lose(frame.loss.losers, frame.loss.survived)
+        return
     piece = frame.piece
     offset = piece.lba * BLOCK_BYTES
     content = bytes(piece.content())
     before = os.pread(visible, piece.length, offset)
     os.pwrite(visible, content, offset)
-    cache.write(0, piece.lba, before, content)
-    if frame.power_loss or (durable and not frame.found):  # what is left after a power failure is left for good
+    if frame.power_loss:  # the cache knows by the loss before it
+        return
+    cache.write(_UNKNOWN if frame.found else owner, piece.lba, before, content)
+    if durable and not frame.found:
         cache.flush(piece.lba, piece.blocks)
 
 

@@ -24,27 +24,50 @@ if TYPE_CHECKING:
     from os import PathLike
 
 _MAGIC: Final = b"HILKDATA"
-_VERSION: Final = 1
+_VERSION: Final = 2
 _HEADER: Final = struct.Struct("<8sII16s")  # magic, version, bytes of a frame's head, which ledger it belongs to
 _FRAME: Final = struct.Struct("<IHBxQQQ")  # mark, LUN, flags; order, LBA, length in bytes
 _MARK: Final = 0x46524D31
 _UNMAPPED: Final = 0x01
 _POWER_LOSS: Final = 0x02
 _FOUND: Final = 0x04
+_FATES: Final = 0x08
+_LOSERS: Final = struct.Struct("<I")  # how many; then the number of each nexus
+_FATE: Final = struct.Struct("<QI")  # LBA, how many versions; then a byte for each
 
 
 class NotKeptData(HilError):
     """The file is something else, of another version, or damaged in the middle."""
 
 
+class PowerLoss(NamedTuple):
+    """The nexuses of ``losers`` lost power, and with it what they had in the cache.
+
+    ``fates``: LBA to a byte for each version in the cache that could be lost, oldest first; 1: it survived. What they
+    had written and was not in the cache any more, or never, was on the medium: it survived.
+    """
+
+    losers: frozenset[int]
+    fates: dict[int, bytes]
+
+    def survived(self, lba: int, newer: int) -> bool:
+        """As ``VolatileCache.lose`` asks, of a cache that may hold older versions than the target's did."""
+        fate = self.fates.get(lba, b"")
+        return newer >= len(fate) or bool(fate[-1 - newer])
+
+
 class Frame(NamedTuple):
-    """``power_loss`` and ``found``: not by a command, but before command ``order``."""
+    """``power_loss`` and ``found``: not by a command, but before command ``order``.
+
+    A power loss has a frame with ``loss`` and an empty piece, then one for each block that it changed.
+    """
 
     order: int
     lun: int
     piece: Piece
     power_loss: bool = False
     found: bool = False
+    loss: PowerLoss | None = None
 
 
 class KeptData:
@@ -120,6 +143,12 @@ class KeptData:
         if piece.data is not None:
             self._waiting.append(piece.data)
 
+    def add_power_loss(self, order: int, lun: int, loss: PowerLoss) -> None:
+        """In the file after the next ``flush``, before the pieces that are different by it."""
+        data = _pack_loss(loss)
+        self._waiting.append(_FRAME.pack(_MARK, lun, _POWER_LOSS | _FATES, order, 0, len(data)))
+        self._waiting.append(data)
+
     def flush(self) -> None:
         """Raises ``OSError``."""
         if not self._waiting:
@@ -172,4 +201,28 @@ def _frames(file: BinaryIO, path: str) -> Iterator[tuple[int, Frame]]:
         if data is not None and len(data) < length:
             return
         end += _FRAME.size + (0 if data is None else length)
-        yield end, Frame(order, lun, Piece(lba, data, length), bool(flags & _POWER_LOSS), bool(flags & _FOUND))
+        if data is not None and flags & _FATES:
+            yield end, Frame(order, lun, Piece(0, b"", 0), power_loss=True, loss=_unpack_loss(data))
+        else:
+            yield end, Frame(order, lun, Piece(lba, data, length), bool(flags & _POWER_LOSS), bool(flags & _FOUND))
+
+
+def _pack_loss(loss: PowerLoss) -> bytes:
+    losers = sorted(loss.losers)
+    parts = [_LOSERS.pack(len(losers)), struct.pack(f"<{len(losers)}I", *losers)]
+    for lba, fate in loss.fates.items():
+        parts += (_FATE.pack(lba, len(fate)), fate)
+    return b"".join(parts)
+
+
+def _unpack_loss(data: bytes) -> PowerLoss:
+    (count,) = _LOSERS.unpack_from(data)
+    losers = struct.unpack_from(f"<{count}I", data, _LOSERS.size)
+    offset = _LOSERS.size + 4 * count
+    fates = {}
+    while offset < len(data):
+        lba, versions = _FATE.unpack_from(data, offset)
+        offset += _FATE.size
+        fates[lba] = data[offset : offset + versions]
+        offset += versions
+    return PowerLoss(frozenset(losers), fates)

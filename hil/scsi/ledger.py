@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hil.errors import HilError, UsageError
 from hil.scsi.digest import DIGEST_BYTES
+from hil.scsi.kept_data import PowerLoss
 from hil.scsi.ledger_reader import read_all, read_ledger, read_nexuses, read_records
 from hil.scsi.ledger_records import (
     BY_POWER_LOSS,
@@ -46,7 +47,7 @@ from hil.scsi.ledger_records import (
 from hil.scsi.sense import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
     from os import PathLike
 
     from hil.scsi.command import Command, Nexus, Outcome
@@ -195,8 +196,13 @@ class Ledger:
         self._in_force.pop(number, None)
         self._waiting.append(pack_healed(self.order_next, number, struck, why))
 
-    def power_lost(self, lun: int, nexuses: Iterable[int], lost: Iterable[Piece]) -> None:
-        """Takes down that the nodes of these nexuses have lost power, and what became of blocks in a volatile cache."""
+    def power_lost(self, lun: int, nexuses: Collection[int], lost: Iterable[Piece], fates: Mapping[int, bytes]) -> None:
+        """Takes down that the nodes of these nexuses have lost power, and what became of blocks in a volatile cache.
+
+        ``fates`` as in ``kept_data.PowerLoss``.
+        """
+        if self._data is not None:
+            self._data.add_power_loss(self.order_next, lun, PowerLoss(frozenset(nexuses), dict(fates)))
         self._waiting += [pack_power_lost(self.order_next, nexus, lun) for nexus in nexuses]
         for piece in lost:
             self._waiting.append(pack_placed(self.order_next, lun, piece, BY_POWER_LOSS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import struct
@@ -14,7 +15,8 @@ from hil.errors import UsageError
 from hil.scsi.crash_states import CrashStates, Unflushed
 from hil.scsi.faults.selection import Selection, directions
 from hil.scsi.kept_data import KeptData, NotKeptData, base_path, read_frames
-from hil.scsi.ledger import Ledger
+from hil.scsi.ledger import Ledger, read_all
+from hil.scsi.ledger_records import Reverted
 from hil.scsi.medium import Medium
 from hil.scsi.target import Target
 from tests.unit.scsi_fence import F, W, status
@@ -259,3 +261,67 @@ def test_states_of_a_running_target_end_with_what_was_there_when_they_began(disk
         disk.states()
         assert [state.order for state in running] == []
         assert letters(states.at(1).read(0, 2, Unflushed.KEPT)) == "12"
+
+
+@pytest.mark.parametrize("lose", ["all", "random"])
+def test_states_after_power_losses_are_those_that_the_cache_of_the_target_allows(disk: Disk, lose: str) -> None:
+    """Writes of two nodes over each other, flushes, and power losses of either: version for version the same."""
+    rng = random.Random(3)
+    nodes = [disk.node, Initiator(disk.target, "iqn.2026-11.hil:other")]
+    disk.target.faults.inject("volatile-cache", Selection(), parameters={"lose": lose, "seed": 1})
+    cache = disk.target.units[0].cache
+    assert cache is not None
+    seen = {}
+    for step in range(200):
+        disk.node = rng.choice(nodes)
+        disk.write(rng.randrange(12), bytes((step % 255 + 1,)), rng.randrange(1, 4), rng.choice((0, 0, 0, FUA)))
+        if step % 20 == 19:
+            disk.flush()
+        assert disk.target.ledger is not None
+        versions = {lba: [version.content for version in found] for lba, found in cache.blocks.items()}
+        seen[disk.target.ledger.order_next - 1] = versions
+        if rng.random() < 0.2:
+            disk.target.lose_power([rng.choice(nodes).nexus])
+    with disk.states() as states:
+        for state in states:
+            if state.order in seen:
+                found = state._cache.blocks
+                assert {lba: [one.content for one in row] for lba, row in found.items()} == seen[state.order]
+    assert any(len(row) > 3 for versions in seen.values() for row in versions.values())
+
+
+def test_what_was_written_before_there_was_a_cache_survives_a_power_loss(disk: Disk) -> None:
+    disk.write(1, b"1")
+    disk.target.faults.inject("volatile-cache", Selection())
+    disk.write(1, b"2")
+    assert disk.target.lose_power([disk.node.nexus]) == 1
+    disk.write(2, b"3")
+    with disk.states() as states:
+        assert [letters(state.read(0, 3)) for state in states] == ["b..", "b..", "b1."]
+
+
+def test_a_power_loss_that_the_host_cannot_write_is_recorded_as_far_as_it_went(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk.target.faults.inject("volatile-cache", Selection())
+    for lba in (1, 2, 3):
+        disk.write(lba, b"1")
+    unit = disk.target.units[0]
+    write = unit.medium.write
+
+    def full(lba: int, data: bytes) -> int:
+        if lba == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(lba, data)
+
+    monkeypatch.setattr(unit.medium, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        disk.target.lose_power([disk.node.nexus])
+    monkeypatch.undo()
+    assert disk.target.lose_power([disk.node.nexus]) == 0
+    disk.write(4, b"2")
+    assert [found.piece.lba for found in read_all(disk.ledger) if isinstance(found, Reverted)] == [1, 3]
+    with disk.states() as states:
+        state = states.at(3)
+        assert letters(state.read(0, 5)) == "b.1.."
+        assert letters(state.read(0, 5, Unflushed.KEPT)) == letters(disk.path.read_bytes()[: 5 * 512]) == "b.1.2"
