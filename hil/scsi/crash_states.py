@@ -2,8 +2,9 @@
 
 At a command of the ledger, everything that was flushed by then is on the medium: by SYNCHRONIZE CACHE, by FUA, by WRITE
 AND VERIFY. Of what was written and not flushed a power failure leaves all, nothing, or any part, block by block; a
-program that relies on more than was flushed shows it in one of these states. Flushes that an injected fault swallowed
-(``lost``) do not count, and neither do nodes: here all of them lose power. (CrashMonkey does this for file systems.)
+program that relies on more than was flushed shows it in one of these states. The ledger says which
+commands did flush, so one that a fault swallowed (``lost``) does not count, and one that was executed and not answered
+does. All nodes lose power here. (CrashMonkey does this for file systems.)
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Final, Self
 from hil.errors import UsageError
 from hil.scsi.kept_data import Frame, base_path, read_frames
 from hil.scsi.ledger_reader import read_all
-from hil.scsi.ledger_records import Entry, FaultInjected, Record
+from hil.scsi.ledger_records import BLOCKS_MAX, Entry
 from hil.scsi.medium import BLOCK_BYTES
 from hil.scsi.sparse_copy import sparse_copy
 from hil.scsi.volatile_cache import VolatileCache
@@ -29,11 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
 
-_FUA: Final = 0x08
 _UNKNOWN: Final = -1  # whoever wrote what was found: no node that loses power later
-# WRITE (10), (12), (16), COMPARE AND WRITE, ORWRITE, WRITE ATOMIC; in other CDBs the bit means something else.
-_HAVE_FUA: Final = frozenset({0x2A, 0x89, 0x8A, 0x8B, 0x9C, 0xAA})
-_WRITES_AND_VERIFIES: Final = frozenset({0x2E, 0x8E, 0xAE})
 
 
 class Unflushed(StrEnum):
@@ -139,17 +136,15 @@ class CrashStates:
             (frame for frame in read_frames(self._data) if frame.lun == self._lun), key=lambda frame: frame.order
         )
         number, pieces = next(frames, (None, iter(())))
-        lost_flushes: set[int] = set()
         for record in read_all(self._ledger, ledger_bytes):
-            _note_lost_flushes(record, lost_flushes)
             if not isinstance(record, Entry):
                 continue
             if number == record.order:
                 for frame in list(pieces):
-                    _apply(frame, visible, cache, record.nexus.number, durable=_is_durable(record))
+                    _apply(frame, visible, cache, record.nexus.number, durable=record.flushed)
                 number, pieces = next(frames, (None, iter(())))
-            if record.lun == self._lun and record.flushes and not lost_flushes.intersection(record.faults):
-                cache.flush(0, blocks)
+            if record.lun == self._lun and record.flushed and not record.writes:
+                cache.flush(record.lba, blocks if record.blocks == BLOCKS_MAX else record.blocks)
             yield CrashState(record.order, record, visible, cache, blocks)
 
 
@@ -167,15 +162,3 @@ def _apply(frame: Frame, visible: int, cache: VolatileCache, owner: int, *, dura
     cache.write(_UNKNOWN if frame.found else owner, piece.lba, before, content)
     if durable and not frame.found:
         cache.flush(piece.lba, piece.blocks)
-
-
-def _is_durable(entry: Entry) -> bool:
-    """Whether what it wrote is on the medium when it ends (SBC-3 4.15, 5.38)."""
-    if entry.opcode in _WRITES_AND_VERIFIES:
-        return True
-    return entry.opcode in _HAVE_FUA and bool(entry.service_action & _FUA)
-
-
-def _note_lost_flushes(record: Record, numbers: set[int]) -> None:
-    if isinstance(record, FaultInjected) and record.about["fault"] == "lost":
-        numbers.add(record.number)

@@ -16,6 +16,7 @@ from hil.scsi.ledger_records import (
     CHANGED,
     COMMAND,
     ENDED,
+    FLUSHED,
     FOUND,
     HEADER,
     HEALED,
@@ -182,7 +183,7 @@ def _command(reader: _Reader, data: bytes, start: int) -> Entry:
         reader.struck, reader.placed = [], []
     return Entry(
         order, arrival, completion, reader.name(index), lun, opcode, action, lba, blocks, digest, status,
-        sense, bool(flags & CHANGED), struck, placed,
+        sense, bool(flags & CHANGED), struck, placed, bool(flags & FLUSHED),
     )  # fmt: skip
 
 

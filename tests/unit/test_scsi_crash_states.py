@@ -19,9 +19,10 @@ from hil.scsi.ledger import Ledger, read_all
 from hil.scsi.ledger_records import Reverted
 from hil.scsi.medium import Medium
 from hil.scsi.target import Target
-from tests.unit.scsi_fence import F, W, status
+from tests.unit.scsi_fence import F, R, W, status
 from tests.unit.scsi_initiator import SERIAL, Initiator, write_10
 from tests.unit.scsi_reserve import GOOD
+from tests.unit.scsi_timers import ManualTimers
 
 BLOCKS = 256
 SYNC = bytes.fromhex("35000000000000000000")
@@ -325,3 +326,40 @@ def test_a_power_loss_that_the_host_cannot_write_is_recorded_as_far_as_it_went(
         state = states.at(3)
         assert letters(state.read(0, 5)) == "b.1.."
         assert letters(state.read(0, 5, Unflushed.KEPT)) == letters(disk.path.read_bytes()[: 5 * 512]) == "b.1.2"
+
+
+def test_a_flush_that_was_executed_and_not_answered_counts(disk: Disk) -> None:
+    disk.write(1, b"1")
+    timers = disk.target.faults.timers = ManualTimers()
+    disk.target.faults.inject("reset", Selection(), 1, parameters={"when": "after"})
+    assert disk.node.command(SYNC) == []
+    timers.advance(0)
+    with disk.states() as states:
+        assert [state.unflushed_blocks for state in states] == [1, 0]
+
+
+def test_a_fua_write_that_failed_half_way_flushed_nothing(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = disk.target.units[0]
+    write = unit.medium.write
+    disk.target.faults.inject("volatile-cache", Selection())
+    monkeypatch.setattr(unit.medium, "write", lambda lba, data: write(lba, data[:512]))
+    assert disk.write(1, b"1", 2, FUA) != GOOD
+    assert unit.cache is not None
+    with disk.states() as states:
+        assert states.at(0).unflushed_blocks == len(unit.cache.blocks) == 1
+
+
+@pytest.mark.parametrize(
+    ("cdb", "left"),
+    [("35000000000200000300", [1, 5]), ("35000000000200000000", [1]), ("28080000000200000200", [1, 4, 5])],
+)
+def test_an_extent_is_flushed_and_what_is_around_it_is_not(disk: Disk, cdb: str, left: list[int]) -> None:
+    """SYNCHRONIZE CACHE of 3 blocks and of all up to the end (SBC-3 5.26), and READ with FUA."""
+    disk.target.faults.inject("volatile-cache", Selection())
+    disk.write(1, b"1", 5)
+    asked = bytes.fromhex(cdb)
+    disk.node.command(asked, edtl=1024, flags=F | R)
+    cache = disk.target.units[0].cache
+    assert cache is not None
+    with disk.states() as states:
+        assert sorted(states.at(1)._cache.blocks) == sorted(cache.blocks) == left
