@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from hil.errors import UsageError
-from hil.scsi.kept_data import Frame, base_path, read_frames
+from hil.scsi.kept_data import Frame, base_path, read_frames, read_header
 from hil.scsi.ledger_reader import read_all
 from hil.scsi.ledger_records import BLOCKS_MAX, Entry
 from hil.scsi.medium import BLOCK_BYTES
@@ -88,6 +88,7 @@ class CrashState:
 class CrashStates:
     """Every crash state of ``lun``, in order; a context manager, for the nameless file that it works in.
 
+    In memory: every version of a block since its last flush, so of a run that never flushes all that it wrote.
     Raises ``UsageError`` when data was not kept, ``NotALedger`` and ``NotKeptData`` for files that are something else.
     """
 
@@ -97,6 +98,7 @@ class CrashStates:
             if not Path(path).is_file():
                 raise UsageError(f"{os.fspath(path)} is missing: run with kept data (hil up --keep-data)")
         self._ledger, self._data, self._lun = ledger, data, lun
+        self._first = read_header(data).order_first
         self._open: list[int] = []
 
     def __enter__(self) -> Self:
@@ -109,16 +111,20 @@ class CrashStates:
             os.close(self._open.pop())
 
     def at(self, order: int) -> CrashState:
-        """After command ``order``. Raises ``UsageError`` for one that is not in the ledger."""
+        """After command ``order``. Raises ``UsageError`` for one that is not in the ledger, or before the kept data."""
+        if order < self._first:
+            raise UsageError(f"command {order} came before the kept data began: from {self._first} on there are states")
         last = -1
         for state in self:
             if state.order == order:
                 return state
             last = state.order
-        raise UsageError(f"command {order} is not in the ledger: 0 to {last} are, for LUN {self._lun} or any other")
+        raise UsageError(
+            f"command {order} is not in the ledger: {self._first} to {last} are, for LUN {self._lun} or any other"
+        )
 
     def __iter__(self) -> Iterator[CrashState]:
-        """After each command that is in the ledger now, from the first on, whether it changed anything or not."""
+        """After each command that is in the ledger now, from where data is kept, whether it changed anything or not."""
         visible, path = tempfile.mkstemp(prefix=".crash-states-", dir=os.path.dirname(self._base) or ".")
         self._open.append(visible)
         try:
@@ -137,7 +143,7 @@ class CrashStates:
         )
         number, pieces = next(frames, (None, iter(())))
         for record in read_all(self._ledger, ledger_bytes):
-            if not isinstance(record, Entry):
+            if not isinstance(record, Entry) or record.order < self._first:
                 continue
             if number == record.order:
                 for frame in list(pieces):

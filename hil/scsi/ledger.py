@@ -30,10 +30,13 @@ from hil.scsi.ledger_records import (
     Entry,
     FaultHealed,
     FaultInjected,
+    Found,
     NexusName,
     NotALedger,
+    PowerLost,
     Record,
     RegistrationEnded,
+    Reverted,
     header,
     pack_command,
     pack_ended,
@@ -93,11 +96,12 @@ class Ledger:
         self.nexuses: list[NexusName] = []
         self.order_next = 0
         self.fault_next = 1
+        self._since_last = (0, 0)  # nexuses that lost power, pieces lost or found, after the last command of the file
         self._in_force: dict[int, int] = {}  # number of a fault to the commands it has struck
         try:
             self._continue()
             if data is not None:
-                data.follow(self.path, self._identity(), self.order_next)
+                data.follow(self.path, self._identity(), self.order_next, *self._since_last)
         except BaseException:
             os.close(self._fd)
             raise
@@ -135,7 +139,12 @@ class Ledger:
                 self.nexuses.append(found)
             case Entry():
                 self.order_next = found.order + 1
+                self._since_last = (0, 0)
                 self._count(found.faults)
+            case PowerLost():
+                self._since_last = (self._since_last[0] + 1, self._since_last[1])
+            case Reverted() | Found():
+                self._since_last = (self._since_last[0], self._since_last[1] + 1)
             case FaultInjected():
                 self.fault_next = found.number + 1
                 self._in_force[found.number] = 0

@@ -14,9 +14,10 @@ import pytest
 from hil.errors import UsageError
 from hil.scsi.crash_states import CrashStates, Unflushed
 from hil.scsi.faults.selection import Selection, directions
+from hil.scsi.found_data import take_down_found
 from hil.scsi.kept_data import KeptData, NotKeptData, base_path, read_frames
 from hil.scsi.ledger import Ledger, read_all
-from hil.scsi.ledger_records import Reverted
+from hil.scsi.ledger_records import Found, Reverted
 from hil.scsi.medium import Medium
 from hil.scsi.target import Target
 from tests.unit.scsi_fence import F, R, W, status
@@ -234,9 +235,9 @@ def test_files_that_are_something_else_or_missing_are_refused_by_name(disk: Disk
     assert disk.target.ledger is not None
     disk.target.ledger.flush()
     damaged = bytearray(disk.data.read_bytes())
-    damaged[32] ^= 0xFF
+    damaged[40] ^= 0xFF
     other.write_bytes(damaged)
-    with pytest.raises(NotKeptData, match="damaged at offset 32"):
+    with pytest.raises(NotKeptData, match="damaged at offset 40"):
         list(read_frames(other))
 
 
@@ -363,3 +364,36 @@ def test_an_extent_is_flushed_and_what_is_around_it_is_not(disk: Disk, cdb: str,
     assert cache is not None
     with disk.states() as states:
         assert sorted(states.at(1)._cache.blocks) == sorted(cache.blocks) == left
+
+
+def test_data_kept_from_the_middle_of_a_ledger_has_states_from_there_on(disk: Disk) -> None:
+    disk.write(1, b"1")
+    disk.write(1, b"2")
+    disk.end()
+    disk.data = disk.data.with_name("later")
+    disk.begin()
+    disk.write(1, b"3")
+    with disk.states() as states:
+        assert [(state.order, letters(state.read(1, 1))) for state in states] == [(2, "2")]
+        with pytest.raises(UsageError, match="command 1 came before the kept data began: from 2 on there are states"):
+            states.at(1)
+
+
+def test_a_power_loss_that_a_kill_kept_out_of_the_ledger_is_found(disk: Disk) -> None:
+    disk.target.faults.inject("volatile-cache", Selection())
+    disk.write(1, b"1")
+    ledger = disk.target.ledger
+    assert ledger is not None
+    ledger.flush()
+    known = disk.ledger.read_bytes()
+    disk.target.lose_power([disk.node.nexus])
+    disk.end()
+    disk.ledger.write_bytes(known)
+    disk.begin()
+    assert disk.target.ledger is not None
+    assert [frame.order for frame in read_frames(disk.data)] == [0]
+    take_down_found(disk.target.ledger, str(disk.data), 0, disk.target.units[0].medium)
+    assert [found.piece.lba for found in read_all(disk.ledger) if isinstance(found, Found)] == [1]
+    disk.end()
+    disk.begin()
+    assert [(frame.order, frame.found) for frame in read_frames(disk.data)] == [(0, False), (1, True)]
