@@ -18,8 +18,10 @@ _WRITE_ATOMIC: Final = struct.Struct(">xxQHH")  # LBA, atomic boundary, blocks
 
 
 def read(unit: LogicalUnit, command: Command) -> Outcome:
-    """READ (6), (10), (12), (16)."""
+    """READ (6), (10), (12), (16). With FUA the blocks are on the medium before they are read (SBC-3 5.11)."""
     lba, blocks = locate(unit, command)
+    if blocks and command.cdb[0] >= 0x20 and command.cdb[1] & FUA:
+        synchronize(unit, command, lba, blocks)
     return Outcome(Status.GOOD, read_extent(unit, command, lba, blocks))
 
 
@@ -75,9 +77,8 @@ def write_atomic_length(unit: LogicalUnit, command: Command) -> int:
 
 
 def synchronize_cache(unit: LogicalUnit, command: Command) -> Outcome:
-    """SYNCHRONIZE CACHE (10), (16). 0 blocks means up to the end; the whole unit is flushed whatever the extent."""
-    locate_cached(unit, command)
-    synchronize(unit, command)
+    """SYNCHRONIZE CACHE (10), (16). 0 blocks means up to the end (SBC-3 5.26)."""
+    synchronize(unit, command, *locate_cached(unit, command))
     return DONE
 
 

@@ -38,8 +38,9 @@ class Command:
     """One SCSI command at a logical unit.
 
     ``data`` is what the initiator sent (may be less than the CDB asks for) and only valid during execution. Filled in
-    by the operation: ``data_out_bytes``, what the CDB asks for; ``lba``, ``blocks``, ``changed`` and ``digest`` for
-    the ledger, where ``changed`` says that data reached the medium, and an empty ``digest`` is left to the ledger.
+    by the operation: ``data_out_bytes``, what the CDB asks for; ``lba``, ``blocks``, ``changed``, ``flushed`` and
+    ``digest`` for the ledger, where ``changed`` says that data reached the medium, ``flushed`` that it, or the extent
+    of a command that writes nothing, is not in the volatile cache any more; an empty ``digest`` is left to the ledger.
 
     ``faults`` have struck the command, and ``direction`` is only told to them. ``holder`` is the one that holds it in
     the target now; what lets it go calls ``resume``, which its session sets, with the function that goes on.
@@ -48,8 +49,8 @@ class Command:
     """
 
     __slots__ = (
-        "arrival_ns", "blocks", "cdb", "changed", "data", "data_out_bytes", "digest", "direction", "faults", "holder",
-        "lba", "lun", "nexus", "offered", "placed", "resume",
+        "arrival_ns", "blocks", "cdb", "changed", "data", "data_out_bytes", "digest", "direction", "faults",
+        "flushed", "holder", "lba", "lun", "nexus", "offered", "placed", "resume",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +65,7 @@ class Command:
         self.lba = 0
         self.blocks = 0
         self.changed = False
+        self.flushed = False
         self.digest = b""
         self.faults: Sequence[Fault] = ()
         self.direction = Direction.OTHER

@@ -184,7 +184,7 @@ def _power_loss(target: Target, request: dict[str, Any]) -> dict[str, Any]:
     try:
         return {"blocks": target.lose_power(losers)}
     except OSError as error:
-        raise UsageError(f"the medium cannot be written: {error.strerror}") from None
+        raise UsageError(f"power is lost, but blocks keep what was in the cache: {error.strerror}") from None
 
 
 def _checkpoint(target: Target, request: dict[str, Any]) -> dict[str, Any]:

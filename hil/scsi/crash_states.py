@@ -2,8 +2,9 @@
 
 At a command of the ledger, everything that was flushed by then is on the medium: by SYNCHRONIZE CACHE, by FUA, by WRITE
 AND VERIFY. Of what was written and not flushed a power failure leaves all, nothing, or any part, block by block; a
-program that relies on more than was flushed shows it in one of these states. Flushes that an injected fault swallowed
-(``lost``) do not count, and neither do nodes: here all of them lose power. (CrashMonkey does this for file systems.)
+program that relies on more than was flushed shows it in one of these states. The ledger says which
+commands did flush, so one that a fault swallowed (``lost``) does not count, and one that was executed and not answered
+does. All nodes lose power here. (CrashMonkey does this for file systems.)
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from hil.errors import UsageError
-from hil.scsi.kept_data import Frame, base_path, read_frames
+from hil.scsi.kept_data import Frame, base_path, read_frames, read_header
 from hil.scsi.ledger_reader import read_all
-from hil.scsi.ledger_records import Entry, FaultInjected, Record
+from hil.scsi.ledger_records import BLOCKS_MAX, Entry
 from hil.scsi.medium import BLOCK_BYTES
 from hil.scsi.sparse_copy import sparse_copy
 from hil.scsi.volatile_cache import VolatileCache
@@ -29,10 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
 
-_FUA: Final = 0x08
-# WRITE (10), (12), (16), COMPARE AND WRITE, ORWRITE, WRITE ATOMIC; in other CDBs the bit means something else.
-_HAVE_FUA: Final = frozenset({0x2A, 0x89, 0x8A, 0x8B, 0x9C, 0xAA})
-_WRITES_AND_VERIFIES: Final = frozenset({0x2E, 0x8E, 0xAE})
+_UNKNOWN: Final = -1  # whoever wrote what was found: no node that loses power later
 
 
 class Unflushed(StrEnum):
@@ -90,6 +88,7 @@ class CrashState:
 class CrashStates:
     """Every crash state of ``lun``, in order; a context manager, for the nameless file that it works in.
 
+    In memory: every version of a block since its last flush, so of a run that never flushes all that it wrote.
     Raises ``UsageError`` when data was not kept, ``NotALedger`` and ``NotKeptData`` for files that are something else.
     """
 
@@ -99,6 +98,7 @@ class CrashStates:
             if not Path(path).is_file():
                 raise UsageError(f"{os.fspath(path)} is missing: run with kept data (hil up --keep-data)")
         self._ledger, self._data, self._lun = ledger, data, lun
+        self._first = read_header(data).order_first
         self._open: list[int] = []
 
     def __enter__(self) -> Self:
@@ -111,16 +111,20 @@ class CrashStates:
             os.close(self._open.pop())
 
     def at(self, order: int) -> CrashState:
-        """After command ``order``. Raises ``UsageError`` for one that is not in the ledger."""
+        """After command ``order``. Raises ``UsageError`` for one that is not in the ledger, or before the kept data."""
+        if order < self._first:
+            raise UsageError(f"command {order} came before the kept data began: from {self._first} on there are states")
         last = -1
         for state in self:
             if state.order == order:
                 return state
             last = state.order
-        raise UsageError(f"command {order} is not in the ledger: 0 to {last} are, for LUN {self._lun} or any other")
+        raise UsageError(
+            f"command {order} is not in the ledger: {self._first} to {last} are, for LUN {self._lun} or any other"
+        )
 
     def __iter__(self) -> Iterator[CrashState]:
-        """After each command, from the first on, whether it changed anything or not."""
+        """After each command that is in the ledger now, from where data is kept, whether it changed anything or not."""
         visible, path = tempfile.mkstemp(prefix=".crash-states-", dir=os.path.dirname(self._base) or ".")
         self._open.append(visible)
         try:
@@ -130,44 +134,37 @@ class CrashStates:
         yield from self._states(visible)
 
     def _states(self, visible: int) -> Iterator[CrashState]:
+        # Of a target that runs: what came after this moment may lack its frames, as those are read ahead of it.
+        ledger_bytes = os.path.getsize(self._ledger)
         cache = VolatileCache(versions_max=None)
         blocks = os.fstat(visible).st_size // BLOCK_BYTES
         frames = groupby(
             (frame for frame in read_frames(self._data) if frame.lun == self._lun), key=lambda frame: frame.order
         )
         number, pieces = next(frames, (None, iter(())))
-        lost_flushes: set[int] = set()
-        for record in read_all(self._ledger):
-            _note_lost_flushes(record, lost_flushes)
-            if not isinstance(record, Entry):
+        for record in read_all(self._ledger, ledger_bytes):
+            if not isinstance(record, Entry) or record.order < self._first:
                 continue
             if number == record.order:
                 for frame in list(pieces):
-                    _apply(frame, visible, cache, durable=_is_durable(record))
+                    _apply(frame, visible, cache, record.nexus.number, durable=record.flushed)
                 number, pieces = next(frames, (None, iter(())))
-            if record.lun == self._lun and record.flushes and not lost_flushes.intersection(record.faults):
-                cache.flush(0, blocks)
+            if record.lun == self._lun and record.flushed and not record.writes:
+                cache.flush(record.lba, blocks if record.blocks == BLOCKS_MAX else record.blocks)
             yield CrashState(record.order, record, visible, cache, blocks)
 
 
-def _apply(frame: Frame, visible: int, cache: VolatileCache, *, durable: bool) -> None:
+def _apply(frame: Frame, visible: int, cache: VolatileCache, owner: int, *, durable: bool) -> None:
+    if frame.loss is not None:
+        cache.lose(frame.loss.losers, frame.loss.survived)
+        return
     piece = frame.piece
     offset = piece.lba * BLOCK_BYTES
     content = bytes(piece.content())
     before = os.pread(visible, piece.length, offset)
     os.pwrite(visible, content, offset)
-    cache.write(0, piece.lba, before, content)
-    if frame.power_loss or (durable and not frame.found):  # what is left after a power failure is left for good
+    if frame.power_loss:  # the cache knows by the loss before it
+        return
+    cache.write(_UNKNOWN if frame.found else owner, piece.lba, before, content)
+    if durable and not frame.found:
         cache.flush(piece.lba, piece.blocks)
-
-
-def _is_durable(entry: Entry) -> bool:
-    """Whether what it wrote is on the medium when it ends (SBC-3 4.15, 5.38)."""
-    if entry.opcode in _WRITES_AND_VERIFIES:
-        return True
-    return entry.opcode in _HAVE_FUA and bool(entry.service_action & _FUA)
-
-
-def _note_lost_flushes(record: Record, numbers: set[int]) -> None:
-    if isinstance(record, FaultInjected) and record.about["fault"] == "lost":
-        numbers.add(record.number)

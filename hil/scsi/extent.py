@@ -119,13 +119,15 @@ def flush(unit: LogicalUnit, command: Command) -> None:
     if unit.cache is not None:
         for piece in command.placed or ():
             unit.cache.flush(piece.lba, piece.blocks)
+    command.flushed = True
 
 
-def synchronize(unit: LogicalUnit, command: Command) -> None:
-    """Nothing that was written is in the volatile cache any more, whatever the extent. Raises ``Refused``."""
-    _flush_medium(unit, command.lba)
+def synchronize(unit: LogicalUnit, command: Command, lba: int, blocks: int) -> None:
+    """Nothing that was written to this extent is in the volatile cache any more. Raises ``Refused``."""
+    _flush_medium(unit, lba)
     if unit.cache is not None:
-        unit.cache.flush(0, unit.blocks)
+        unit.cache.flush(lba, blocks)
+    command.flushed = True
 
 
 def _flush_medium(unit: LogicalUnit, lba: int) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hil.errors import HilError, UsageError
 from hil.scsi.digest import DIGEST_BYTES
+from hil.scsi.kept_data import PowerLoss
 from hil.scsi.ledger_reader import read_all, read_ledger, read_nexuses, read_records
 from hil.scsi.ledger_records import (
     BY_POWER_LOSS,
@@ -29,10 +30,13 @@ from hil.scsi.ledger_records import (
     Entry,
     FaultHealed,
     FaultInjected,
+    Found,
     NexusName,
     NotALedger,
+    PowerLost,
     Record,
     RegistrationEnded,
+    Reverted,
     header,
     pack_command,
     pack_ended,
@@ -46,7 +50,7 @@ from hil.scsi.ledger_records import (
 from hil.scsi.sense import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
     from os import PathLike
 
     from hil.scsi.command import Command, Nexus, Outcome
@@ -92,11 +96,12 @@ class Ledger:
         self.nexuses: list[NexusName] = []
         self.order_next = 0
         self.fault_next = 1
+        self._since_last = (0, 0)  # nexuses that lost power, pieces lost or found, after the last command of the file
         self._in_force: dict[int, int] = {}  # number of a fault to the commands it has struck
         try:
             self._continue()
             if data is not None:
-                data.follow(self.path, self._identity(), self.order_next)
+                data.follow(self.path, self._identity(), self.order_next, *self._since_last)
         except BaseException:
             os.close(self._fd)
             raise
@@ -134,7 +139,12 @@ class Ledger:
                 self.nexuses.append(found)
             case Entry():
                 self.order_next = found.order + 1
+                self._since_last = (0, 0)
                 self._count(found.faults)
+            case PowerLost():
+                self._since_last = (self._since_last[0] + 1, self._since_last[1])
+            case Reverted() | Found():
+                self._since_last = (self._since_last[0], self._since_last[1] + 1)
             case FaultInjected():
                 self.fault_next = found.number + 1
                 self._in_force[found.number] = 0
@@ -195,8 +205,13 @@ class Ledger:
         self._in_force.pop(number, None)
         self._waiting.append(pack_healed(self.order_next, number, struck, why))
 
-    def power_lost(self, lun: int, nexuses: Iterable[int], lost: Iterable[Piece]) -> None:
-        """Takes down that the nodes of these nexuses have lost power, and what became of blocks in a volatile cache."""
+    def power_lost(self, lun: int, nexuses: Collection[int], lost: Iterable[Piece], fates: Mapping[int, bytes]) -> None:
+        """Takes down that the nodes of these nexuses have lost power, and what became of blocks in a volatile cache.
+
+        ``fates`` as in ``kept_data.PowerLoss``.
+        """
+        if self._data is not None:
+            self._data.add_power_loss(self.order_next, lun, PowerLoss(frozenset(nexuses), dict(fates)))
         self._waiting += [pack_power_lost(self.order_next, nexus, lun) for nexus in nexuses]
         for piece in lost:
             self._waiting.append(pack_placed(self.order_next, lun, piece, BY_POWER_LOSS))

@@ -16,6 +16,7 @@ from hil.scsi.ledger_records import (
     CHANGED,
     COMMAND,
     ENDED,
+    FLUSHED,
     FOUND,
     HEADER,
     HEALED,
@@ -52,10 +53,15 @@ _RECORDS_PER_READ: Final = 1024
 _SPANNING: Final = frozenset({Kind.NEXUS, Kind.FAULT_INJECTED})  # their second byte is the number of records
 
 
-def read_all(path: str | PathLike[str]) -> Iterator[Record]:
-    """All that is in the file now, in its order. Raises ``NotALedger``, and ``OSError`` without a file."""
+def read_all(path: str | PathLike[str], size: int | None = None) -> Iterator[Record]:
+    """All that is in the file, or in its first ``size`` bytes, in its order; what is written meanwhile may be, too.
+
+    Raises ``NotALedger``, and ``OSError`` without a file.
+    """
     with Path(path).open("rb") as file:
-        for _, found in read_records(file, os.fspath(path)):
+        for end, found in read_records(file, os.fspath(path)):
+            if size is not None and end > size:
+                return
             yield found
 
 
@@ -177,7 +183,7 @@ def _command(reader: _Reader, data: bytes, start: int) -> Entry:
         reader.struck, reader.placed = [], []
     return Entry(
         order, arrival, completion, reader.name(index), lun, opcode, action, lba, blocks, digest, status,
-        sense, bool(flags & CHANGED), struck, placed,
+        sense, bool(flags & CHANGED), struck, placed, bool(flags & FLUSHED),
     )  # fmt: skip
 
 

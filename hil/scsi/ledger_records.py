@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hil.errors import HilError
 from hil.scsi.digest import DIGEST_BYTES, digest
-from hil.scsi.operations import FLUSHES, NAMES, READS, WRITES
+from hil.scsi.operations import NAMES, READS, WRITES
 from hil.scsi.sense import Sense, Status
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Kind(IntEnum):
 
 
 MAGIC: Final = b"HILLEDGR"
-VERSION: Final = 2
+VERSION: Final = 3
 RECORD_BYTES: Final = 64
 HEADER: Final = struct.Struct("<8sHH4xQQ32x")  # magic, version, record size, monotonic and real time of creation (ns)
 # kind, flags, nexus, LUN, operation code, service action; order, arrival, completion, LBA; blocks; a byte each of
@@ -68,6 +68,7 @@ INJECTED: Final = struct.Struct("<BBHIQQ")  # kind, count of records, bytes of t
 HEALED: Final = struct.Struct("<BBxxIQQQ32x")  # kind, why, number, order, time, commands struck
 POWER_LOST: Final = struct.Struct("<BxHHxxQQ40x")  # kind, nexus, LUN, order, time
 CHANGED: Final = 0x01
+FLUSHED: Final = 0x02
 UNMAPPED: Final = 0x01
 BY_POWER_LOSS: Final = 0x02
 FOUND: Final = 0x04
@@ -102,8 +103,9 @@ class Entry(NamedTuple):
     ``order`` ascends by one from 0 in the order in which commands took effect. ``digest`` (``hil.scsi.digest``) is of
     what a write sent, as far as it was to be written, and of what a successful read got; zeros for all else.
     ``blocks`` stops at 2**32 - 1; of an UNMAP they are the span from the first to the last block that is named.
-    ``changed``: data of this command reached the medium. ``service_action``: byte 1 of the CDB. A status of TASK
-    ABORTED marks a command that never got an answer.
+    ``changed``: data of this command reached the medium. ``flushed``: what it wrote (FUA), or the extent of a command
+    that writes nothing (SYNCHRONIZE CACHE), left the volatile cache, answered or not. ``service_action``: byte 1 of
+    the CDB. A status of TASK ABORTED marks a command that never got an answer.
 
     ``faults`` are the numbers of the injected faults that struck it, in their order. ``placed`` is then what really
     reached the medium; None of a command that no fault struck: what it says itself.
@@ -127,6 +129,7 @@ class Entry(NamedTuple):
     changed: bool
     faults: tuple[int, ...] = ()
     placed: tuple[Placed, ...] | None = None
+    flushed: bool = False
 
     @property
     def name(self) -> str:
@@ -137,11 +140,6 @@ class Entry(NamedTuple):
     def writes(self) -> bool:
         """Whether the command was to change the medium, successful or not."""
         return self.opcode in WRITES
-
-    @property
-    def flushes(self) -> bool:
-        """Whether it is a SYNCHRONIZE CACHE that was executed."""
-        return self.opcode in FLUSHES and self.status == Status.GOOD
 
     @property
     def conflict(self) -> bool:
@@ -276,7 +274,7 @@ def pack_command(order: int, nexus: int, command: Command, outcome: Outcome) -> 
             found = digest(command.data) if opcode in WRITES else _NO_DIGEST
     return _PACK_COMMAND(
         _COMMAND_KIND,
-        CHANGED if command.changed else 0,
+        (CHANGED if command.changed else 0) | (FLUSHED if command.flushed else 0),
         nexus,
         command.lun & 0xFFFF,
         opcode,

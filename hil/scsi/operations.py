@@ -193,4 +193,3 @@ OPERATIONS: Final[dict[int, Operation]] = {
 NAMES: Final = {code: operation.name for code, operation in OPERATIONS.items()}
 READS: Final = frozenset(code for code, operation in OPERATIONS.items() if operation.direction is READ)
 WRITES: Final = frozenset(code for code, operation in OPERATIONS.items() if operation.direction is WRITE)
-FLUSHES: Final = frozenset(code for code, operation in OPERATIONS.items() if operation.direction is FLUSH)

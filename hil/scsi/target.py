@@ -290,19 +290,25 @@ class Target:
     def lose_power(self, losers: Collection[Nexus]) -> int:
         """These nodes have lost power: what they left in a volatile cache is gone. How many blocks changed by that.
 
-        Raises ``OSError``.
+        Raises ``OSError`` when the host could not write all of it; what was written by then is in the ledger.
         """
         fault = next((fault for fault in self.faults.faults.values() if fault.name == VOLATILE_CACHE), None)
         if fault is None:
             return 0
         chosen = [nexus for nexus in losers if fault.selection.names(nexus.initiator, nexus.portal)]
+        if not chosen:
+            return 0
         blocks = 0
+        failed: OSError | None = None
         for unit in self.units.values():
-            lost = power_failure(unit, fault, {nexus.index for nexus in chosen})
-            blocks += len(lost)
+            failure = power_failure(unit, fault, {nexus.index for nexus in chosen})
+            blocks += len(failure.changed)
+            failed = failed or failure.error
             if self.ledger is not None:
-                self.ledger.power_lost(unit.lun, [nexus.index for nexus in chosen], lost)
+                self.ledger.power_lost(unit.lun, [nexus.index for nexus in chosen], failure.changed, failure.fates)
         self.flush_ledger()
+        if failed is not None:
+            raise failed
         return blocks
 
     # -- inside --------------------------------------------------------------------------------------------------

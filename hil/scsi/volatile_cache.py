@@ -16,6 +16,10 @@ VERSIONS_MAX: Final = 64 * 1024
 """32 MiB of data, some 45 MiB of memory; a disk's own cache has about that."""
 
 
+Survives = Callable[[int, int], bool]
+"""Asked for a version that is to be lost: the LBA, and how many newer versions of it are to be lost, too."""
+
+
 class Version(NamedTuple):
     """What one write made of a block. ``owner`` None: nobody who could lose it."""
 
@@ -60,29 +64,36 @@ class VolatileCache:
         for block in settled:
             self._settle(block)
 
-    def lose(self, owners: Collection[int] | None, survives: Callable[[], bool]) -> dict[int, bytes]:
+    def lose(self, owners: Collection[int] | None, survives: Survives) -> dict[int, bytes]:
         """A power failure of ``owners`` (None: of everybody). LBA to content of the blocks that are different now.
 
         ``survives`` is asked for every version of theirs, in the order of blocks, then of writes; one that survived is
-        not lost any more.
+        not lost any more, and nothing before it comes back.
         """
         changed: dict[int, bytes] = {}
         for lba in sorted(self.blocks):
             stable, *versions = self.blocks[lba]
             left = [stable]
+            newer = sum(is_lost_by(owners, version) for version in versions)
             for version in versions:
-                theirs = version.owner is not None and (owners is None or version.owner in owners)
-                if not theirs:
+                if not is_lost_by(owners, version):
                     left.append(version)
-                elif survives():
-                    left.append(Version(None, version.content))
+                    continue
+                newer -= 1
+                if survives(lba, newer):
+                    left = [Version(None, version.content)]
             if left[-1].content != versions[-1].content:
                 changed[lba] = left[-1].content
             self._versions -= len(versions) + 1 - len(left)
             self.blocks[lba] = left
-            if all(version.owner is None for version in left):
+            if len(left) == 1:
                 self._settle(lba)
         return changed
 
     def _settle(self, lba: int) -> None:
         self._versions -= len(self.blocks.pop(lba))
+
+
+def is_lost_by(owners: Collection[int] | None, version: Version) -> bool:
+    """Whether a power failure of ``owners`` (None: of everybody) could take it."""
+    return version.owner is not None and (owners is None or version.owner in owners)

@@ -52,10 +52,6 @@ class CacheModel:
         self._count = 0
         self._exact = self._loses_all
 
-    def may_be_flushed(self) -> None:
-        """Something is, or not."""
-        self._exact = False
-
     def power_lost(self, nexus: int) -> None:
         """One of those that lose power now."""
         self._losers.add(nexus)

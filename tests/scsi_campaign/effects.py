@@ -16,6 +16,7 @@ class Part(NamedTuple):
     data: bytes | None
     length: int
     bits: int = 0
+    offset: int = 0  # so many bytes of the command's data come before it
 
     def content(self) -> bytes:
         return bytes(self.length) if self.data is None else self.data
@@ -31,7 +32,7 @@ class Placement(NamedTuple):
 
 
 def _torn(part: Part, parameters: Mapping[str, Any], blocks: int) -> Part | None:
-    kept: int = parameters["sectors"] * BLOCK_BYTES + parameters["bytes"]
+    kept: int = max(0, parameters["sectors"] * BLOCK_BYTES + parameters["bytes"] - part.offset)
     if kept >= part.length:
         return part
     return part._replace(data=part.content()[:kept], length=kept) if kept else None
@@ -43,10 +44,13 @@ def _lost(part: Part, parameters: Mapping[str, Any], blocks: int) -> Part | None
 
 def _misdirected(part: Part, parameters: Mapping[str, Any], blocks: int) -> Part | None:
     places = blocks + 1 - -(-part.length // BLOCK_BYTES)
-    return part._replace(lba=(part.lba + parameters["shift"]) % places)
+    lba = (part.lba + parameters["shift"]) % places
+    return part._replace(lba=lba if lba != part.lba else (lba + 1) % places)
 
 
 def _flip(part: Part, parameters: Mapping[str, Any], blocks: int) -> Part | None:
+    if part.offset:  # bits flip in the first piece of a command
+        return part
     return part._replace(data=part.content(), bits=part.bits + parameters["bits"])
 
 
@@ -69,8 +73,10 @@ def placements(
     ``held`` tells what a block holds before, and how many of its bits that may be wrong about.
     """
     found: list[Placement] = []
+    offset = 0
     for piece in natural:
-        part: Part | None = Part(piece.lba, piece.data, piece.blocks * BLOCK_BYTES)
+        part: Part | None = Part(piece.lba, piece.data, piece.blocks * BLOCK_BYTES, offset=offset)
+        offset += piece.blocks * BLOCK_BYTES
         for fault in faults:
             effect = EFFECTS.get(fault["fault"])
             if part is not None and effect is not None:

@@ -15,7 +15,6 @@ from hil.scsi.digest import digest
 from hil.scsi.faults.kinds import KINDS, VOLATILE_CACHE
 from hil.scsi.ledger import Entry, NexusName, Record, RegistrationEnded
 from hil.scsi.ledger_records import FaultHealed, FaultInjected, Found, PowerLost, Reverted
-from hil.scsi.operations import FLUSHES
 from hil.scsi.sense import Status
 from tests.scsi_campaign.cache_model import CacheModel
 from tests.scsi_campaign.commands import READS
@@ -23,6 +22,7 @@ from tests.scsi_campaign.effects import Placement
 from tests.scsi_campaign.stamps import ZEROS, split
 from tests.scsi_campaign.strikes import Strikes
 
+_SYNCHRONIZES: Final = frozenset({0x35, 0x91})
 _FUA: Final = 0x08
 _HAVE_FUA: Final = frozenset({0x2A, 0x89, 0x8A, 0x8B, 0x9C, 0xAA})
 _DURABLE: Final = frozenset({0x2E, 0x8E, 0xAE})
@@ -137,16 +137,21 @@ class Replay:
             self.disk[lba] = block
 
     def _flush(self, cache: CacheModel, entry: Entry, placed: Sequence[Placement]) -> None:
-        durable = entry.opcode in _DURABLE or (entry.opcode in _HAVE_FUA and entry.service_action & _FUA)
-        flushes = entry.opcode in FLUSHES and "lost" not in self.names(entry)
-        if entry.status != Status.GOOD:
-            if (durable and placed) or flushes:
-                cache.may_be_flushed()
-        elif flushes:
-            cache.flush_all()
-        elif durable:
+        """As the ledger says, which has to agree with what the command asks for when it ended well."""
+        if entry.status == Status.GOOD and entry.opcode in _SYNCHRONIZES:
+            assert entry.flushed == ("lost" not in self.names(entry)), entry
+        if entry.status == Status.GOOD and placed:
+            durable = entry.opcode in _DURABLE or bool(entry.opcode in _HAVE_FUA and entry.service_action & _FUA)
+            assert entry.flushed == durable, entry
+        if not entry.flushed:
+            return
+        if entry.writes:
             for placement in placed:
                 cache.flush(range(placement.lba, placement.lba + len(placement.data) // len(ZEROS)))
+        elif not entry.lba and entry.blocks >= len(self.disk):
+            cache.flush_all()
+        else:
+            cache.flush(range(entry.lba, min(entry.lba + entry.blocks, len(self.disk))))
 
     # -- faults --------------------------------------------------------------------------------------------------
 

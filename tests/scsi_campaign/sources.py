@@ -23,8 +23,9 @@ class Kept:
     """The frames of the kept data, which have to be those that the ledger tells of and no others."""
 
     def __init__(self, frames: Iterator[Frame]) -> None:
-        self._frames = frames
-        self._next = next(frames, None)
+        # What a power loss took from whom is in the ledger, too, block by block.
+        self._frames = (frame for frame in frames if frame.loss is None)
+        self._next = next(self._frames, None)
 
     def placements(self, replay: Replay, entry: Entry) -> list[Placement]:
         found: list[Placement] = []

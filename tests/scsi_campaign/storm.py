@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from hil.scsi.faults.kinds import KINDS, VOLATILE_CACHE
+from hil.scsi.faults.kinds import KINDS, REFUSE_LOGIN, VOLATILE_CACHE
 from tests.scsi_campaign.load import name_of
 from tests.scsi_campaign.work import BLOCKS, HOT_BLOCKS, INITIATORS
 from tests.unit.test_scsi_control import Control
@@ -108,7 +108,7 @@ class Storm:
         random = self._random
         name = random.choice(self._kinds)
         kind = KINDS[name]
-        request: dict[str, Any] = {"fault": name, "lun": random.choice((None, 0))}
+        request: dict[str, Any] = {"fault": name, "lun": random.choice((None, 0)) if name != REFUSE_LOGIN else None}
         node = random.randrange(INITIATORS)
         request |= random.choice(({"portal": self._addresses[node]}, {"initiator": name_of(node)}, {}))
         if kind.directions:

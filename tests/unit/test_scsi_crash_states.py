@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import struct
@@ -13,13 +14,16 @@ import pytest
 from hil.errors import UsageError
 from hil.scsi.crash_states import CrashStates, Unflushed
 from hil.scsi.faults.selection import Selection, directions
+from hil.scsi.found_data import take_down_found
 from hil.scsi.kept_data import KeptData, NotKeptData, base_path, read_frames
-from hil.scsi.ledger import Ledger
+from hil.scsi.ledger import Ledger, read_all
+from hil.scsi.ledger_records import Found, Reverted
 from hil.scsi.medium import Medium
 from hil.scsi.target import Target
-from tests.unit.scsi_fence import F, W, status
+from tests.unit.scsi_fence import F, R, W, status
 from tests.unit.scsi_initiator import SERIAL, Initiator, write_10
 from tests.unit.scsi_reserve import GOOD
+from tests.unit.scsi_timers import ManualTimers
 
 BLOCKS = 256
 SYNC = bytes.fromhex("35000000000000000000")
@@ -231,9 +235,9 @@ def test_files_that_are_something_else_or_missing_are_refused_by_name(disk: Disk
     assert disk.target.ledger is not None
     disk.target.ledger.flush()
     damaged = bytearray(disk.data.read_bytes())
-    damaged[32] ^= 0xFF
+    damaged[40] ^= 0xFF
     other.write_bytes(damaged)
-    with pytest.raises(NotKeptData, match="damaged at offset 32"):
+    with pytest.raises(NotKeptData, match="damaged at offset 40"):
         list(read_frames(other))
 
 
@@ -248,3 +252,148 @@ def test_a_lost_flush_before_a_restart_says_nothing_about_faults_after_it(disk: 
     disk.target.faults.heal(fault.number)
     with disk.states() as states:
         assert [letters(state.read(0, 2)) for state in states] == ["b.", "b.", "b1"]
+
+
+def test_states_of_a_running_target_end_with_what_was_there_when_they_began(disk: Disk) -> None:
+    disk.write(0, b"1")
+    with disk.states() as states:
+        running = iter(states)
+        assert next(running).order == 0
+        disk.write(1, b"2")
+        disk.states()
+        assert [state.order for state in running] == []
+        assert letters(states.at(1).read(0, 2, Unflushed.KEPT)) == "12"
+
+
+@pytest.mark.parametrize("lose", ["all", "random"])
+def test_states_after_power_losses_are_those_that_the_cache_of_the_target_allows(disk: Disk, lose: str) -> None:
+    """Writes of two nodes over each other, flushes, and power losses of either: version for version the same."""
+    rng = random.Random(3)
+    nodes = [disk.node, Initiator(disk.target, "iqn.2026-11.hil:other")]
+    disk.target.faults.inject("volatile-cache", Selection(), parameters={"lose": lose, "seed": 1})
+    cache = disk.target.units[0].cache
+    assert cache is not None
+    seen = {}
+    for step in range(200):
+        disk.node = rng.choice(nodes)
+        disk.write(rng.randrange(12), bytes((step % 255 + 1,)), rng.randrange(1, 4), rng.choice((0, 0, 0, FUA)))
+        if step % 20 == 19:
+            disk.flush()
+        assert disk.target.ledger is not None
+        versions = {lba: [version.content for version in found] for lba, found in cache.blocks.items()}
+        seen[disk.target.ledger.order_next - 1] = versions
+        if rng.random() < 0.2:
+            disk.target.lose_power([rng.choice(nodes).nexus])
+    with disk.states() as states:
+        for state in states:
+            if state.order in seen:
+                found = state._cache.blocks
+                assert {lba: [one.content for one in row] for lba, row in found.items()} == seen[state.order]
+    assert any(len(row) > 3 for versions in seen.values() for row in versions.values())
+
+
+def test_what_was_written_before_there_was_a_cache_survives_a_power_loss(disk: Disk) -> None:
+    disk.write(1, b"1")
+    disk.target.faults.inject("volatile-cache", Selection())
+    disk.write(1, b"2")
+    assert disk.target.lose_power([disk.node.nexus]) == 1
+    disk.write(2, b"3")
+    with disk.states() as states:
+        assert [letters(state.read(0, 3)) for state in states] == ["b..", "b..", "b1."]
+
+
+def test_a_power_loss_that_the_host_cannot_write_is_recorded_as_far_as_it_went(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk.target.faults.inject("volatile-cache", Selection())
+    for lba in (1, 2, 3):
+        disk.write(lba, b"1")
+    unit = disk.target.units[0]
+    write = unit.medium.write
+
+    def full(lba: int, data: bytes) -> int:
+        if lba == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(lba, data)
+
+    monkeypatch.setattr(unit.medium, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        disk.target.lose_power([disk.node.nexus])
+    monkeypatch.undo()
+    assert disk.target.lose_power([disk.node.nexus]) == 0
+    disk.write(4, b"2")
+    assert [found.piece.lba for found in read_all(disk.ledger) if isinstance(found, Reverted)] == [1, 3]
+    with disk.states() as states:
+        state = states.at(3)
+        assert letters(state.read(0, 5)) == "b.1.."
+        assert letters(state.read(0, 5, Unflushed.KEPT)) == letters(disk.path.read_bytes()[: 5 * 512]) == "b.1.2"
+
+
+def test_a_flush_that_was_executed_and_not_answered_counts(disk: Disk) -> None:
+    disk.write(1, b"1")
+    timers = disk.target.faults.timers = ManualTimers()
+    disk.target.faults.inject("reset", Selection(), 1, parameters={"when": "after"})
+    assert disk.node.command(SYNC) == []
+    timers.advance(0)
+    with disk.states() as states:
+        assert [state.unflushed_blocks for state in states] == [1, 0]
+
+
+def test_a_fua_write_that_failed_half_way_flushed_nothing(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = disk.target.units[0]
+    write = unit.medium.write
+    disk.target.faults.inject("volatile-cache", Selection())
+    monkeypatch.setattr(unit.medium, "write", lambda lba, data: write(lba, data[:512]))
+    assert disk.write(1, b"1", 2, FUA) != GOOD
+    assert unit.cache is not None
+    with disk.states() as states:
+        assert states.at(0).unflushed_blocks == len(unit.cache.blocks) == 1
+
+
+@pytest.mark.parametrize(
+    ("cdb", "left"),
+    [("35000000000200000300", [1, 5]), ("35000000000200000000", [1]), ("28080000000200000200", [1, 4, 5])],
+)
+def test_an_extent_is_flushed_and_what_is_around_it_is_not(disk: Disk, cdb: str, left: list[int]) -> None:
+    """SYNCHRONIZE CACHE of 3 blocks and of all up to the end (SBC-3 5.26), and READ with FUA."""
+    disk.target.faults.inject("volatile-cache", Selection())
+    disk.write(1, b"1", 5)
+    asked = bytes.fromhex(cdb)
+    disk.node.command(asked, edtl=1024, flags=F | R)
+    cache = disk.target.units[0].cache
+    assert cache is not None
+    with disk.states() as states:
+        assert sorted(states.at(1)._cache.blocks) == sorted(cache.blocks) == left
+
+
+def test_data_kept_from_the_middle_of_a_ledger_has_states_from_there_on(disk: Disk) -> None:
+    disk.write(1, b"1")
+    disk.write(1, b"2")
+    disk.end()
+    disk.data = disk.data.with_name("later")
+    disk.begin()
+    disk.write(1, b"3")
+    with disk.states() as states:
+        assert [(state.order, letters(state.read(1, 1))) for state in states] == [(2, "2")]
+        with pytest.raises(UsageError, match="command 1 came before the kept data began: from 2 on there are states"):
+            states.at(1)
+
+
+def test_a_power_loss_that_a_kill_kept_out_of_the_ledger_is_found(disk: Disk) -> None:
+    disk.target.faults.inject("volatile-cache", Selection())
+    disk.write(1, b"1")
+    ledger = disk.target.ledger
+    assert ledger is not None
+    ledger.flush()
+    known = disk.ledger.read_bytes()
+    disk.target.lose_power([disk.node.nexus])
+    disk.end()
+    disk.ledger.write_bytes(known)
+    disk.begin()
+    assert disk.target.ledger is not None
+    assert [frame.order for frame in read_frames(disk.data)] == [0]
+    take_down_found(disk.target.ledger, str(disk.data), 0, disk.target.units[0].medium)
+    assert [found.piece.lba for found in read_all(disk.ledger) if isinstance(found, Found)] == [1]
+    disk.end()
+    disk.begin()
+    assert [(frame.order, frame.found) for frame in read_frames(disk.data)] == [(0, False), (1, True)]

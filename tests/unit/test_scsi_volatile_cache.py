@@ -29,7 +29,7 @@ class Coin:
         self._random_part = random_part
         self.thrown: list[bool] = []
 
-    def __call__(self) -> bool:
+    def __call__(self, _lba: int, _newer: int) -> bool:
         self.thrown.append(self._random_part and self._rng.random() < 0.5)
         return self.thrown[-1]
 
@@ -66,7 +66,7 @@ def test_what_a_power_failure_leaves_of_a_block_is_its_newest_version_that_was_n
                 for owner, content in versions:
                     if owner in owners:
                         if next(answers):
-                            left.append((None, content))
+                            left = [(None, content)]
                     else:
                         left.append((owner, content))
                 history[i] = left
@@ -87,5 +87,5 @@ def test_a_full_cache_writes_back_what_has_been_dirty_longest() -> None:
         cache.write(0, lba, block(0), block(lba))
     cache.write(0, 1, block(1), block(9))
     assert sorted(cache.blocks) == [1, 3]
-    assert cache.lose(None, lambda: False) == {1: block(0), 3: block(0)}
+    assert cache.lose(None, lambda _lba, _newer: False) == {1: block(0), 3: block(0)}
     assert cache.blocks == {}
