@@ -100,13 +100,17 @@ class World:
         """Sent by the initiators so far."""
         return sum(node.pdus for node in self.nodes)
 
-    def run(self, pdus: int) -> None:
-        """Until that many PDUs were sent, or the choices are exhausted. Raises whatever is found."""
+    def run(self, pdus: int, watch: Callable[[int], None]) -> None:
+        """Until that many PDUs were sent, or the choices are exhausted. Raises whatever is found.
+
+        ``watch`` is called after each step with their count so far.
+        """
         while (left := pdus - self.pdus) > 0 and not self.choices.exhausted:
             action = self.choices.one_of(_ACTIONS)
             self.turn(lambda action=action, left=left: action(self, left))  # type: ignore[misc]
             self.bounds.check(self.nodes)
             self.crowd = [wire for wire in self.crowd if not wire.lost]
+            watch(self.pdus)
 
     def turn(self, action: Callable[[], object]) -> None:
         signal.setitimer(signal.ITIMER_VIRTUAL, STEP_CPU_S)
