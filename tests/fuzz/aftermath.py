@@ -48,6 +48,8 @@ def _everybody_leaves(world: World) -> None:
         for node in world.nodes:
             node.wire.read()
             node.wire.reset()
+        for wire in world.crowd:
+            wire.reset()
 
     world.turn(lambda: world.bounds.check_all(world.nodes))
     world.turn(leave)
@@ -172,7 +174,9 @@ class WellBehaved:
         if not isinstance(r2t := self._reader.last, p.R2T):
             raise Wrong(f"LUN {lun}: a write is answered with {r2t}")
         out = p.DataOut(p.Op.DATA_OUT, p.FINAL, 0, 0, r2t.itt, r2t.ttt, 0, 0, r2t.offset)
-        self._wire.send(p.build(out, data[r2t.offset : r2t.offset + r2t.desired]), (2**30,))
+        raw = p.build(out, data[r2t.offset : r2t.offset + r2t.desired])
+        self._reader.note(raw)
+        self._wire.send(raw, (2**30,))
         if not isinstance(done := self._reader.last, p.ScsiResponse) or done.status or done.residual:
             raise Wrong(f"LUN {lun}: a write ends with {done}")
         if self._command(lun, b"\x88\0" + extent, read=2048) != data:
@@ -193,7 +197,7 @@ class WellBehaved:
         request = p.ScsiCommand(1, flags, 0, field, itt, edtl, self._cmd_sn, 0, cdb.ljust(16, b"\0"))
         raw = p.build(request, write[:immediate])
         self._cmd_sn += 1
-        self._reader.outstanding.note(raw)
+        self._reader.note(raw)
         self._wire.send(raw, (2**30,))
         last = self._reader.last
         return last.status if isinstance(last, (p.ScsiResponse, p.DataIn)) and last.itt == itt else -1

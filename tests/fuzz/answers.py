@@ -8,7 +8,10 @@ from hil.scsi.iscsi import pdu as p
 from hil.scsi.iscsi.login import FULL_FEATURE
 from hil.scsi.iscsi.pending import WINDOW
 from hil.scsi.iscsi.task_management import Response
+from hil.scsi.sense import Status
+from tests.fuzz.digests import DIGEST_BYTES, digest
 from tests.fuzz.outstanding import Outstanding
+from tests.fuzz.solicited import Solicited
 from tests.fuzz.wrong import Wrong
 
 if TYPE_CHECKING:
@@ -40,8 +43,10 @@ class AnswerReader:
         self.segment_bytes = _LOGIN_SEGMENT_BYTES
         self.burst_bytes = 0
         self.wild = False
-        self.digests = False  # were negotiated: what follows is not looked at
+        self.header_digest = False
+        self.data_digest = False
         self.outstanding = Outstanding()
+        self._solicited = Solicited()
         self.pdus = 0
         self.r2ts: list[p.R2T] = []
         self.new_r2ts: list[p.R2T] = []
@@ -55,6 +60,15 @@ class AnswerReader:
         self._max_cmd_sn = 0
         self._data_in: dict[int, DataInSequence] = {}
 
+    def note(self, raw: bytes) -> None:
+        """The initiator sends this PDU, whole."""
+        self.outstanding.note(raw)
+        self._solicited.note(raw)
+
+    def spoil(self, raw: bytes) -> None:
+        """The initiator sends this Data-Out, and something else arrives."""
+        self._solicited.spoil(raw)
+
     @property
     def _strict(self) -> bool:
         return not self.wild and self.outstanding.known
@@ -63,17 +77,28 @@ class AnswerReader:
         """The next bytes, of any number. Raises ``Wrong``."""
         stream = self._rest + data if self._rest else data
         start, end = 0, len(stream)
-        while end - start >= p.HEADER_BYTES and not self.digests:
+        while end - start >= p.HEADER_BYTES:
             word = int.from_bytes(stream[start + 4 : start + 8], "big")
             length = word & 0xFFFFFF
-            total = p.HEADER_BYTES + (length + 3 & ~3)
+            padded = length + 3 & ~3
+            first = p.HEADER_BYTES + (DIGEST_BYTES if self.header_digest else 0)
+            total = first + padded + (DIGEST_BYTES if self.data_digest and length else 0)
             if word >> 24 or length > self.segment_bytes:
                 raise Wrong(f"a data segment of {length} bytes where {self.segment_bytes} are legal: {word:08x}")
             if end - start < total:
                 break
-            self._one(stream, start, start + p.HEADER_BYTES, length)
+            self._check_digests(stream[start : start + total], first, first + padded)
+            self._one(stream, start, start + first, length)
             start += total
-        self._rest = b"" if self.digests else stream[start:]
+        self._rest = stream[start:]
+
+    def _check_digests(self, raw: bytes, data: int, end: int) -> None:
+        for what, covered, sent in (
+            ("header", raw[: p.HEADER_BYTES], raw[p.HEADER_BYTES : data]),
+            ("data", raw[data:end], raw[end:]),
+        ):
+            if sent and sent != digest(covered):
+                raise Wrong(f"a {what} digest that is none: {raw[: p.HEADER_BYTES].hex()}")
 
     def _one(self, stream: bytes, start: int, data: int, length: int) -> None:
         found = p.parse(stream, start)
@@ -105,14 +130,22 @@ class AnswerReader:
             for before, now in ((self._exp_cmd_sn, exp), (self._max_cmd_sn, most)):
                 if (now - before) & _WORD > _WORD // 2:
                     raise Wrong(f"ExpCmdSN or MaxCmdSN goes back from {before}: {found}")
+        sent = self.outstanding.exp_cmd_sn
+        if self._strict and sent is not None and (sent - exp) & _WORD > _WORD // 2:
+            raise Wrong(f"ExpCmdSN {exp}, and nothing was sent after {sent} without a gap")
         self._exp_cmd_sn, self._max_cmd_sn = exp, most
 
     def _status(self, itt: int, status: int) -> None:
+        if status == Status.TASK_ABORTED:  # TAS=0 (SPC-4 7.5.8)
+            raise Wrong(f"an answer to a command that was aborted: {itt:#x}")
         self.statuses[status] = self.statuses.get(status, 0) + 1
         self._data_in.pop(itt, None)
         self.r2ts = [r2t for r2t in self.r2ts if r2t.itt != itt]
         if self._strict and not self.outstanding.answered(itt):
             raise Wrong(f"a status for task {itt:#x}, for which none is due")
+        proper = self._solicited.ended(itt)
+        if self._strict and status == Status.GOOD and not proper:
+            raise Wrong(f"task {itt:#x} ended well without the data that was asked for")
 
     def _response(self, found: p.ScsiResponse) -> None:
         self._status(found.itt, found.status)
@@ -135,6 +168,7 @@ class AnswerReader:
             raise Wrong(f"two R2Ts with the same tag: {found}")
         if self._strict and found.offset + found.desired > self.outstanding.edtl(found.itt):
             raise Wrong(f"an R2T for data that nobody announced: {found}")
+        self._solicited.asked(found)
         self.new_r2ts.append(found)
         self.r2ts.append(found)
         del self.r2ts[:-1024]

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import gc
-import os
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tests.fuzz import aftermath
 from tests.fuzz.choices import Choices, Seeded
+from tests.fuzz.progress import Progress
 from tests.fuzz.virtual_loop import VirtualLoop
 from tests.fuzz.world import Place, World
-from tests.fuzz.wrong import Wrong
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 CASE_PDUS: Final = 1000
-_PROGRESS_S: Final = 30.0
-# The process may grow by this much from its tenth case to its last: caches fill, allocators do not give all back.
-_GROWTH_BYTES_MAX: Final = 96 * 1024 * 1024
-_WARM_CASES: Final = 10
 
 
 class Case(NamedTuple):
@@ -55,19 +48,21 @@ class Tally(NamedTuple):
         )
 
 
-def run_case(loop: VirtualLoop, place: Place, case: Case) -> Tally:
-    """Raises whatever is found, with the command that repeats it."""
+def run_case(loop: VirtualLoop, place: Place, case: Case, watch: Callable[[int], None] = lambda pdus: None) -> Tally:
+    """Raises whatever is found, with the command that repeats it. ``watch`` gets the count of PDUs after each step."""
     try:
-        return play(loop, place, Seeded(case.seed), case.pdus)
+        return play(loop, place, Seeded(case.seed), case.pdus, watch)
     except BaseException as error:
         error.add_note(f"{case}, to repeat it: {case.command}")
         raise
 
 
-def play(loop: VirtualLoop, place: Place, choices: Choices, pdus: int) -> Tally:
+def play(
+    loop: VirtualLoop, place: Place, choices: Choices, pdus: int, watch: Callable[[int], None] = lambda pdus: None
+) -> Tally:
     """One case with these choices."""
     with World(loop, place, choices) as world:
-        world.run(pdus)
+        world.run(pdus, watch)
         aftermath.check(world)
         statuses: Counter[int] = Counter()
         for (_, _, status), count in world.statuses.items():
@@ -83,46 +78,14 @@ def run_campaign(
     A line of progress every half minute.
     """
     loop, place = VirtualLoop(), Place.within(directory)
-    total, seed, grown = Tally(), first_seed, Growth()
-    started = told = time.monotonic()
+    total, progress = Tally(), Progress(pdus, say)
     try:
         while total.pdus < pdus:
-            case = Case(seed, min(case_pdus, pdus - total.pdus))
-            total = total.plus(run_case(loop, place, case))
-            seed += 1
-            grown.after(total.cases)
-            now = time.monotonic()
-            if now - told >= _PROGRESS_S:
-                told = now
-                rate = total.pdus / (now - started)
-                say(f"{total.pdus} of {pdus} PDUs in {total.cases} cases, {rate:.0f} a second, {grown}")
+            before = total.pdus
+            case = Case(first_seed + total.cases, min(case_pdus, pdus - before))
+            total = total.plus(run_case(loop, place, case, lambda sent, before=before: progress.at(before + sent)))  # type: ignore[misc]
     finally:
         loop.close()
-    say(f"{total.pdus} PDUs in {total.cases} cases, {total.answers} answers, statuses {dict(total.statuses)}, {grown}")
+    statuses = {f"{status:02x}h": total.statuses[status] for status in sorted(total.statuses)}
+    say(f"{total.pdus} PDUs in {total.cases} cases, {total.answers} answers, by status {statuses}, {progress}")
     return total
-
-
-class Growth:
-    """Resident memory of this process since it was warm. Raises ``Wrong`` beyond the limit."""
-
-    def __init__(self) -> None:
-        self._warm_bytes = 0
-        self._now_bytes = 0
-
-    def after(self, cases: int) -> None:
-        """Looks once every few cases."""
-        if cases % _WARM_CASES:
-            return
-        gc.collect()
-        self._now_bytes = _resident_bytes()
-        self._warm_bytes = self._warm_bytes or self._now_bytes
-        if self._now_bytes - self._warm_bytes > _GROWTH_BYTES_MAX:
-            raise Wrong(f"resident memory: {self}")
-
-    def __str__(self) -> str:
-        return f"{self._warm_bytes >> 20} MiB resident at first, {self._now_bytes >> 20} MiB now"
-
-
-def _resident_bytes() -> int:
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -103,7 +103,7 @@ def _rubbish(choices: Choices, portals: list[str], initiators: list[str]) -> byt
     if kind == 0:
         return choices.octets(choices.below(300))
     if kind == 1:
-        return choices.one_of((b"[", b'{"fault":', b"\xff\xfe")) * choices.one_of((1, 100, 60000))
+        return choices.one_of((b"[", b"[", b'{"fault":', b"\xff\xfe")) * choices.one_of((1, 7000))
     if kind == 2:
         value = choices.one_of(("null", "true", "1e999", "NaN", "-1", "[]", "{}", '"\\ud800"', "9" * 5000, "1.0"))
         name = choices.one_of(("fault", "heal", "status", "count", "portal", "initiator", "lun", ""))

@@ -21,6 +21,7 @@ _WORDS: Final = ("Yes", "No", "None", "CRC32C,None", "None,CRC32C", "CHAP", "RFC
 _IDENTITY: Final = ("InitiatorName", "TargetName", "SessionType", "InitiatorAlias")
 _NEGOTIABLE: Final = tuple(name for name in KEYS if name not in _IDENTITY)
 _LENGTHS: Final = ("MaxRecvDataSegmentLength", "MaxBurstLength", "FirstBurstLength")
+_DIGESTS: Final = ("HeaderDigest", "DataDigest")
 _SWITCHES: Final = ("InitialR2T", "ImmediateData")
 
 
@@ -86,8 +87,11 @@ def _identity(choices: Choices, initiator: str) -> list[bytes]:
 
 
 def _negotiation(choices: Choices) -> list[bytes]:
-    found = [f"{name}={choices.one_of(_LEGAL)}".encode() for name in _LENGTHS if choices.percent(40)]
+    lengths = _NUMBERS if choices.percent(10) else _LEGAL
+    found = [f"{name}={choices.one_of(lengths)}".encode() for name in _LENGTHS if choices.percent(40)]
     found += [f"{name}={choices.one_of(('Yes', 'No'))}".encode() for name in _SWITCHES if choices.percent(60)]
+    if choices.percent(15):
+        found += [f"{name}=CRC32C,None".encode() for name in _DIGESTS if choices.percent(70)]
     for _ in range(8):
         if not choices.percent(20):
             break

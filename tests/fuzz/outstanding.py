@@ -8,6 +8,14 @@ from hil.scsi.iscsi import pdu as p
 from hil.scsi.iscsi.answers import lun_number
 
 _COMMAND: Final = p.LAYOUTS[p.Op.SCSI_COMMAND][1].unpack_from
+# Requests that take a CmdSN, unless they are immediate; it is at the same place in all of them.
+_NUMBERED: Final = (
+    p.Op.NOP_OUT,
+    p.Op.SCSI_COMMAND,
+    p.Op.TASK_MANAGEMENT_REQUEST,
+    p.Op.TEXT_REQUEST,
+    p.Op.LOGOUT_REQUEST,
+)
 _EVERY_LUN: Final = -1
 _TAGS_MAX: Final = 4096
 
@@ -39,10 +47,14 @@ class Abort(NamedTuple):
 
 
 class Outstanding:
-    """By task tag. ``known`` is false once there were too many to keep, and then nothing is told apart any more."""
+    """By task tag. ``known`` is false once there were too many to keep, and then nothing is told apart any more.
+
+    ``exp_cmd_sn`` is the number after the last of those that were sent without a gap; None before login.
+    """
 
     def __init__(self) -> None:
         self.known = True
+        self.exp_cmd_sn: int | None = None
         self._sent: dict[int, list[Sent]] = {}
         self._aborts: dict[int, Abort | None] = {}
         self._at = 0
@@ -51,6 +63,10 @@ class Outstanding:
         """The initiator sends this PDU."""
         self._at += 1
         code = raw[0] & 0x3F
+        if raw[0] & 0x7F in _NUMBERED and int.from_bytes(raw[24:28], "big") == self.exp_cmd_sn:
+            self.exp_cmd_sn = (self.exp_cmd_sn + 1) & 0xFFFFFFFF
+        elif code == p.Op.LOGIN_REQUEST and self.exp_cmd_sn is None:
+            self.exp_cmd_sn = int.from_bytes(raw[24:28], "big")
         if code == p.Op.SCSI_COMMAND:
             _, _, _, lun_field, itt, edtl, cmd_sn, _, _ = _COMMAND(raw)
             self._sent.setdefault(itt, []).append(Sent(edtl, lun_number(lun_field), cmd_sn, self._at))

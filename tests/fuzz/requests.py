@@ -97,11 +97,24 @@ class Requests:
         code, cmd_sn = self._numbered(choices, p.Op.SCSI_COMMAND, 4)
         return p.build(p.ScsiCommand(code, flags | final, 0, self._lun(choices, lun), itt, edtl, cmd_sn, 0, cdb), data)
 
+    def read_much(self, choices: Choices) -> bytes:
+        """As much as one command may."""
+        cdb = bytes((0x88, 0)) + bytes(8) + (2048).to_bytes(4, "big") + bytes(2)
+        code, cmd_sn = self._numbered(choices, p.Op.SCSI_COMMAND, 4)
+        return p.build(p.ScsiCommand(code, p.FINAL | p.READ, 0, 0, self._tag(choices), 2**20, cmd_sn, 0, cdb))
+
     def write_without_data(self, choices: Choices) -> bytes:
         """Keeps the target waiting for data that does not come."""
+        return self._write_without_data(choices, 0)
+
+    def immediate_write_without_data(self, choices: Choices) -> bytes:
+        """Half of them beside the window."""
+        return self._write_without_data(choices, 50)
+
+    def _write_without_data(self, choices: Choices, immediate_percent: int) -> bytes:
         blocks = choices.one_of((1, 128, 1024, 2048))
         cdb = bytes((0x8A, 0)) + bytes(8) + blocks.to_bytes(4, "big") + bytes(2)
-        code, cmd_sn = self._numbered(choices, p.Op.SCSI_COMMAND, 50)
+        code, cmd_sn = self._numbered(choices, p.Op.SCSI_COMMAND, immediate_percent)
         request = p.ScsiCommand(code, p.FINAL | p.WRITE, 0, 0, self._tag(choices), blocks * 512, cmd_sn, 0, cdb)
         return p.build(request, choices.content(choices.one_of((0, 0, 512))))
 
@@ -256,9 +269,12 @@ MIXED: Final[tuple[Kind, ...]] = (
 RESERVER: Final[tuple[Kind, ...]] = (*[Requests.reservation] * 8, Requests.scsi_command)
 # Wants more of the target's memory than there is for one initiator: with aborts, and without.
 CHURNER: Final[tuple[Kind, ...]] = (
-    *[Requests.write_without_data] * 30,
+    *[Requests.immediate_write_without_data] * 30,
     *[Requests.abort_own] * 30,
     *[Requests.scsi_command] * 2,
     Requests.data_out,
 )
-HOARDER: Final[tuple[Kind, ...]] = (*[Requests.write_without_data] * 40, Requests.abort_own, Requests.scsi_command)
+HOARDER: Final[tuple[Kind, ...]] = (*[Requests.immediate_write_without_data] * 40, Requests.abort_own)
+ORDERLY_HOARDER: Final[tuple[Kind, ...]] = (*[Requests.write_without_data] * 40, Requests.abort_own)
+# Asks for more than it reads.
+GREEDY: Final[tuple[Kind, ...]] = (*[Requests.read_much] * 8, Requests.scsi_command)

@@ -11,12 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _HIGH_WATER_BYTES: Final = 64 * 1024  # asyncio's own
-_BUFFERED_BYTES_MAX: Final = 8 * 1024 * 1024  # a batch of 1 MiB, and what held commands answer on top when healed
+# A batch of 1 MiB, one more read of 1 MiB in pieces of 512 bytes with a header each, and what is healed meanwhile.
+UNREAD_BYTES_MAX: Final = 5 * 1024 * 1024 // 2
 _PIECES_MAX: Final = 100  # that many pieces of one batch are cut, the rest comes as it is
 
 
 class Wire(asyncio.Transport):
     """``take`` gets what the target sends, as soon as the initiator reads.
+
+    ``before_write`` and ``before_close`` look at what the protocol should have done by then.
 
     ``stalled``: the initiator does not read, so what is written stays in the buffer, and the protocol is told to pause.
     """
@@ -34,6 +37,7 @@ class Wire(asyncio.Transport):
         self.lost = False
         self.inbox = bytearray()
         self.before_close: Callable[[], None] = lambda: None
+        self.before_write: Callable[[], None] = lambda: None
         self._loop = loop
         self._take = take
         self._buffer: list[bytes] = []
@@ -52,12 +56,13 @@ class Wire(asyncio.Transport):
             raise Wrong("written to a connection that was closed")
         if self._closing:
             return  # the protocol cannot know yet
+        self.before_write()
         if not self.stalled:
             self._take(bytes(data))
             return
         self._buffer.append(bytes(data))
         self._buffered += len(data)
-        if self._buffered > _BUFFERED_BYTES_MAX:
+        if self._buffered > UNREAD_BYTES_MAX:
             raise Wrong(f"{self._buffered} bytes wait for an initiator that does not read")
         if self._buffered > _HIGH_WATER_BYTES and not self._paused:
             self._paused = True

@@ -10,7 +10,8 @@ import signal
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from hil.scsi.iscsi.lobby import Lobby
+from hil.scsi.iscsi.connection import Connection
+from hil.scsi.iscsi.lobby import WAITING_MAX, Lobby
 from hil.scsi.ledger import Ledger
 from hil.scsi.target import Portal, Target
 from tests.fuzz import control_line
@@ -19,6 +20,7 @@ from tests.fuzz.control_line import ControlLine
 from tests.fuzz.node import Node
 from tests.fuzz.requests import MIXED
 from tests.fuzz.units import UnitFile
+from tests.fuzz.wire import Wire
 from tests.fuzz.wrong import Hang, Wrong
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ UNITS: Final = {
     1: (2**41 + 1024 * 1024, 4096),
     300: (64 * 1024, 64 * 1024),
 }
+_PILE_PDUS: Final = 8
 SERIAL: Final = "00112233445566aa"
 
 
@@ -65,6 +68,7 @@ class World:
         self.place = place
         self.statuses: dict[tuple[str, str, int], int] = {}  # initiator, portal, status: how often it was sent
         self.answers = 0
+        self.crowd: list[Wire] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -82,7 +86,7 @@ class World:
             self.target.add_unit(lun, self._stack.enter_context(unit.fresh()), SERIAL)
         for portal in (_OPEN, _CLOSED):
             self.target.port_number(portal.address)
-        self.bounds = Bounds(self.target)
+        self.bounds = Bounds(self.target, self.lobby)
         self.nodes: list[Node] = []
         self.turn(self._populate)
         return self
@@ -96,12 +100,17 @@ class World:
         """Sent by the initiators so far."""
         return sum(node.pdus for node in self.nodes)
 
-    def run(self, pdus: int) -> None:
-        """Until that many PDUs were sent, or the choices are exhausted. Raises whatever is found."""
+    def run(self, pdus: int, watch: Callable[[int], None]) -> None:
+        """Until that many PDUs were sent, or the choices are exhausted. Raises whatever is found.
+
+        ``watch`` is called after each step with their count so far.
+        """
         while (left := pdus - self.pdus) > 0 and not self.choices.exhausted:
             action = self.choices.one_of(_ACTIONS)
             self.turn(lambda action=action, left=left: action(self, left))  # type: ignore[misc]
             self.bounds.check(self.nodes)
+            self.crowd = [wire for wire in self.crowd if not wire.lost]
+            watch(self.pdus)
 
     def turn(self, action: Callable[[], object]) -> None:
         signal.setitimer(signal.ITIMER_VIRTUAL, STEP_CPU_S)
@@ -138,10 +147,12 @@ class World:
                 node.wire.end_of_file()  # its stream makes no sense any more
 
     def _control(self, pdus_max: int) -> None:
+        initiators = [node.name for node in self.nodes]
+        self._ask(*control_line.draw(self.choices, self.target.ports, initiators))
+
+    def _ask(self, request: bytes, cuts: tuple[int, ...] = (2**30,)) -> None:
         if self.control.lost:
             self.control = ControlLine(self.loop, self.target)
-        initiators = [node.name for node in self.nodes]
-        request, cuts = control_line.draw(self.choices, self.target.ports, initiators)
         self.control.ask(request, cuts)
 
     def _stall(self, pdus_max: int) -> None:
@@ -157,6 +168,22 @@ class World:
             wire.end_of_file()
         else:
             wire.reset()
+
+    def _crowd(self, pdus_max: int) -> None:
+        """Connections that say nothing, more than there may be."""
+        if not self.choices.percent(5):
+            return
+        addresses = {"peername": ("127.0.0.1", 1), "sockname": (_OPEN.host, _OPEN.port)}
+        for _ in range(WAITING_MAX + 6):
+            self.crowd.append(Wire(self.loop, Connection(self.target, _OPEN, self.lobby), lambda data: None, addresses))
+
+    def _pile_up(self, pdus_max: int) -> None:
+        """Many reads that a fault held go on all at once, while nobody reads their answers."""
+        if pdus_max < _PILE_PDUS or not self.choices.percent(10):
+            return
+        self._ask(b'{"fault": "hang", "direction": "read"}')
+        self.choices.one_of(self.nodes).ask_for_much(self.choices, _PILE_PDUS)
+        self._ask(b'{"heal": "all"}')
 
     def _rename(self, pdus_max: int) -> None:
         """Somebody whom the target has never seen, from the next login on."""
@@ -181,7 +208,7 @@ _ACTIONS: Final[tuple[Callable[[World, int], None], ...]] = (
     *[World._act] * 40,
     *[World._control] * 3,
     *[World._stall, World._read, World._read],
-    *[World._end, World._rename, World._wait],
+    *[World._end, World._rename, World._wait, World._crowd, World._pile_up],
 )
 
 

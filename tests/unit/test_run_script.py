@@ -17,7 +17,7 @@ DEBIAN_12 = 'ID=debian\nVERSION_ID="12"\n'
 
 # All that the script itself uses, and nothing of what it would install.
 BASE_COMMANDS = (
-    *("awk", "basename", "cat", "date", "dirname", "env", "grep", "id", "mkdir", "printf"),
+    *("awk", "basename", "cat", "date", "dirname", "env", "grep", "id", "mkdir", "mv", "printf"),
     *("sed", "sh", "sha256sum", "tail", "tr"),
 )
 
@@ -217,6 +217,16 @@ def test_test_runs_lint_and_all_suites_and_passes_arguments_through(ready: Check
     ready.calls.unlink()
     assert ready.run("test", "-k", "barrier or fence", "tests/unit").returncode == 0
     assert ready.called()[-1] == "python -m pytest -k barrier or fence tests/unit"
+
+
+def test_nightly_adds_its_packages_once_and_passes_arguments_through(ready: Checkout) -> None:
+    assert ready.run("nightly", "-k", "fuzz or kill").returncode == 0
+    installs = "python -m pip install -e .[nightly]"
+    nightly = "python -m pytest tests/nightly -s -k fuzz or kill"
+    assert [call for call in ready.called() if not call.startswith("dpkg")] == [installs, nightly]
+    ready.calls.unlink()
+    assert ready.run("nightly", "-k", "fuzz or kill").returncode == 0
+    assert [call for call in ready.called() if not call.startswith("dpkg")] == [nightly]
 
 
 def test_the_first_failure_decides_the_exit_status_and_the_tests_run_all_the_same(ready: Checkout) -> None:
