@@ -18,7 +18,6 @@ import random
 import shutil
 import signal
 import sys
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from benchmarks.iscsi import figures, table, targets
 from benchmarks.iscsi.debian import unpacked
 from benchmarks.iscsi.perf import BLOCK_BYTES, BLOCKS, Case, Initiator, collect, compile_writes
 from benchmarks.iscsi.processes import Neighbours, Placement, cpu_seconds, placement, resident_bytes_max
+from benchmarks.iscsi.scratch import scratch
 from hil.errors import HilError, UsageError
 
 DISK_BYTES = 64 * 1024 * 1024
@@ -80,8 +80,7 @@ def measure(arguments: argparse.Namespace) -> int:
     """Everything; the targets and what they wrote are gone when it returns."""
     where = placement(together=arguments.together)
     tree = unpacked()
-    with tempfile.TemporaryDirectory(dir=arguments.directory, prefix="hil-bench-") as name:
-        directory = Path(name)
+    with scratch(arguments.directory) as directory:
         initiator = Initiator(where.initiator, compile_writes(tree / "include", directory))
         disks = {target: directory / f"{index}.raw" for index, target in enumerate(figures.NAMES)}
         for disk in disks.values():

@@ -1,5 +1,5 @@
 """What ``./run bench scsi`` is made of.
 
-``debian`` (tgt unpacked), ``processes`` (start, pin, measure, end), ``targets`` (ours and tgt), ``perf`` (the load, by
-``iscsi-perf``), ``figures`` (medians and bounds), ``table`` (for people).
+``debian`` (tgt unpacked), ``scratch`` (a directory), ``processes`` (start, pin, measure, end), ``targets`` (ours and
+tgt), ``perf`` (the load, by ``iscsi-perf``), ``figures`` (medians and bounds), ``table`` (for people).
 """

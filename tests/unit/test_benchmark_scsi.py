@@ -16,6 +16,7 @@ from benchmarks import scsi
 from benchmarks.iscsi import figures, processes
 from benchmarks.iscsi.figures import NO_LEDGER, OURS, TGT, Row, Sample
 from benchmarks.iscsi.perf import Case, Initiator, collect
+from benchmarks.iscsi.scratch import scratch
 from benchmarks.iscsi.table import table
 from hil.errors import LaboratoryError, PreflightFailed
 
@@ -167,6 +168,22 @@ def wait(condition: Callable[[], bool]) -> None:
 def test_what_we_do_ourselves_is_not_taken_for_a_neighbour() -> None:
     assert processes.others_part(busy_s=3.0, own_s=2.0, elapsed_s=4.0) == 0.25
     assert processes.others_part(busy_s=2.0, own_s=2.01, elapsed_s=4.0) == 0.0
+
+
+def test_what_a_killed_run_left_is_removed_and_what_is_in_use_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = tmp_path / "hil-bench-left"
+    left.mkdir()
+    (left / "0.raw").touch()
+    (tmp_path / "other").mkdir()
+    later = time.time() + 3600
+    with scratch(tmp_path) as young:
+        assert left.exists()  # as young as one that another run is about to lock
+        monkeypatch.setattr(time, "time", lambda: later)
+        with scratch(tmp_path) as used:
+            assert sorted(tmp_path.iterdir()) == sorted([young, used, tmp_path / "other"])
+    assert list(tmp_path.iterdir()) == [tmp_path / "other"]
 
 
 def test_cpu_time_and_memory_are_those_of_the_process() -> None:
