@@ -71,7 +71,7 @@ def test_a_target_that_is_broken_on_purpose_is_found_out_and_the_failure_says_ho
     monkeypatch.setattr(what, instead)
     monkeypatch.setattr("tests.fuzz.world.STEP_CPU_S", 0.5)
     with pytest.raises((Wrong, OverflowError), match=found) as first:
-        run_campaign(tmp_path, 1, PDUS)
+        run_campaign(tmp_path, 1, 10 * PDUS)  # ends with the first finding
     [note] = first.value.__notes__
     command = re.search(r"to repeat it: \.venv/bin/python -m tests\.fuzz --seed (\d+) --pdus (\d+)$", note)
     assert command
