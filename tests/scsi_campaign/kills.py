@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from random import Random
+from random import Random, SystemRandom
 from typing import Any, Final
 
 from hil.scsi.crash_states import CrashStates, Unflushed
@@ -41,7 +41,7 @@ class Kills:
     def __init__(self, directory: Path, seed: int, *, faults: bool) -> None:
         self.files = Files(directory)
         self.random = Random(f"{seed} kills")
-        self.ports = _free_ports(self.random)
+        self.ports = _free_ports()
         addresses = [f"127.0.0.1:{port}" for port in self.ports]
         self.load = Load(addresses, seed, long_transfers=False, aborts=False, registers=True)
         self.sent: dict[int, Sent] = {}
@@ -206,8 +206,12 @@ class Kills:
             assert state.read(0, BLOCKS, Unflushed.KEPT) == medium, "the last crash state is not the medium"
 
 
-def _free_ports(random: Random) -> list[int]:
-    """Below those that the host gives to clients: one of these must not take a port while the target is dead."""
+def _free_ports() -> list[int]:
+    """Below those that the host gives to clients: one of these must not take a port while the target is dead.
+
+    Not from the seed: the same campaign may run in another checkout at the same time.
+    """
+    random = SystemRandom()
     found: list[int] = []
     while len(found) < INITIATORS:
         port = random.randrange(20000, 32000)
