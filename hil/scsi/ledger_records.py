@@ -77,6 +77,11 @@ BLOCKS_MAX: Final = 2**32 - 1
 _PACK_COMMAND: Final = COMMAND.pack
 _COMMAND_KIND: Final = int(Kind.COMMAND)
 _NO_DIGEST: Final = bytes(DIGEST_BYTES)
+_WHAT_IT_GOT: Final = 1
+_WHAT_IT_SENT: Final = 2
+_DIGESTED: Final = bytes(  # by operation code
+    _WHAT_IT_GOT if opcode in READS else _WHAT_IT_SENT if opcode in WRITES else 0 for opcode in range(256)
+)
 
 
 class NexusName(NamedTuple):
@@ -263,18 +268,17 @@ def pack_struck(order: int, numbers: Sequence[int]) -> bytes:
 def pack_command(order: int, nexus: int, command: Command, outcome: Outcome) -> bytes:
     """A command that finished now. Runs once per command: written to be fast."""
     cdb, found = command.cdb, command.digest
-    opcode, blocks = cdb[0], command.blocks
-    status, data, sense = outcome
+    opcode = cdb[0]
+    if not found:
+        what = _DIGESTED[opcode]
+        data = outcome[1] if what == _WHAT_IT_GOT else command.data if what else None
+        found = digest(data) if data else _NO_DIGEST
+    status, sense, blocks = outcome[0], outcome[2], command.blocks
     if sense:
         status |= sense[2] << 8 | sense[12] << 16 | sense[13] << 24
-    if not found:
-        if opcode in READS:
-            found = digest(data) if data else _NO_DIGEST
-        else:
-            found = digest(command.data) if opcode in WRITES else _NO_DIGEST
     return _PACK_COMMAND(
         _COMMAND_KIND,
-        (CHANGED if command.changed else 0) | (FLUSHED if command.flushed else 0),
+        command.changed | command.flushed << 1,
         nexus,
         command.lun & 0xFFFF,
         opcode,
@@ -283,7 +287,7 @@ def pack_command(order: int, nexus: int, command: Command, outcome: Outcome) -> 
         command.arrival_ns,
         monotonic_ns(),
         command.lba,
-        min(BLOCKS_MAX, blocks),
+        blocks if blocks <= BLOCKS_MAX else BLOCKS_MAX,  # noqa: FURB136
         status,
         found,
     )
