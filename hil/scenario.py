@@ -26,11 +26,12 @@ class ScenarioCluster(Cluster):
         cls,
         config: ClusterConfig,
         *,
+        cold: bool = False,
         on_event: Callable[[Event, View], None] | None = None,
         on_image: Callable[[str, int, int], None] | None = None,
     ) -> Self:
         """As :meth:`hil.client.Cluster.up`."""
-        cluster = super().up(config, on_image=on_image)
+        cluster = super().up(config, cold=cold, on_image=on_image)
         cluster.observe_for(on_event)
         return cluster
 

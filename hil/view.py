@@ -46,7 +46,7 @@ class NodeView:
     power: str = "off"
     """off, starting, running, paused or crashed: libvirt's word."""
     guestd: str = "absent"
-    """absent, running or exited: guestd's own word, or its init's."""
+    """absent, waiting (to begin, in a machine that is saved), running or exited: guestd's own word, or its init's."""
     guestd_status: int | None = None
     """The exit status when ``guestd`` is "exited"."""
     incarnation: int = 0
@@ -222,6 +222,10 @@ def _guestd_started(view: View, node: NodeView, event: Event) -> None:
     node.guestd_t = event["t"]
 
 
+def _guestd_waiting(view: View, node: NodeView, event: Event) -> None:
+    node.guestd = "waiting"
+
+
 def _guestd_exited(view: View, node: NodeView, event: Event) -> None:
     node.guestd, node.guestd_status = "exited", event.get("status")
     node.state = "inactive"
@@ -317,6 +321,7 @@ _HANDLERS: dict[str, Callable[[View, Any, Event], None]] = {
     "machine-paused": _paused,
     "machine-resumed": _resumed,
     "guestd-started": _guestd_started,
+    "guestd-waiting": _guestd_waiting,
     "guestd-exited": _guestd_exited,
     "incarnation": _incarnation,
     "state": _state,
@@ -336,7 +341,7 @@ BENCH_KINDS = frozenset(
     {
         *("bench-started", "bench-stopping", "disk-started", "disk-exited", "power", "order-sent"),
         *("machine-starting", "machine-started", "machine-stopped", "machine-crashed"),
-        *("machine-paused", "machine-resumed", "machine-reset"),
+        *("machine-paused", "machine-resumed", "machine-reset", "machine-saved"),
         *("fault-injected", "fault-struck", "fault-healed", "events-lost", "garbage"),
     }
 )

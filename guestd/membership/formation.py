@@ -34,13 +34,14 @@ def decide(view: View, observer: Observer, timing: Timing) -> Decision:
     unknown = [node for node in members if observer.peers[node].incarnation <= view.entries[node].incarnation]
     if unknown and observer.watched_ms < timing.death_ms:
         return Decision(False, f"a sign of life of {_named(unknown)} of the last membership")
-    if observer.watched_ms < timing.settle_ms:
-        return Decision(False)
     return _who_forms(view, observer, timing)
 
 
 def _who_forms(view: View, observer: Observer, timing: Timing) -> Decision:
-    """The lowest node of the largest group of newcomers that hear each other."""
+    """The lowest node of the largest group of newcomers that hear each other.
+
+    Others may still come for a while, unless all are there.
+    """
     me = observer.node
     hears = {me: observer.hears()}
     for node, peer in enumerate(observer.peers):
@@ -51,6 +52,8 @@ def _who_forms(view: View, observer: Observer, timing: Timing) -> Decision:
         if observer.moves(node):
             hears[node] = beat.hears
     group = nodes_of(best_group(mask_of(sorted(hears)), hears, None))
+    if observer.watched_ms < timing.settle_ms and len(group) < len(observer.peers):
+        return Decision(False)
     if me not in group:
         return Decision(False, f"the interconnect: {_named(group)} can form the cluster and cannot be heard")
     if group[0] == me or observer.watched_ms >= PATIENCE_DEATHS * timing.death_ms:

@@ -1,7 +1,8 @@
 """The membership manager of one node: ties the database, the interconnect and the deciding part together (level 0).
 
 Order of a life: read the header and all regions; write a new incarnation, before anything else; then, every disk
-period, write the own heartbeat and read all regions; every heartbeat and on every change, one datagram.
+period, write the own heartbeat and read all regions; every heartbeat and on every change, one datagram. A node that is
+not a member yet looks at the disk every heartbeat, and publishes at once whom it hears: others wait for it.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Manager:
         self._begins = False  # the start-up sequence is under way
         self._in_round = False
         self._round_due_ms = 0
+        self._hears_published = 0
         self._said = 0  # datagrams sent by this incarnation
         self._bad_datagrams = 0
         self._news = False  # something that a decision may depend on
@@ -65,7 +67,7 @@ class Manager:
         member.changed = True
         timing = self._context.config.timing
         # Half a heartbeat early is better than a whole one late.
-        due = self._context.now_ms + timing.heartbeat_ms // 2 >= self._round_due_ms
+        due = not member.role.inside or self._context.now_ms + timing.heartbeat_ms // 2 >= self._round_due_ms
         if not self._in_round and (due or self._office.suspicion.pending):
             self._round()
 
@@ -108,6 +110,8 @@ class Manager:
             if member.changed:
                 member.changed = False
                 self._say()
+            if member.role is Role.OUTSIDE and not self._in_round and member.observer.hears() != self._hears_published:
+                self._round()
         if member.role is Role.GONE and not self.over:
             self.over = True
             self._context.effects.append(Exit(0))
@@ -185,6 +189,7 @@ class Manager:
 
     def _heartbeat(self, incarnation: int) -> Heartbeat:
         member = self.member
+        self._hears_published = member.observer.hears()
         return Heartbeat(
             incarnation=incarnation,
             sequence=0,  # numbered when it is written
@@ -192,7 +197,7 @@ class Manager:
             intent=member.intent,
             epoch=member.view.epoch,
             step=member.view.step,
-            hears=member.observer.hears(),
+            hears=self._hears_published,
         )
 
     def _read_regions(self, then: Callable[[list[Region] | None], None]) -> None:

@@ -71,6 +71,7 @@ class Loop:
     def run(self) -> int:
         """Returns the exit status."""
         self._give(Start())
+        self._obey(self._port.orders_back())
         due_ms = _now_ms()
         while self._status is None:
             self._register()
@@ -101,7 +102,10 @@ class Loop:
     def _take_orders(self) -> None:
         if self._port.fileno() < 0:
             return
-        for order in self._port.orders():
+        self._obey(self._port.orders())
+
+    def _obey(self, orders: list[dict[str, Any] | str]) -> None:
+        for order in orders:
             number = order.get("n") if isinstance(order, dict) else None
             name = order.get("order") if isinstance(order, dict) else None
             if isinstance(order, dict) and isinstance(number, int) and isinstance(name, str):

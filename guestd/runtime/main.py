@@ -15,7 +15,7 @@ from guestd.runtime.interconnect import Interconnect
 from guestd.runtime.loop import Loop
 from guestd.runtime.panic import panic
 from guestd.runtime.port import Port
-from guestd.runtime.settings import PORT_NAME, BadSettings, Settings, load
+from guestd.runtime.settings import PORT_NAME, BadSettings, Settings, config_path, is_guest, load, waits
 
 BAD_SETTINGS_STATUS = 3
 
@@ -27,12 +27,16 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
+        port = _begin() if waits(os.environ) else None
         settings = load(os.environ)
         stack = Stack(settings.config, settings.node)
     except (BadSettings, ValueError) as why:
         print(f"hil: guestd: {why}", file=sys.stderr, flush=True)
         return BAD_SETTINGS_STATUS
-    port = Port(lambda: settings.port_path or discovery.find_port(PORT_NAME))
+    stages = {}  # a node that waited went through them long ago
+    if port is None:
+        port = Port(lambda: settings.port_path or discovery.find_port(PORT_NAME))
+        stages = {**settings.stages, "python": round(started_s, 2)}
     port.open()
     interconnect = Interconnect(settings.broadcast, settings.port)
     interconnect.open()
@@ -43,11 +47,22 @@ def main() -> int:
         node=settings.node,
         version=__version__,
         pid=os.getpid(),
-        stages={**settings.stages, "python": round(started_s, 2)},
+        stages=stages,
         uptime=round(time.monotonic(), 2),
     )
     loop.wait_for_disk(lambda: _find_disk(settings), settings.wwid)
     return loop.run()
+
+
+def _begin() -> Port:
+    """Wait to be told who this node is; the port stays open."""
+    from guestd.runtime.begin import await_begin  # only where it is needed: imports cost boot time
+
+    trial = os.environ.get("HIL_PORT")
+    port = Port(lambda: trial or discovery.find_port(PORT_NAME))
+    port.open()
+    await_begin(port, os.path.dirname(config_path(os.environ)), guest=is_guest())
+    return port
 
 
 def _find_disk(settings: Settings) -> tuple[str | None, list[str]]:

@@ -29,6 +29,7 @@ class Port:
         self._out = bytearray()
         self._in = bytearray()
         self._numbered = 0
+        self._back: list[dict[str, Any] | str] = []
         self.dropped_count = 0
 
     def open(self) -> bool:
@@ -71,6 +72,19 @@ class Port:
             return
         except OSError:
             self.close()
+
+    def begin_anew(self) -> None:
+        """The next event is number 1: of a guestd that starts now."""
+        self._numbered = 0
+
+    def put_back(self, orders: list[dict[str, Any] | str]) -> None:
+        """Orders that were read too early come again, before all others."""
+        self._back += orders
+
+    def orders_back(self) -> list[dict[str, Any] | str]:
+        """Those that were put back."""
+        back, self._back = self._back, []
+        return back
 
     def orders(self) -> list[dict[str, Any] | str]:
         """The orders that have come in; a line that is none comes as text."""

@@ -1,5 +1,7 @@
 """What a machine is told at boot: /run/hil/config.json, written by the host, and the kernel's command line.
 
+A machine that is to be saved is told `{"wait": true}` and the rest later (`guestd.runtime.begin`).
+
 For a trial outside a guest, the environment names another file (HIL_CONFIG) and the node (HIL_NODE), and the file may
 carry three more keys: `disk.path` (a plain file instead of a device to look for), `port.path` (a Unix socket to connect
 to instead of the virtio port) and `interconnect.broadcast` on loopback.
@@ -41,7 +43,7 @@ class Settings(Value):
 
 def load(environment: Mapping[str, str]) -> Settings:
     """Raises BadSettings."""
-    path = environment.get("HIL_CONFIG", CONFIG_PATH)
+    path = config_path(environment)
     try:
         with open(path, encoding="utf-8") as file:
             told = json.load(file)
@@ -63,6 +65,22 @@ def load(environment: Mapping[str, str]) -> Settings:
         raise BadSettings(f"{path}: the key {missing} is missing") from missing
     except (OSError, ValueError, TypeError, AttributeError) as why:
         raise BadSettings(f"{path}: {why}") from why
+
+
+def waits(environment: Mapping[str, str]) -> bool:
+    """Whether this machine is to wait for its beginning (`guestd.runtime.begin`). Raises BadSettings."""
+    path = config_path(environment)
+    try:
+        with open(path, encoding="utf-8") as file:
+            told = json.load(file)
+    except (OSError, ValueError) as why:
+        raise BadSettings(f"{path}: {why}") from why
+    return isinstance(told, dict) and told.get("wait") is True
+
+
+def config_path(environment: Mapping[str, str]) -> str:
+    """Where the configuration is."""
+    return environment.get("HIL_CONFIG", CONFIG_PATH)
 
 
 def kernel_node() -> int | None:

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hil import warm
 from hil.bench import namespace, seed, target
+from hil.bench.beginning import Beginning
 from hil.bench.cluster import Bench
 from hil.bench.log import EventLog
 from hil.bench.server import Server
@@ -39,8 +41,11 @@ class Order:
     config: ClusterConfig
     accelerator: str
     image: Path
+    image_digest: str
     run_dir: Path
     cluster_id: str
+    cold: bool
+    """Boot all nodes; no saved machines."""
 
 
 def main() -> int:
@@ -92,6 +97,8 @@ def _read_order(run_dir: Path) -> Order:
         config=make_config(**data["config"]),
         accelerator=settings["accelerator"],
         image=Path(settings["image"]),
+        image_digest=settings["image_digest"],
+        cold=settings["cold"],
         run_dir=run_dir,
         cluster_id=uuid.uuid4().hex,
     )
@@ -109,7 +116,7 @@ def _set_up(stack: ExitStack, order: Order, bench: Bench) -> None:
     )
     namespace.prepare()
     link.prepare()
-    serial = target.serial_number(order.cluster_id)
+    serial = target.serial_number(config.disk_mib)
     target.make_disk(order.run_dir / target.DISK, config.disk_mib, order.cluster_id, config.name, config.nodes)
     control = namespace.RUN / "disk.control"
     scsi = stack.enter_context(
@@ -118,15 +125,20 @@ def _set_up(stack: ExitStack, order: Order, bench: Bench) -> None:
     log.emit("disk-started", pid=scsi.process.pid)
     bench.watch_disk(scsi.process, control)
     stack.callback(bench.stop_requested.set)  # from then on the disk ends because we end it, a failed set-up or not
-    initrd = namespace.RUN / "initrd.cpio"
     hosts = [f"{namespace.MANAGEMENT_PREFIX}{node + 1}" for node in range(config.nodes)]
-    seed.write_seed(order.image / "initrd.cpio", initrd, order.run_dir, _guest_config(order, serial), hosts)
+    guests_seed = seed.make_seed(order.run_dir, _guest_config(order, serial), hosts)
+    initrd, waiting = namespace.RUN / "initrd.cpio", namespace.RUN / "waiting.cpio"
+    seed.write_initrd(order.image / "initrd.cpio", initrd, guests_seed)
+    seed.write_initrd(order.image / "initrd.cpio", waiting, seed.WAITING)
     hypervisor = stack.enter_context(Hypervisor(namespace.RUN / "libvirt", bench.on_lifecycle, bench.on_reboot))
     specs = [_machine_spec(order, node, initrd) for node in range(config.nodes)]
     bench.adopt([Machine(spec, hypervisor, log) for spec in specs])
-    everyone = list(range(config.nodes))
-    stack.callback(bench.power_off, everyone)
-    bench.power_on(everyone)
+    stack.callback(bench.power_off, list(range(config.nodes)))
+    names = None
+    if not order.cold:
+        versions = hypervisor.versions(order.accelerator)
+        names = [warm.key(spec, order.image_digest, config.disk_mib, versions) for spec in specs]
+    bench.start(Beginning(guests_seed, waiting, order.image_digest, names))
 
 
 def _guest_config(order: Order, serial: str) -> dict[str, Any]:

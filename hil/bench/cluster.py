@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import libvirt
 
 from hil.bench import namespace
+from hil.bench.beginning import Beginning
 from hil.bench.disk import DiskVerbs, check_nodes
 from hil.bench.log import EventLog
 from hil.errors import InvalidRun, LaboratoryError, UsageError
@@ -43,6 +45,7 @@ class Bench(DiskVerbs):
         super().__init__(log)
         self.stop_requested = threading.Event()
         self.machines: list[Machine] = []
+        self.beginning: Beginning | None = None
         self._lifecycle: queue.SimpleQueue[tuple[str, int, int] | None] = queue.SimpleQueue()
         self._by_name: dict[str, Machine] = {}
         self._reset_at: dict[int, float] = {}
@@ -52,7 +55,15 @@ class Bench(DiskVerbs):
         """Take over the machines and begin to report what libvirt says of them."""
         self.machines = machines
         self._by_name = {machine.spec.name: machine for machine in machines}
+        for machine in machines:
+            machine.on_waiting = partial(self._guestd_waits, machine)
         threading.Thread(target=self._report_lifecycle, name="lifecycle", daemon=True).start()
+
+    def start(self, beginning: Beginning) -> None:
+        """Switch on all machines of a new cluster, at the same instant."""
+        self.beginning = beginning
+        self._power([machine.node for machine in self.machines], "on", beginning.power_on)
+        beginning.go()
 
     def on_lifecycle(self, name: str, event: int, detail: int) -> None:
         """libvirt's callback; its thread must not wait, so a thread of our own reports it."""
@@ -193,6 +204,13 @@ class Bench(DiskVerbs):
                     raise LaboratoryError(f"node {machine.node}: its carrier cannot be set {state}: {error}") from None
             machine.interconnect_link = state
 
+    def _guestd_waits(self, machine: Machine) -> None:
+        threading.Thread(target=self._begin, args=(machine,), name=f"begin-{machine.node}", daemon=True).start()
+
+    def _begin(self, machine: Machine) -> None:
+        if self.beginning is not None and (told := self.beginning.waits(machine)) is not None:
+            self.log.emit("machine-saved", node=machine.node, **told)
+
     def _await_disk(self, process: subprocess.Popen[bytes]) -> None:
         status = process.wait()
         if not self.stop_requested.is_set():
@@ -226,8 +244,13 @@ class Bench(DiskVerbs):
                 continue
             if kind is None:
                 continue
-            if kind == "machine-resumed" and self.log.power(machine.node) != "paused":
+            power = self.log.power(machine.node)
+            if kind == "machine-resumed" and power != "paused":
                 continue  # libvirt starts every machine paused and resumes it: that is its start
+            if kind == "machine-paused" and detail == libvirt.VIR_DOMAIN_EVENT_SUSPENDED_RESTORED:
+                continue  # so is this, of one that was saved
+            if kind == "machine-started" and power == "paused":
+                continue  # the cluster's checkpoint has it on, and paused: this is how it comes to be so
             fields: dict[str, Any] = {}
             if kind == "machine-stopped":
                 machine.has_ended()

@@ -14,8 +14,10 @@ from hil.errors import AlreadyUp, LaboratoryError
 from hil.machine import accelerator
 
 
-def start(config: ClusterConfig, on_image: Callable[[str, int, int], None] | None = None) -> Path:
-    """Start the bench of ``config``; its run directory.
+def start(
+    config: ClusterConfig, on_image: Callable[[str, int, int], None] | None = None, *, cold: bool = False
+) -> Path:
+    """Start the bench of ``config``; its run directory. ``cold``: every node boots, no saved machine is used or made.
 
     What is certain to be refused is refused first: a name that is taken, a host that lacks something.
     """
@@ -34,5 +36,7 @@ def start(config: ClusterConfig, on_image: Callable[[str, int, int], None] | Non
         "accelerator": chosen.kind if chosen else config.accelerator,
         "why": chosen.why if chosen else "asked for in the cluster file",
         "image": str(image.path),
+        "image_digest": image.digest,
+        "cold": cold,
     }
     return launch(config, settings)

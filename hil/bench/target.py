@@ -41,9 +41,13 @@ def portal_address(node: int) -> str:
     return f"127.0.0.1:{portal_port(node)}"
 
 
-def serial_number(cluster_id: str) -> str:
-    """The disk's serial number, 16 hex digits: each cluster's disk has an identity of its own."""
-    return hashlib.blake2b(cluster_id.encode(), digest_size=8).hexdigest()
+def serial_number(size_mib: int) -> str:
+    """The disk's serial number, 16 hex digits.
+
+    The same for all clusters with disks of this size, for a saved machine has seen its disk already. Which cluster a
+    disk belongs to is written on it (``cluster_id``).
+    """
+    return hashlib.blake2b(f"hil shared disk, {size_mib} MiB".encode(), digest_size=8).hexdigest()
 
 
 def make_disk(path: Path, size_mib: int, cluster_id: str, name: str, nodes: int) -> None:

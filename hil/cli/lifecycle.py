@@ -29,9 +29,7 @@ def up(
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="The cluster's name; default: the file's, or demo.")
     ] = None,
-    cold: Annotated[
-        bool, typer.Option("--cold", help="Boot every node; no saved machines (always so, for now).")
-    ] = False,
+    cold: Annotated[bool, typer.Option("--cold", help="Boot every node; use and make no saved machines.")] = False,
     keep_data: Annotated[
         bool, typer.Option("--keep-data", help="Keep all that is written to the disk: `hil disk at` can go back.")
     ] = False,
@@ -46,10 +44,9 @@ def up(
     from hil.client import Cluster
 
     check_backend(backend)
-    del cold  # there are no saved machines yet
     config = _config(file, nodes, name, keep_data)
     with JoinProgress(config.name) as progress:
-        cluster = Cluster.up(config, on_event=progress.on_event, on_image=progress.on_image)
+        cluster = Cluster.up(config, cold=cold, on_event=progress.on_event, on_image=progress.on_image)
         try:
             if (notice := slowness(cluster.settings["settings"])) is not None:
                 progress.say(notice)

@@ -78,17 +78,19 @@ class Cluster:
         cls,
         config: ClusterConfig,
         *,
+        cold: bool = False,
         on_event: Callable[[Event, View], None] | None = None,
         on_image: Callable[[str, int, int], None] | None = None,
     ) -> Self:
         """Check the host, see to the image, start the bench and connect; the nodes then boot by themselves.
 
+        ``cold``: every node really boots; else those start from saved machines that were started before.
         ``on_image(stage, done, total)`` is told of the image's build, if it has to be built. Raises
         :class:`hil.errors.PreflightFailed`, :class:`hil.errors.AlreadyUp`.
         """
         from hil.bench.start import start
 
-        start(config, on_image)
+        start(config, on_image, cold=cold)
         try:
             cluster = cls(config.name)
         except BaseException:  # Ctrl-C too: nobody else knows of the bench, so nobody else would end it

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import select
 import socket
+import sys
+import termios
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -26,10 +29,11 @@ class GuestChannel:
     a row the first is reported, and how many followed: a guest that floods the line must not flood the evidence.
     """
 
-    def __init__(self, path: Path, on_event: Callable[[str, Event], None]) -> None:
+    def __init__(self, path: Path, on_event: Callable[[str, Event], None], line: Event | None = None) -> None:
+        """``line``: what :meth:`state` told of the line that this one continues."""
         self._on_event = on_event
-        self._expected = 1
-        self._pending = b""
+        self._expected = line["expected"] if line else 1
+        self._pending = bytes.fromhex(line["pending"]) if line else b""
         self._garbage_count = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -39,7 +43,7 @@ class GuestChannel:
             raise
         self._sending = threading.Lock()
         self._reading = threading.Lock()
-        self.orders_sent = 0
+        self.orders_sent = line["orders_sent"] if line else 0
         self._thread = threading.Thread(target=self._read, name=f"channel-{path.name}", daemon=True)
         self._thread.start()
 
@@ -72,6 +76,17 @@ class GuestChannel:
             while self._receive():
                 pass
             self._drop_pending()
+
+    def state(self) -> Event:
+        """How far a line has come whose machine is suspended, so that another can go on; all that came is reported."""
+        with self._reading:
+            while self._receive():
+                pass
+            return {"expected": self._expected, "pending": self._pending.hex(), "orders_sent": self.orders_sent}
+
+    def unread(self) -> int:
+        """Bytes of orders that QEMU has not taken: they would be lost with this socket."""
+        return int.from_bytes(fcntl.ioctl(self._socket, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
     def _read(self) -> None:
         readable = select.poll()

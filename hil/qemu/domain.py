@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
 from hil.bench import namespace
 
+EMULATOR = "/usr/bin/qemu-system-x86_64"
 CHANNEL_NAME = "hil.guestd"
+QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
+ElementTree.register_namespace("qemu", QEMU_NAMESPACE)
 
 COMMAND_LINE = (
     "console=ttyS0 quiet tsc=reliable no_timer_check mitigations=off nokaslr random.trust_cpu=on"
@@ -17,6 +21,13 @@ COMMAND_LINE = (
     # The self-tests of ciphers that nobody uses cost an emulated processor 0.4 s of each boot.
     " cryptomgr.notests"
 )
+
+CLOCK = {
+    # The kernel measures the emulated TSC while it boots; where other machines take the processor from it meanwhile,
+    # it is wrong by any factor (six was seen), and the node lives too fast. QEMU's HPET needs no measuring.
+    "tcg": "clocksource=hpet",
+    "kvm": "clocksource=kvm-clock",
+}
 
 # tcg: `max` is every feature that QEMU emulates. kvm: what the host has.
 CPU = {"tcg": "<cpu mode='maximum'/>", "kvm": "<cpu mode='host-passthrough'/>"}
@@ -42,7 +53,12 @@ class MachineSpec:
 
     @property
     def name(self) -> str:
-        """The domain's name; it shows in QEMU's command line."""
+        """The domain's name: the same in every cluster, for libvirt restores a machine under its old name only."""
+        return f"n{self.node}"
+
+    @property
+    def title(self) -> str:
+        """What QEMU calls itself in its command line: there the machine carries the cluster's name."""
         return f"{self.cluster}-n{self.node}"
 
 
@@ -71,14 +87,14 @@ def interconnect_card(node: int, link: str) -> str:
 def domain_xml(spec: MachineSpec, interconnect_link: str) -> str:
     """The libvirt XML of a machine whose interconnect carrier starts ``interconnect_link`` ("up" or "down")."""
     management = _card(namespace.MANAGEMENT, management_mac(spec.node), namespace.management_tap(spec.node))
-    return f"""<domain type='{DOMAIN_TYPE[spec.accelerator]}'><name>{escape(spec.name)}</name>
+    return f"""<domain type='{DOMAIN_TYPE[spec.accelerator]}' xmlns:qemu='{QEMU_NAMESPACE}'><name>{spec.name}</name>
 <memory unit='MiB'>{spec.memory_mib}</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='q35'>hvm</type>
 <kernel>{escape(str(spec.kernel))}</kernel><initrd>{escape(str(spec.initrd))}</initrd>
-<cmdline>{COMMAND_LINE} hil.node={spec.node}</cmdline></os>
+<cmdline>{COMMAND_LINE} {CLOCK[spec.accelerator]} hil.node={spec.node}</cmdline></os>
 <features><acpi/></features>{CPU[spec.accelerator]}
 <on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>preserve</on_crash>
-<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
+<devices><emulator>{EMULATOR}</emulator>
 <disk type='file' device='disk'><driver name='qemu' type='raw'/><source file={quoteattr(str(spec.root))}/>
 <target dev='vda' bus='virtio'/><readonly/></disk>
 <controller type='scsi' model='virtio-scsi'/>
@@ -90,4 +106,27 @@ def domain_xml(spec: MachineSpec, interconnect_link: str) -> str:
 <channel type='unix'><source mode='bind' path={quoteattr(str(spec.channel))}/>
 <target type='virtio' name='{CHANNEL_NAME}'/></channel>
 <panic model='isa'/><rng model='virtio'><backend model='random'>/dev/urandom</backend></rng><memballoon model='none'/>
-</devices></domain>"""
+</devices>
+<qemu:commandline><qemu:arg value='-name'/><qemu:arg value={quoteattr(name_argument(spec))}/></qemu:commandline>
+</domain>"""
+
+
+def name_argument(spec: MachineSpec) -> str:
+    """QEMU's last ``-name``, which wins over libvirt's."""
+    return f"guest={spec.title},debug-threads=on"
+
+
+def adapt_saved(xml: str, spec: MachineSpec) -> str:
+    """The description ``xml`` that a machine was saved with, for ``spec``: name, console, and what a reset boots.
+
+    All else has to be what it was: libvirt refuses a description that does not fit the memory (addresses, UUID, name).
+    """
+    root = ElementTree.fromstring(xml)
+    arguments = root.findall(f"{{{QEMU_NAMESPACE}}}commandline/{{{QEMU_NAMESPACE}}}arg")
+    arguments[-1].set("value", name_argument(spec))
+    initrd = root.find("os/initrd")
+    if initrd is not None:
+        initrd.text = str(spec.initrd)
+    for source in root.iterfind("devices/*[@type='file']/source[@path]"):  # serial, and its console
+        source.set("path", str(spec.console))
+    return ElementTree.tostring(root, encoding="unicode")

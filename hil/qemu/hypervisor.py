@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import signal
 import threading
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from typing import Self
 import libvirt
 
 from hil.errors import LaboratoryError
+from hil.qemu import memory
+from hil.qemu.domain import EMULATOR, MachineSpec
 
 # We are root of the bench's own namespaces and of nothing else: no second user, no security labels, no cgroups, no
 # helper process for logs, no extended attributes that remember an owner.
@@ -63,12 +66,24 @@ class Hypervisor:
     def __exit__(self, *_: object) -> None:
         self.connection.close()
 
+    def versions(self, accelerator: str) -> str:
+        """What else the state of a machine depends on: libvirt, QEMU and, with KVM, the host's processor and kernel."""
+        emulator = os.stat(EMULATOR)
+        found = [self.connection.getLibVersion(), emulator.st_size, emulator.st_mtime_ns]
+        if accelerator == "kvm":
+            found += [platform.release(), self.connection.getCapabilities().partition("</cpu>")[0]]
+        return " ".join(map(str, found))
+
     def create(self, xml: str) -> libvirt.virDomain:
         """Start a machine; raises :class:`LaboratoryError` with libvirt's words."""
         try:
             return self.connection.createXML(xml, 0)
         except libvirt.libvirtError as error:
             raise LaboratoryError(f"libvirt cannot start the machine: {error}") from None
+
+    def restore(self, path: Path, spec: MachineSpec) -> libvirt.virDomain:
+        """A machine that goes on, when resumed, where the one that was saved in ``path`` stood."""
+        return memory.restore(self.connection, path, spec)
 
     def pull_the_plug(self, domain: libvirt.virDomain) -> None:
         """End a machine as a power failure does: at once, and with nothing written any more.

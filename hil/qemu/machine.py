@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import libvirt
 
 from hil.bench.log import EventLog
 from hil.errors import LaboratoryError, UsageError
+from hil.qemu import memory
 from hil.qemu.channel import GuestChannel
 from hil.qemu.domain import MachineSpec, domain_xml
 from hil.qemu.hypervisor import Hypervisor
 
 CHANGE_TIMEOUT_S = 30.0
 """libvirt reports a power change within a second; an overloaded host may take several."""
+
+ENTROPY_BYTES = 64
 
 VERB_PATIENCE_S = 5.0
 """How long a power-off lets another verb finish: a reset takes milliseconds, a start under load a second or two."""
@@ -29,6 +36,8 @@ class Machine:
         self.spec = spec
         self.node = spec.node
         self.interconnect_link = "up"
+        self.on_waiting: Callable[[], None] = lambda: None
+        """Called, in a thread that must not wait, when guestd waits to begin."""
         self._hypervisor = hypervisor
         self._log = log
         self.plug_pulled = False
@@ -36,29 +45,84 @@ class Machine:
         self._channel: GuestChannel | None = None
         self._lock = threading.Lock()
 
-    def power_on(self) -> bool:
-        """Start the machine; False if it was on already."""
+    def power_on(self, initrd: Path | None = None) -> bool:
+        """Start the machine, with another initrd than its own if given; False if it was on already."""
+        spec = self.spec if initrd is None else dataclasses.replace(self.spec, initrd=initrd)
+        return self._power_on(lambda: self._hypervisor.create(domain_xml(spec, self.interconnect_link)))
+
+    def power_on_saved(self, memory: Path) -> bool:
+        """Start the machine where one that waited to begin was saved, suspended; False if it was on already.
+
+        Raises :class:`LaboratoryError`; then the machine is off.
+        """
+        return self._power_on(lambda: self._hypervisor.restore(memory, self.spec), saved=True)
+
+    def _power_on(self, start: Callable[[], libvirt.virDomain], **about: bool) -> bool:
         with self._lock:
             if self._log.power(self.node) != "off":
                 return False
             self._hang_up()
             self.plug_pulled = False
-            self._log.emit("machine-starting", node=self.node)
+            self._log.emit("machine-starting", node=self.node, **about)
             try:
-                self._domain = self._hypervisor.create(domain_xml(self.spec, self.interconnect_link))
+                self._domain = start()
             except LaboratoryError as error:
                 # libvirt reports no end of what never began.
                 self._log.emit("machine-stopped", node=self.node, detail="failed", reason=str(error))
                 raise
-            try:
-                self._channel = GuestChannel(self.spec.channel, self._emit)
-            except OSError as error:
-                self._pull_the_plug()
-                raise LaboratoryError(f"node {self.node}: QEMU offers no line to guestd: {error}") from None
+            self._connect()
             self._await(lambda power: power != "starting", "started")
             if self._log.power(self.node) == "off":
                 raise LaboratoryError(f"node {self.node}: QEMU ended as soon as it had started; see bench.log")
             return True
+
+    def restore(self, memory: Path, line: dict[str, Any]) -> None:
+        """Put the machine where the cluster's checkpoint has it, suspended; ``line`` is what :meth:`save` told.
+
+        The events say already that it is on, and paused. Raises :class:`LaboratoryError`.
+        """
+        with self._lock:
+            self._domain = self._hypervisor.restore(memory, self.spec)
+            self._connect(line)
+
+    def save(self, domain: libvirt.virDomain, path: Path) -> dict[str, Any]:
+        """Write ``domain``, which is suspended, to ``path``; how far the line to guestd has come, for the way back.
+
+        To be called with the machine :meth:`held`. Raises :class:`LaboratoryError`.
+        """
+        memory.save(domain, path)
+        return self._channel.state() if self._channel is not None else {}
+
+    def save_waiting(self, path: Path) -> None:
+        """Write the machine, whose guestd waits to begin, to ``path``; it goes on afterwards in every case."""
+        with self._lock:
+            domain = self._running()
+            try:
+                self.suspend(domain)
+                memory.save(domain, path)
+            finally:
+                self._resume()
+
+    def suspend(self, domain: libvirt.virDomain) -> None:
+        """Stop the virtual processors of ``domain``; returns when they stand, and the events say so.
+
+        To be called with the machine :meth:`held`.
+        """
+        try:
+            domain.suspend()
+        except libvirt.libvirtError as error:
+            raise LaboratoryError(f"node {self.node} cannot be stopped: {error}") from None
+        self._await(lambda power: power != "running", "paused")
+
+    def resume(self) -> None:
+        """Let the processors go on."""
+        with self._lock:
+            self._resume()
+
+    def begin(self, seed: dict[str, str]) -> None:
+        """Tell a guestd that waits who it is (``guestd.runtime.begin``), what time it is, and give it randomness."""
+        secret = {"files": seed, "entropy": os.urandom(ENTROPY_BYTES).hex(), "time_ns": time.time_ns()}
+        self._send_order("begin", secret, told={})
 
     def power_off(self) -> bool:
         """Pull the plug; False if it was off already. Also ends a crashed machine."""
@@ -90,6 +154,13 @@ class Machine:
 
         Raises :class:`UsageError` unless the machine runs, and if its guestd has ended.
         """
+        self._send_order(order, fields, told=fields)
+
+    def orders_unread(self) -> int:
+        """Bytes of orders that the machine has not taken yet."""
+        return self._channel.unread() if self._channel is not None else 0
+
+    def _send_order(self, order: str, fields: dict[str, Any], told: dict[str, Any]) -> None:
         with self._lock:
             self._running()
             if self._log.guestd(self.node) == "exited":
@@ -98,7 +169,7 @@ class Machine:
                 number = self._channel.send_order(order, fields) if self._channel else 0
             except OSError as error:
                 raise LaboratoryError(f"node {self.node}: the line to guestd is dead: {error}") from None
-        self._log.emit("order-sent", node=self.node, order_n=number, order=order, **fields)
+        self._log.emit("order-sent", node=self.node, order_n=number, order=order, **told)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[libvirt.virDomain | None]:
@@ -115,6 +186,22 @@ class Machine:
         """libvirt says that the guest crashed or was reset: first report everything that it had still sent."""
         if self._channel is not None:
             self._channel.settle()
+
+    def _connect(self, line: dict[str, Any] | None = None) -> None:
+        try:
+            self._channel = GuestChannel(self.spec.channel, self._emit, line)
+        except OSError as error:
+            self._pull_the_plug()
+            raise LaboratoryError(f"node {self.node}: QEMU offers no line to guestd: {error}") from None
+
+    def _resume(self) -> None:
+        if self._domain is None:
+            return
+        try:
+            self._domain.resume()
+        except libvirt.libvirtError as error:
+            raise LaboratoryError(f"node {self.node} cannot go on: {error}") from None
+        self._await(lambda power: power != "paused", "resumed")
 
     def _running(self) -> libvirt.virDomain:
         power = self._log.power(self.node)
@@ -139,3 +226,5 @@ class Machine:
     def _emit(self, kind: str, fields: dict[str, Any]) -> None:
         # "node" of the guest's own event, if any, is the same number: ours wins.
         self._log.emit(kind, **{**fields, "node": self.node})
+        if kind == "guestd-waiting":
+            self.on_waiting()

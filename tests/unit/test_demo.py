@@ -57,7 +57,7 @@ def benches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Fa
     started: list[FakeBench] = []
     with ExitStack() as stack:
 
-        def up(config: ClusterConfig, *, on_event: Any = None, on_image: Any = None) -> Cluster:
+        def up(config: ClusterConfig, *, cold: bool = False, on_event: Any = None, on_image: Any = None) -> Cluster:
             bench = stack.enter_context(fake_bench(config.name, tmp_path / config.name, config.nodes))
             bench.all_joined()
 

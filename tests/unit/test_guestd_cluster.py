@@ -41,6 +41,18 @@ def test_three_cold_nodes_form_one_cluster_in_one_epoch(world: World) -> None:
     assert done == [0, 10, 20, 30, 40]
 
 
+def test_when_all_nodes_are_there_nobody_is_waited_for(world: World) -> None:
+    world.power_on()
+    world.run_until(lambda: bool(world.events(0, "bid")))
+    assert world.now_ms < world.config.timing.settle_ms
+
+
+def test_where_one_is_missing_others_may_still_come(world: World) -> None:
+    world.power_on(1, 2)
+    world.run_until(lambda: bool(world.events(1, "bid")))
+    assert world.now_ms >= world.config.timing.settle_ms
+
+
 def test_the_joins_of_nodes_that_boot_together_overlap(world: World) -> None:  # S4.6
     formed(world)
     assert world.view.step == len(LEVELS)

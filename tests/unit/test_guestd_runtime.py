@@ -46,6 +46,7 @@ class Guest:
             "HIL_CONFIG": str(self.directory / f"config{self.node}.json"),
             "HIL_NODE": str(self.node),
             "HIL_STAGES": "initramfs=1.70 root=2.2 broken",
+            "HIL_PORT": str(self.directory / f"port{self.node}"),
         }
         command = [sys.executable, "-I", "-S", "-X", "utf8", "-c", MAIN.format(tree=str(TREE))]
         self.process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
@@ -53,10 +54,10 @@ class Guest:
         self.host, _ = self._listener.accept()
         self._orders = 0
 
-    def order(self, order: str) -> None:
+    def order(self, order: str, **fields: Any) -> None:
         assert self.host is not None
         self._orders += 1
-        self.host.sendall(json.dumps({"n": self._orders, "order": order}).encode() + b"\n")
+        self.host.sendall(json.dumps({"n": self._orders, "order": order, **fields}).encode() + b"\n")
 
     def read(self) -> None:
         assert self.host is not None
@@ -89,6 +90,7 @@ class Trio:
     """Three of them."""
 
     def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self.disk = directory / "disk"
         content = bytearray(layout.DATABASE_OFFSET)
         content += layout.format_database(CLUSTER_ID, "trio", 3)
@@ -171,6 +173,34 @@ def test_a_process_that_was_stopped_finds_itself_forced_out_and_panics_but_not_t
     assert process.returncode == REFUSED_STATUS
     assert b"PANIC: node 2 (incarnation 1) found itself forced out in epoch" in error
     assert guests[0].state == guests[1].state == "joined"
+
+
+def test_a_node_that_waits_has_no_identity_until_it_is_told_to_begin(trio: Trio) -> None:
+    """What a saved machine goes through (guestd.runtime.begin), but for the clock and the kernel's randomness."""
+    guests = trio.guests
+    configurations = [trio.directory / f"config{guest.node}.json" for guest in guests]
+    real = [path.read_bytes() for path in configurations]
+    for guest, path in zip(guests, configurations, strict=True):
+        path.write_text('{"wait": true}')
+        guest.start()
+    trio.wait(lambda: all(guest.last("guestd-waiting") for guest in guests))
+    blank = trio.disk.read_bytes()
+    guests[2].order("leave")  # one that comes too early is carried out in its turn
+    for guest, path, content in zip(guests, configurations, real, strict=True):
+        assert [event["kind"] for event in guest.events] == ["guestd-waiting"]
+        assert trio.disk.read_bytes() == blank
+        secret = b"key of node %d" % guest.node
+        files = {path.name: content.hex(), f"../key{guest.node}": secret.hex()}
+        guest.events.clear()
+        guest.order("begin", files=files, time_ns=0, entropy="00")
+    process = guests[2].process
+    assert process is not None
+    trio.wait(lambda: all(guest.state == "joined" for guest in guests[:2]) and process.poll() is not None)
+    assert process.returncode == 0
+    started = guests[0].events[0]
+    assert (started["n"], started["kind"], started["stages"]) == (1, "guestd-started", {})
+    key = trio.directory / "key0"  # beside the configuration, wherever it asks to be
+    assert (key.read_bytes(), key.stat().st_mode & 0o777) == (b"key of node 0", 0o600)
 
 
 def membership(guest: Guest, node: int) -> str | None:
