@@ -8,6 +8,7 @@
     |   |-- UnknownNode          lists the nodes that exist
     |   |-- UnknownCluster       lists the clusters that run
     |   |-- UnknownScenario      lists the scenarios that exist
+    |   |-- UnknownCheckpoint    lists the checkpoints that exist
     |   |-- AlreadyUp            a cluster of that name runs
     |   |-- BadConfig            cluster file: which key, what is wrong, what is legal
     |   `-- PreflightFailed      the host lacks something; says what to type
@@ -51,6 +52,10 @@ class UnknownCluster(UsageError):
 
 class UnknownScenario(UsageError):
     """No such scenario file."""
+
+
+class UnknownCheckpoint(UsageError):
+    """No such checkpoint."""
 
 
 class AlreadyUp(UsageError):

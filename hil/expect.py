@@ -83,6 +83,10 @@ class PanicLedger:
             return
         self._n = n
         kind, node = event["kind"], event.get("node")
+        if kind == "checkpoint-restored":  # what came before was another run's
+            self.panics.clear()
+            self.declarations.clear()
+            self._of_this_life.clear()
         if not isinstance(node, int):
             return
         if kind in _NEW_LIFE:

@@ -6,13 +6,13 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hil import paths
+from hil.files import copy_sparse
 from hil.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ NAME_LENGTH_MAX = 31
 EVENTS_SHOWN = 40
 CONSOLE_LINES_SHOWN = 15
 DISK = "disk.raw"
-NOT_EVIDENCE = (DISK, "id_ed25519")
-"""The disk is big (and copied apart, with its holes, after a failure); the key opens nothing any more."""
+NOT_EVIDENCE = (DISK, "id_ed25519", "seed.json")
+"""The disk is big (and copied apart, with its holes, after a failure); the keys open nothing any more."""
 
 
 def cluster_name(test: str, distinction: str) -> str:
@@ -101,7 +101,7 @@ class Lab:
         if source is not None:
             shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_EVIDENCE))
             if self.verdict is not Verdict.PASSED and (source / DISK).exists():
-                subprocess.run(["cp", "--sparse=always", str(source / DISK), str(target / DISK)], check=True)
+                copy_sparse(source / DISK, target / DISK)
         target.mkdir(parents=True, exist_ok=True)
         told = {"test": test_id, "verdict": str(self.verdict), "problem": self.problem, "repeat": self.repeat}
         (target / "verdict.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")

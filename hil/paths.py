@@ -1,7 +1,8 @@
 """Where ``hil`` keeps things on the host, following the XDG base directory specification.
 
 * cache (may be deleted at any time): ``$XDG_CACHE_HOME/hil``: images, packages, libvirt's capability cache.
-* state (evidence of runs): ``$XDG_STATE_HOME/hil/runs/<cluster>/<UTC time>/``; ``latest`` points at the newest.
+* state: ``$XDG_STATE_HOME/hil/runs/<cluster>/<UTC time>/`` (evidence of runs; ``latest`` points at the newest),
+  ``$XDG_STATE_HOME/hil/checkpoints/<name>/``.
 
 Sockets are in neither: the bench's own is an abstract one, the machines' lie on a tmpfs in the bench's mount
 namespace, so the kernel removes all of them with the last process (spec S10.1).
@@ -34,7 +35,12 @@ def cache_dir() -> Path:
 
 def runs_dir() -> Path:
     """The directory of all runs, one directory per cluster name; not necessarily existing."""
-    return _xdg("XDG_STATE_HOME", ".local/state") / "runs"
+    return state_dir() / "runs"
+
+
+def state_dir() -> Path:
+    """The directory of all that is to be kept; not necessarily existing."""
+    return _xdg("XDG_STATE_HOME", ".local/state")
 
 
 def new_run_dir(cluster: str) -> Path:

@@ -342,6 +342,7 @@ BENCH_KINDS = frozenset(
         *("bench-started", "bench-stopping", "disk-started", "disk-exited", "power", "order-sent"),
         *("machine-starting", "machine-started", "machine-stopped", "machine-crashed"),
         *("machine-paused", "machine-resumed", "machine-reset", "machine-saved"),
+        *("checkpoint-saved", "checkpoint-restored"),
         *("fault-injected", "fault-struck", "fault-healed", "events-lost", "garbage"),
     }
 )

@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import mmap
 import os
 import shutil
 import tempfile
@@ -21,9 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import xxhash
-
 from hil import paths
+from hil.files import measure
 from hil.qemu.domain import MachineSpec, domain_xml
 
 FORMAT: Final = 1
@@ -135,13 +133,3 @@ def prune(images: set[str] | None = None) -> list[Entry]:
             if half.stat().st_mtime < time.time() - 3600:
                 shutil.rmtree(half, ignore_errors=True)
     return old
-
-
-def measure(path: Path) -> tuple[int, str]:
-    """Length in bytes and digest (XXH3, 64 bits) of a file. Raises ``OSError``; 80 MB take some 10 ms."""
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if not size:
-            return 0, ""
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return size, xxhash.xxh3_64_hexdigest(content)

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from hil import warm
-from hil.bench import namespace, seed, target
+from hil.bench import checkpoint, namespace, seed, target
 from hil.bench.beginning import Beginning
 from hil.bench.cluster import Bench
 from hil.bench.log import EventLog
 from hil.bench.server import Server
+from hil.checkpoint import TARGET, Checkpoint, load
 from hil.config import ClusterConfig, make_config
-from hil.errors import HilError
+from hil.errors import HilError, UsageError
 from hil.faults import link
 from hil.qemu.domain import MachineSpec
 from hil.qemu.hypervisor import Hypervisor
@@ -46,6 +47,8 @@ class Order:
     cluster_id: str
     cold: bool
     """Boot all nodes; no saved machines."""
+    checkpoint: Checkpoint | None
+    """What the cluster goes on from; None: it is new."""
 
 
 def main() -> int:
@@ -59,7 +62,8 @@ def main() -> int:
     listener = socket.socket(fileno=arguments.listen_fd)
     listener.set_inheritable(False)  # QEMU must not hold the cluster's name
     order = _read_order(arguments.run_dir)
-    log = EventLog(order.run_dir / "events.jsonl", order.config.nodes)
+    history = order.checkpoint.history(order.config.name, order.run_dir) if order.checkpoint else ()
+    log = EventLog(order.run_dir / "events.jsonl", order.config.nodes, history)
     bench, server = Bench(log), Server(listener, log)
     log.on_broken = bench.stop_requested.set
     server.start()
@@ -93,6 +97,7 @@ def _failed(log: EventLog, reason: str) -> int:
 def _read_order(run_dir: Path) -> Order:
     data: dict[str, Any] = json.loads((run_dir / "cluster.json").read_text(encoding="utf-8"))
     settings = data["settings"]
+    saved = load(Path(settings["checkpoint"]), verify=False) if settings.get("checkpoint") else None
     return Order(
         config=make_config(**data["config"]),
         accelerator=settings["accelerator"],
@@ -100,45 +105,60 @@ def _read_order(run_dir: Path) -> Order:
         image_digest=settings["image_digest"],
         cold=settings["cold"],
         run_dir=run_dir,
-        cluster_id=uuid.uuid4().hex,
+        cluster_id=saved.manifest.cluster_id if saved else uuid.uuid4().hex,
+        checkpoint=saved,
     )
 
 
 def _set_up(stack: ExitStack, order: Order, bench: Bench) -> None:
-    config, log = order.config, bench.log
-    log.emit(
-        "bench-started",
-        cluster=config.name,
-        nodes=config.nodes,
-        accelerator=order.accelerator,
-        image=order.image.name,
-        run_dir=str(order.run_dir),
-    )
+    """The hardware, then a new cluster on it or the one of a checkpoint."""
+    config, log, saved = order.config, bench.log, order.checkpoint
+    if saved is None:
+        log.emit(
+            "bench-started",
+            cluster=config.name,
+            nodes=config.nodes,
+            accelerator=order.accelerator,
+            image=order.image.name,
+            run_dir=str(order.run_dir),
+        )
     namespace.prepare()
     link.prepare()
     serial = target.serial_number(config.disk_mib)
-    target.make_disk(order.run_dir / target.DISK, config.disk_mib, order.cluster_id, config.name, config.nodes)
+    if saved is None:
+        target.make_disk(order.run_dir / target.DISK, config.disk_mib, order.cluster_id, config.name, config.nodes)
+    else:
+        checkpoint.copy_files(saved, order.run_dir)
     control = namespace.RUN / "disk.control"
-    scsi = stack.enter_context(
-        target.ScsiTarget(order.run_dir, control, serial, config.nodes, keep_data=config.keep_data)
-    )
+    restore = saved.path / TARGET if saved else None
+    scsi = target.ScsiTarget(order.run_dir, control, serial, config.nodes, keep_data=config.keep_data, restore=restore)
+    stack.enter_context(scsi)
     log.emit("disk-started", pid=scsi.process.pid)
     bench.watch_disk(scsi.process, control)
     stack.callback(bench.stop_requested.set)  # from then on the disk ends because we end it, a failed set-up or not
     hosts = [f"{namespace.MANAGEMENT_PREFIX}{node + 1}" for node in range(config.nodes)]
-    guests_seed = seed.make_seed(order.run_dir, _guest_config(order, serial), hosts)
+    if saved is None:
+        guests_seed = seed.make_seed(order.run_dir, _guest_config(order, serial), hosts)
+    else:
+        guests_seed = seed.load_seed(order.run_dir)
     initrd, waiting = namespace.RUN / "initrd.cpio", namespace.RUN / "waiting.cpio"
     seed.write_initrd(order.image / "initrd.cpio", initrd, guests_seed)
     seed.write_initrd(order.image / "initrd.cpio", waiting, seed.WAITING)
     hypervisor = stack.enter_context(Hypervisor(namespace.RUN / "libvirt", bench.on_lifecycle, bench.on_reboot))
+    versions = hypervisor.versions(order.accelerator)
+    bench.facts = checkpoint.Facts(
+        config, order.accelerator, order.image_digest, versions, order.cluster_id, order.run_dir
+    )
     specs = [_machine_spec(order, node, initrd) for node in range(config.nodes)]
     bench.adopt([Machine(spec, hypervisor, log) for spec in specs])
     stack.callback(bench.power_off, list(range(config.nodes)))
-    names = None
-    if not order.cold:
-        versions = hypervisor.versions(order.accelerator)
+    if saved is None:
         names = [warm.key(spec, order.image_digest, config.disk_mib, versions) for spec in specs]
-    bench.start(Beginning(guests_seed, waiting, order.image_digest, names))
+        bench.start(Beginning(guests_seed, waiting, order.image_digest, None if order.cold else names))
+    else:
+        if (why := saved.why_of_no_use(order.image_digest, versions)) is not None:
+            raise UsageError(why)
+        bench.go_on(saved, Beginning(guests_seed, waiting, order.image_digest, None))
 
 
 def _guest_config(order: Order, serial: str) -> dict[str, Any]:

@@ -50,7 +50,9 @@ class Beginning:
     def go(self) -> None:
         """Those that were saved begin, all at once: so they need one epoch to form their cluster."""
         for machine in self._restored:
-            machine.resume()
+            with machine.held() as domain:
+                if domain is not None:
+                    machine.resume(domain)
         for machine in self._restored:
             machine.begin(self._seed)
         self._restored.clear()

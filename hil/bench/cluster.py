@@ -17,8 +17,10 @@ import libvirt
 
 from hil.bench import namespace
 from hil.bench.beginning import Beginning
+from hil.bench.checkpoint import CheckpointVerbs, go_on, restore
 from hil.bench.disk import DiskVerbs, check_nodes
 from hil.bench.log import EventLog
+from hil.checkpoint import Checkpoint
 from hil.errors import InvalidRun, LaboratoryError, UsageError
 from hil.faults import link
 from hil.qemu.machine import Machine
@@ -38,7 +40,7 @@ STOPPED_DETAIL = {0: "shutdown", 1: "destroyed", 2: "crashed", 3: "migrated", 4:
 CRASHED_DETAIL = {0: "panicked", 1: "crash-loaded"}
 
 
-class Bench(DiskVerbs):
+class Bench(DiskVerbs, CheckpointVerbs):
     """All machines of one cluster. Verbs are called from the clients' threads."""
 
     def __init__(self, log: EventLog) -> None:
@@ -64,6 +66,13 @@ class Bench(DiskVerbs):
         self.beginning = beginning
         self._power([machine.node for machine in self.machines], "on", beginning.power_on)
         beginning.go()
+
+    def go_on(self, saved: Checkpoint, beginning: Beginning) -> None:
+        """Have all machines where ``saved`` has them, and let them go on at the same instant."""
+        self.beginning = beginning
+        restore(self.machines, saved)
+        self.log.emit("checkpoint-restored", checkpoint=saved.name)
+        go_on(self.machines)
 
     def on_lifecycle(self, name: str, event: int, detail: int) -> None:
         """libvirt's callback; its thread must not wait, so a thread of our own reports it."""

@@ -11,7 +11,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ class EventLog:
     hears all.
     """
 
-    def __init__(self, path: Path, nodes: int) -> None:
+    def __init__(self, path: Path, nodes: int, history: Sequence[Event] = ()) -> None:
+        """``history``: the events of the cluster that goes on here, from the first; time goes on after the last."""
         self.broken: str | None = None
         self.on_broken: Callable[[], None] = lambda: None
         self._start = time.monotonic()
@@ -37,6 +38,12 @@ class EventLog:
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - lives as long as the bench
         self._view = View(nodes)
         self._closed = False
+        for event in history:
+            self._view.apply(event)
+            self._lines.append(json.dumps(event, separators=(",", ":")).encode() + b"\n")
+        if history:
+            self._start -= history[-1]["t"]
+            self._write(b"".join(self._lines))
 
     def emit(self, kind: str, /, **fields: Any) -> Event:
         """Append one event and return it; ``n``, ``t`` and ``kind`` are set here.

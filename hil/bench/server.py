@@ -50,6 +50,7 @@ CALLS = (
     "inject_disk_fault",
     "heal_disk",
     "disk_status",
+    "save_checkpoint",
     "open_ssh",
     "down",
 )

@@ -9,8 +9,9 @@ import images
 from hil import preflight
 from hil.bench import address
 from hil.bench.launch import launch
+from hil.checkpoint import Checkpoint
 from hil.config import ClusterConfig
-from hil.errors import AlreadyUp, LaboratoryError
+from hil.errors import AlreadyUp, LaboratoryError, UsageError
 from hil.machine import accelerator
 
 
@@ -21,16 +22,7 @@ def start(
 
     What is certain to be refused is refused first: a name that is taken, a host that lacks something.
     """
-    if config.name in address.running_clusters():
-        raise AlreadyUp(
-            f"cluster {config.name!r} is already up; `hil down {config.name}` ends it,"
-            " `hil up --name OTHER` starts another"
-        )
-    preflight.check(config)
-    try:
-        image = images.ensure(progress=on_image)
-    except images.BuildError as error:
-        raise LaboratoryError(str(error)) from error
+    image = _image_for(config, on_image)
     chosen = accelerator(image) if config.accelerator == "auto" else None
     settings: dict[str, object] = {
         "accelerator": chosen.kind if chosen else config.accelerator,
@@ -40,3 +32,38 @@ def start(
         "cold": cold,
     }
     return launch(config, settings)
+
+
+def restore(
+    saved: Checkpoint, name: str | None = None, on_image: Callable[[str, int, int], None] | None = None
+) -> tuple[Path, ClusterConfig]:
+    """Start the bench of a cluster that goes on from ``saved``, under ``name`` (None: the one it had).
+
+    Its run directory and configuration. Raises ``UsageError`` for a checkpoint of another image.
+    """
+    config = saved.config(name or saved.manifest.config["name"])
+    image = _image_for(config, on_image)
+    if (why := saved.why_of_no_use(image.digest)) is not None:
+        raise UsageError(why)
+    settings: dict[str, object] = {
+        "accelerator": saved.manifest.accelerator,
+        "why": f"checkpoint {saved.name} was saved so",
+        "image": str(image.path),
+        "image_digest": image.digest,
+        "cold": True,
+        "checkpoint": str(saved.path),
+    }
+    return launch(config, settings), config
+
+
+def _image_for(config: ClusterConfig, on_image: Callable[[str, int, int], None] | None) -> images.Image:
+    if config.name in address.running_clusters():
+        raise AlreadyUp(
+            f"cluster {config.name!r} is already up; `hil down {config.name}` ends it,"
+            " `hil up --name OTHER` starts another"
+        )
+    preflight.check(config)
+    try:
+        return images.ensure(progress=on_image)
+    except images.BuildError as error:
+        raise LaboratoryError(str(error)) from error

@@ -61,12 +61,16 @@ def make_disk(path: Path, size_mib: int, cluster_id: str, name: str, nodes: int)
 class ScsiTarget:
     """The target's process; a context manager that returns when it listens."""
 
-    def __init__(self, run_dir: Path, control: Path, serial: str, nodes: int, *, keep_data: bool) -> None:
-        """``control``: where its control socket is to be."""
+    def __init__(
+        self, run_dir: Path, control: Path, serial: str, nodes: int, *, keep_data: bool, restore: Path | None = None
+    ) -> None:
+        """``control``: where its control socket is to be; ``restore``: what the target was saved as, to go on from."""
         self._command = [sys.executable, "-m", "hil.scsi", "--lun", str(run_dir / DISK), "--serial", serial]
         self._command += ["--ledger", str(run_dir / LEDGER), "--control", str(control)]
         if keep_data:
             self._command += ["--keep-data", str(run_dir / KEPT_DATA)]
+        if restore is not None:
+            self._command += ["--restore", str(restore)]
         for node in range(nodes):
             self._command += ["--portal", f"{portal_address(node)}={initiator_name(node)}"]
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
+from hil import checkpoint
 from hil.bench import address
 from hil.bench.launch import BENCH_LOG
 from hil.client.connection import Caller, Event, EventReader
@@ -24,6 +25,7 @@ from hil.errors import (
     MachineLost,
     UnknownCluster,
     UnknownNode,
+    UsageError,
 )
 from hil.view import View
 
@@ -91,15 +93,69 @@ class Cluster:
         from hil.bench.start import start
 
         start(config, on_image, cold=cold)
-        try:
-            cluster = cls(config.name)
-        except BaseException:  # Ctrl-C too: nobody else knows of the bench, so nobody else would end it
-            with contextlib.suppress(HilError), contextlib.closing(Caller(config.name)) as caller:
-                caller.call("down")
-                _await_free(config.name, time.monotonic() + DOWN_TIMEOUT_S)
-            raise
+        cluster = cls._connected(config.name)
         cluster.on_event = on_event
         return cluster
+
+    @classmethod
+    def _connected(cls, name: str) -> Self:
+        """To the cluster that was just started."""
+        try:
+            return cls(name)
+        except BaseException:  # Ctrl-C too: nobody else knows of the bench, so nobody else would end it
+            with contextlib.suppress(HilError), contextlib.closing(Caller(name)) as caller:
+                caller.call("down")
+                _await_free(name, time.monotonic() + DOWN_TIMEOUT_S)
+            raise
+
+    @classmethod
+    def restored(
+        cls,
+        saved: str | Path,
+        name: str | None = None,
+        *,
+        on_image: Callable[[str, int, int], None] | None = None,
+    ) -> Self:
+        """A cluster that goes on from a checkpoint (its name, or its directory), under ``name`` (None: its own).
+
+        Returns when it does. Raises :class:`hil.errors.UnknownCheckpoint`, and ``UsageError`` for one that is damaged
+        or of another image.
+        """
+        from hil.bench.start import restore
+
+        _, config = restore(checkpoint.load(_place(saved)), name, on_image)
+        cluster = cls._connected(config.name)
+        cluster.wait_set_up()
+        return cluster
+
+    def checkpoint(self, saved: str | Path, *, replace: bool = False) -> Path:
+        """Save the whole cluster as a checkpoint, by name or as a new directory; it goes on. Where it is."""
+        path = _place(saved).absolute()
+        result = self.caller.call("save_checkpoint", path=str(path), replace=replace)
+        self.catch_up_to_answer()
+        return Path(result["path"])
+
+    def restore(self, saved: str | Path) -> None:
+        """Take this cluster down and have it go on from a checkpoint, under its name.
+
+        Raises ``UsageError``, and nothing has happened, for a checkpoint of a cluster of another shape.
+        """
+        path = _place(saved)
+        config = checkpoint.load(path).config(self.name)
+        if config != self.config:
+            wrong = [key for key in type(config).model_fields if getattr(config, key) != getattr(self.config, key)]
+            raise UsageError(
+                f"checkpoint {path.name} is of a cluster of another shape ({', '.join(wrong)} differ); `hil checkpoint"
+                f" restore {path.name} --name OTHER` starts it as a cluster of its own"
+            )
+        self.down()
+        listener = self.on_event
+        again = type(self).restored(path, self.name)
+        self.__dict__.update(again.__dict__)
+        for node in self.nodes:
+            node.cluster = self
+        self.disk = Disk(self)
+        self.on_event = listener
 
     def close(self) -> None:
         """Hang up; the cluster goes on."""
@@ -242,6 +298,17 @@ class Cluster:
                 raise self._bench_died(about)
         return self.view
 
+    def wait_set_up(self) -> None:
+        """Wait until the bench has set everything up. Raises :class:`LaboratoryError` with the reason if it cannot."""
+        try:
+            self.caller.call("disk_status")  # which is answered then
+        except LaboratoryError as error:
+            while self._take(1.0):
+                pass
+            self.close()
+            raise LaboratoryError(f"cluster {self.name!r} cannot start: {self.view.stopping or error}") from None
+        self.catch_up_to_answer()
+
     def wait_joined(self, nodes: Iterable[Node] | None = None, timeout: float | None = None) -> View:
         """Wait until ``nodes`` (all) are joined and agree on it."""
         chosen = list(self.nodes if nodes is None else nodes)
@@ -350,6 +417,11 @@ class Cluster:
         from hil.machine import speed_factor
 
         return 30.0 * speed_factor(self.settings["settings"]["accelerator"])
+
+
+def _place(saved: str | Path) -> Path:
+    """A checkpoint's directory: a path is one itself, a text is a name."""
+    return saved if isinstance(saved, Path) else checkpoint.place(saved)
 
 
 def _await_free(name: str, deadline: float) -> None:

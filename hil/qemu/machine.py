@@ -101,7 +101,7 @@ class Machine:
                 self.suspend(domain)
                 memory.save(domain, path)
             finally:
-                self._resume()
+                self.resume(domain)
 
     def suspend(self, domain: libvirt.virDomain) -> None:
         """Stop the virtual processors of ``domain``; returns when they stand, and the events say so.
@@ -114,10 +114,14 @@ class Machine:
             raise LaboratoryError(f"node {self.node} cannot be stopped: {error}") from None
         self._await(lambda power: power != "running", "paused")
 
-    def resume(self) -> None:
-        """Let the processors go on."""
-        with self._lock:
-            self._resume()
+    def resume(self, domain: libvirt.virDomain) -> None:
+        """Let the processors of ``domain`` go on; fine if they do. To be called with the machine :meth:`held`."""
+        try:
+            if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
+                domain.resume()
+        except libvirt.libvirtError as error:
+            raise LaboratoryError(f"node {self.node} cannot go on: {error}") from None
+        self._await(lambda power: power != "paused", "resumed")
 
     def begin(self, seed: dict[str, str]) -> None:
         """Tell a guestd that waits who it is (``guestd.runtime.begin``), what time it is, and give it randomness."""
@@ -193,15 +197,6 @@ class Machine:
         except OSError as error:
             self._pull_the_plug()
             raise LaboratoryError(f"node {self.node}: QEMU offers no line to guestd: {error}") from None
-
-    def _resume(self) -> None:
-        if self._domain is None:
-            return
-        try:
-            self._domain.resume()
-        except libvirt.libvirtError as error:
-            raise LaboratoryError(f"node {self.node} cannot go on: {error}") from None
-        self._await(lambda power: power != "paused", "resumed")
 
     def _running(self) -> libvirt.virDomain:
         power = self._log.power(self.node)
