@@ -55,6 +55,7 @@ class Manifest:
     created: str
     """ISO 8601, UTC."""
     epoch: int
+    master: int | None
     members: list[int]
     lines: dict[str, dict[str, Any]]
     """For each node that is on, how far its line to guestd had come."""

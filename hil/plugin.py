@@ -24,23 +24,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hil.errors import ClaimFailed, LaboratoryError
-from hil.lab import Lab, make_test_config, unique_cluster_name
+from hil.lab import Lab, unique_cluster_name
 from hil.runner import PROPERTY
+from hil.shared import MARKER, SharedCheckpoints, Wanted
 from hil.verdict import MARK, Verdict, classify
 
 if TYPE_CHECKING:
-    from hil.config import ClusterConfig
     from hil.scenario import ScenarioCluster
 
-    StartCluster = Callable[[ClusterConfig], ScenarioCluster]
+    StartCluster = Callable[..., ScenarioCluster]
+    """Takes a ``ClusterConfig``, and ``cold``."""
 
-MARKER = (
-    "cluster(nodes=3, joined=True, timing={...}, ...): this test's cluster: the keys of a cluster file, and whether the"
-    " test begins when all nodes have joined"
-)
 LAB: pytest.StashKey[Lab] = pytest.StashKey()
 CLUSTER: pytest.StashKey[Any] = pytest.StashKey()
 TROUBLED: pytest.StashKey[list[tuple[str, Lab]]] = pytest.StashKey()
+CHECKPOINTS: pytest.StashKey[SharedCheckpoints] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,6 +57,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker; refuse what does not exist."""
     config.addinivalue_line("markers", MARKER)
     config.stash[TROUBLED] = []
+    config.stash[CHECKPOINTS] = SharedCheckpoints()
+    config.add_cleanup(config.stash[CHECKPOINTS].remove)
     if config.getoption("hil_backend") == "sim":
         raise pytest.UsageError("--hil-backend sim: the simulator does not exist yet; there is: qemu")
 
@@ -85,12 +85,13 @@ def cluster(request: pytest.FixtureRequest, hil_start: StartCluster) -> Iterator
     item = request.node
     lab = item.stash[LAB] = Lab(_name_for(item), _repeat_command(item))
     try:
-        config, joined = _wanted(item, lab.name)
-        started = hil_start(config)
+        wanted = Wanted.of(item, lab.name)
+        started = item.config.stash[CHECKPOINTS].start(wanted, hil_start)
         lab.run_dir = started.run_dir
         try:
-            if joined:
+            if wanted.joined:
                 started.wait_joined()
+            item.config.stash[CHECKPOINTS].save(wanted, started)
             item.stash[CLUSTER] = started
             yield started
         except Exception as error:
@@ -121,16 +122,6 @@ def _finish(item: pytest.Item, lab: Lab, started: ScenarioCluster) -> None:
 def _name_for(item: pytest.Item) -> str:
     given = item.config.getoption("hil_name")
     return given or unique_cluster_name(getattr(item, "originalname", None) or item.name)
-
-
-def _wanted(item: pytest.Item, name: str) -> tuple[ClusterConfig, bool]:
-    """The configuration that the test's marker asks for, and whether it begins with all joined."""
-    marker = item.get_closest_marker("cluster")
-    if marker is not None and marker.args:
-        raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.cluster takes keywords only: {MARKER}")
-    values = dict(marker.kwargs) if marker is not None else {}
-    joined = bool(values.pop("joined", True))
-    return make_test_config(name, values, item.config.getoption("hil_nodes")), joined
 
 
 def _repeat_command(item: pytest.Item) -> str:

@@ -146,6 +146,8 @@ def _set_up(stack: ExitStack, order: Order, bench: Bench) -> None:
     seed.write_initrd(order.image / "initrd.cpio", waiting, seed.WAITING)
     hypervisor = stack.enter_context(Hypervisor(namespace.RUN / "libvirt", bench.on_lifecycle, bench.on_reboot))
     versions = hypervisor.versions(order.accelerator)
+    if saved is not None and (why := saved.why_of_no_use(order.image_digest, versions)) is not None:
+        raise UsageError(why)
     bench.facts = checkpoint.Facts(
         config, order.accelerator, order.image_digest, versions, order.cluster_id, order.run_dir
     )
@@ -156,8 +158,6 @@ def _set_up(stack: ExitStack, order: Order, bench: Bench) -> None:
         names = [warm.key(spec, order.image_digest, config.disk_mib, versions) for spec in specs]
         bench.start(Beginning(guests_seed, waiting, order.image_digest, None if order.cold else names))
     else:
-        if (why := saved.why_of_no_use(order.image_digest, versions)) is not None:
-            raise UsageError(why)
         bench.go_on(saved, Beginning(guests_seed, waiting, order.image_digest, None))
 
 

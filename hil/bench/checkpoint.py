@@ -35,7 +35,7 @@ QUIET_PERIOD_S = 0.005
 """Neither the target nor a guest tells when it has nothing more to do."""
 
 KEPT = (
-    *(target.LEDGER, f"{target.DISK}.reservations", target.KEPT_DATA, f"{target.KEPT_DATA}.base"),
+    *(target.LEDGER, f"{target.DISK}.reservations", target.KEPT_DATA, f"{target.KEPT_DATA}.base0"),
     *(seed.SEED_FILE, seed.KEY_FILE, seed.KNOWN_HOSTS_FILE),
 )
 """Files of the run directory that the cluster needs to go on, besides its disk; some of them need not be there."""
@@ -120,6 +120,7 @@ class CheckpointVerbs(ABC):
             "cluster_id": facts.cluster_id,
             "created": checkpoint.now(),
             "epoch": status["epoch"],
+            "master": status["master"],
             "members": status["members"],
             "lines": lines,
         }

@@ -138,6 +138,11 @@ class Machine:
         try:
             if self._log.power(self.node) == "off":
                 return pulled
+            if (
+                self._domain is None
+            ):  # of a cluster that could not be restored: libvirt reports no end of what never was
+                self._log.emit("machine-stopped", node=self.node, detail="failed")
+                return False
             self._pull_the_plug()
             self._await(lambda power: power == "off", "stopped")
             return True
