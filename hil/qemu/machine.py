@@ -138,9 +138,7 @@ class Machine:
         try:
             if self._log.power(self.node) == "off":
                 return pulled
-            if (
-                self._domain is None
-            ):  # of a cluster that could not be restored: libvirt reports no end of what never was
+            if self._domain is None:  # could not be restored: libvirt reports no end of what never was
                 self._log.emit("machine-stopped", node=self.node, detail="failed")
                 return False
             self._pull_the_plug()
