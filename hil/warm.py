@@ -30,6 +30,10 @@ ENTRY: Final = "entry.json"
 UNUSED_DAYS_MAX: Final = 14
 """An entry that no cluster started from in that time is removed when another one is saved."""
 
+IMAGES_MAX: Final = 3
+"""Entries of more images than these are removed when another one is saved, the longest unused first: whoever changes
+guestd has a new image a minute."""
+
 _NOWHERE: Final = Path("/")
 _PENDING: Final = ".new-"
 
@@ -120,12 +124,16 @@ def entries() -> list[Entry]:
 
 
 def prune(images: set[str] | None = None) -> list[Entry]:
-    """Remove what nobody used for :data:`UNUSED_DAYS_MAX` days, and (given the digests of all images) what has none.
+    """Remove what nobody used for :data:`UNUSED_DAYS_MAX` days, and what is of other images than the last ones used.
 
-    Returns what was removed. Also goes: what a bench that was killed left half.
+    ``images``: the digests of all that there are; what has none of them goes, too. Returns what was removed. Also goes:
+    what a bench that was killed left half.
     """
     oldest = time.time() - UNUSED_DAYS_MAX * 86_400
-    old = [one for one in entries() if one.used < oldest or (images is not None and one.image not in images)]
+    there = entries()
+    by_use = sorted(there, key=lambda one: one.used, reverse=True)
+    kept = set(list(dict.fromkeys(one.image for one in by_use if images is None or one.image in images))[:IMAGES_MAX])
+    old = [one for one in there if one.used < oldest or one.image not in kept]
     for one in old:
         shutil.rmtree(one.path, ignore_errors=True)
     for half in directory().glob(f"{_PENDING}*"):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -53,30 +54,66 @@ def image_build(
     print(f"image {image.digest[:12]}: {image.size / 1e6:.0f} MB in {image.path} ({time.monotonic() - started:.1f} s)")
 
 
-def image_list(as_json: AsJson = False) -> None:
-    """List the guest images in the cache, newest first.
+def image_list(
+    as_json: AsJson = False,
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="First remove saved machines without an image, or not used for two weeks."),
+    ] = False,
+) -> None:
+    """List the guest images in the cache, newest first, and the machines that were saved of each, for warm starts.
 
-    With --json: a list of {"digest", "path", "size" (bytes), "created" (ISO 8601), "kernel" (release)}.
+    With --json: a list of {"digest", "path", "size" (bytes), "created" (ISO 8601), "kernel" (release), "saved": a list
+    of {"node", "size", "used", "path"}}; an image that is gone has null for what only it could tell.
     """
     import images
+    from hil import warm
 
     found = images.list_images()
+    removed = warm.prune({image.digest for image in found}) if prune else []
+    saved = _saved_by_image()
+    rows: list[dict[str, Any]] = [
+        {
+            "digest": image.digest,
+            "path": str(image.path),
+            "size": image.size,
+            "created": image.created.isoformat(),
+            "kernel": image.manifest.get("release"),
+            "saved": saved.pop(image.digest, []),
+        }
+        for image in found
+    ]
+    gone = dict.fromkeys(("path", "size", "created", "kernel"))
+    rows += [{"digest": digest, **gone, "saved": machines} for digest, machines in saved.items()]
     if as_json:
-        rows = [
-            {
-                "digest": image.digest,
-                "path": str(image.path),
-                "size": image.size,
-                "created": image.created.isoformat(),
-                "kernel": image.manifest.get("release"),
-            }
-            for image in found
-        ]
         print(json.dumps(rows, indent=2))
         return
-    for image in found:
+    for image, row in zip(found, rows, strict=False):
         created = image.created.astimezone().strftime("%Y-%m-%d %H:%M")
         release = image.manifest.get("release", "?")
-        print(f"{image.digest[:12]}  {image.size / 1e6:6.0f} MB  {created}  kernel {release}")
+        print(f"{image.digest[:12]}  {image.size / 1e6:6.0f} MB  {created}  kernel {release}{_told(row['saved'])}")
+    for row in rows[len(found) :]:
+        print(f"{row['digest'][:12]}  the image is gone{_told(row['saved'])}; `hil image list --prune` removes them")
+    if removed:
+        size = sum(entry.size for entry in removed)
+        typer.echo(f"removed {len(removed)} saved machines, {size / 1e6:.0f} MB", err=True)
     if not found:
         typer.echo("no image yet; `hil image build` makes one, and so does `hil up`", err=True)
+
+
+def _saved_by_image() -> dict[str, list[dict[str, Any]]]:
+    from hil import warm
+
+    found: dict[str, list[dict[str, Any]]] = {}
+    for entry in warm.entries():
+        used = datetime.datetime.fromtimestamp(entry.used, datetime.UTC).isoformat(timespec="seconds")
+        row = {"node": entry.node, "size": entry.size, "used": used, "path": str(entry.path)}
+        found.setdefault(entry.image, []).append(row)
+    return found
+
+
+def _told(saved: list[dict[str, Any]]) -> str:
+    """Of the machines of one image."""
+    if not saved:
+        return ""
+    return f"; {len(saved)} saved machines, {sum(machine['size'] for machine in saved) / 1e6:.0f} MB"

@@ -108,6 +108,16 @@ def test_what_nobody_uses_and_what_has_no_image_is_removed(cache: Path) -> None:
     assert [entry.image for entry in warm.entries()] == ["bb"]
 
 
+def test_of_many_images_the_last_ones_used_keep_their_machines(cache: Path) -> None:
+    for age, name in enumerate(["a1", "a2", "a3", "a4", "a5"]):
+        save(name, image=name)
+        os.utime(cache / name / warm.ENTRY, (time.time() - 600 + 60 * age,) * 2)
+    assert [entry.image for entry in warm.entries()] == ["a2", "a3", "a4", "a5"]  # a1 went when a5 was saved
+    assert warm.find("a2") is not None
+    assert [entry.image for entry in warm.prune()] == ["a3"]
+    assert [entry.image for entry in warm.entries()] == ["a2", "a4", "a5"]
+
+
 def test_the_use_of_an_entry_is_noted(cache: Path) -> None:
     save()
     os.utime(cache / "aa" / warm.ENTRY, (0, 0))
