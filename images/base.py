@@ -1,7 +1,7 @@
 """The base of an image: all that comes from Debian, cached by itself, so that a change of guestd costs seconds only.
 
 A base is a directory: ``kernel`` (bzImage), ``vmlinux``, ``tree`` (the root without guestd and our own files) and
-``base.json``: ``release`` of the kernel and ``groups``, the modules to load before the root is mounted and after it.
+``base.json``: ``release`` of the kernel and ``groups``, the modules to load before guestd is started and after it.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def add_kernel(files: dict[str, bytes], path: Path, tree: Path) -> tuple[str, tu
     builtin = files[f"{home}/modules.builtin"].decode().split()
     loadable = {name: content for name, content in files.items() if name.endswith(".ko")}
     by_name = {modules.module_name(name): content for name, content in loadable.items()}
-    groups = (modules.FOR_THE_ROOT, modules.FOR_THE_NODE)
+    groups = (modules.FOR_GUESTD, modules.FOR_THE_NODE)
     dependencies = modules.select(loadable, builtin, [*groups[0], *groups[1], *modules.ON_DEMAND])
     for name in dependencies:
         unpack.write_file(tree / home / f"{name}.ko", by_name[name], 0o644)

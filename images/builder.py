@@ -139,6 +139,7 @@ def pack_initramfs(base: Base) -> bytes:
     order = modules.load_order([name for group in base.groups for name in group], needed.__getitem__)
     return initramfs.pack(
         init=(digest.GUEST_FILES / "init").read_bytes(),
+        mounts=[path.read_bytes() for path in sorted(digest.GUEST_FILES.glob("mounts.*"))],
         busybox=(base.tree / "usr/bin/busybox").read_bytes(),
         release=base.release,
         modules={name: (base.modules / f"{name}.ko").read_bytes() for name in order},

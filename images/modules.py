@@ -14,9 +14,9 @@ from images.errors import BuildError
 
 STAGE = "kernel modules"
 
-# Loaded by the initramfs: first what the root needs, so that it can be mounted while the rest waits.
-FOR_THE_ROOT = ("virtio_pci", "virtio_blk", "erofs")
-FOR_THE_NODE = ("virtio_console", "virtio_net", "virtio_scsi", "sd_mod", "sg", "pvpanic_mmio", "virtio_rng")
+# First what guestd needs to answer: the root that it is in, and the port. The rest is loaded beside it.
+FOR_GUESTD = ("virtio_pci", "virtio_blk", "erofs", "virtio_console")
+FOR_THE_NODE = ("virtio_net", "virtio_scsi", "sd_mod", "pvpanic_mmio", "sg", "virtio_rng")
 # In the root's /lib/modules, loaded by whoever needs them (`modprobe sch_netem`).
 ON_DEMAND = ("fuse", "overlay", "pvpanic_pci", "sch_netem", "softdog")
 
