@@ -24,7 +24,7 @@ def pack(
     modules_dep: str,
     groups: Sequence[Sequence[str]],
 ) -> bytes:
-    """The archive. ``modules``: name -> content; ``groups``: names to load before guestd is started, and after it.
+    """The archive. ``modules``: name -> content; ``groups``: names to load, one group after the other.
 
     The groups go into ``/modules.0``, ``/modules.1``: one ``modprobe -a`` each, so one process
     instead of one per module. Likewise ``mounts``: tables of file systems, one ``mount -a`` each. ``/run`` is the
