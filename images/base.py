@@ -1,7 +1,7 @@
 """The base of an image: all that comes from Debian, cached by itself, so that a change of guestd costs seconds only.
 
 A base is a directory: ``kernel`` (bzImage), ``vmlinux``, ``tree`` (the root without guestd and our own files) and
-``base.json``: ``release`` of the kernel and ``groups``, the modules to load before the root is mounted and after it.
+``base.json``: ``release`` of the kernel and ``groups``, the modules to load, in the order of ``images.modules``.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def read_kernel(deb: Path) -> dict[str, bytes]:
 
 
 def add_kernel(files: dict[str, bytes], path: Path, tree: Path) -> tuple[str, tuple[tuple[str, ...], ...]]:
-    """Write both forms of the kernel and the modules; the release and the modules to load, in two groups."""
+    """Write both forms of the kernel and the modules; the release and the modules to load, in groups."""
     images = [name for name in files if name.startswith("boot/vmlinuz-")]
     if len(images) != 1:
         raise BuildError("kernel", f"the kernel package has {len(images)} kernels", "`hil image build --refresh`")
@@ -110,8 +110,9 @@ def add_kernel(files: dict[str, bytes], path: Path, tree: Path) -> tuple[str, tu
     builtin = files[f"{home}/modules.builtin"].decode().split()
     loadable = {name: content for name, content in files.items() if name.endswith(".ko")}
     by_name = {modules.module_name(name): content for name, content in loadable.items()}
-    groups = (modules.FOR_THE_ROOT, modules.FOR_THE_NODE)
-    dependencies = modules.select(loadable, builtin, [*groups[0], *groups[1], *modules.ON_DEMAND])
+    groups = (modules.FOR_GUESTD, modules.FOR_THE_NETWORK, modules.FOR_THE_NODE)
+    wanted = [name for group in groups for name in group]
+    dependencies = modules.select(loadable, builtin, [*wanted, *modules.ON_DEMAND])
     for name in dependencies:
         unpack.write_file(tree / home / f"{name}.ko", by_name[name], 0o644)
     dep = modules.modules_dep(dependencies)

@@ -134,11 +134,12 @@ class Builder:
 
 
 def pack_initramfs(base: Base) -> bytes:
-    """The initramfs for a base: the modules of both groups with all they need, busybox and /init."""
+    """The initramfs for a base: the modules of all groups with what they need, busybox and /init."""
     needed = modules.parse_modules_dep((base.modules / "modules.dep").read_text())
     order = modules.load_order([name for group in base.groups for name in group], needed.__getitem__)
     return initramfs.pack(
         init=(digest.GUEST_FILES / "init").read_bytes(),
+        mounts=[path.read_bytes() for path in sorted(digest.GUEST_FILES.glob("mounts.*"))],
         busybox=(base.tree / "usr/bin/busybox").read_bytes(),
         release=base.release,
         modules={name: (base.modules / f"{name}.ko").read_bytes() for name in order},

@@ -31,19 +31,24 @@ def compile_files(python_tree: Path, tree: Path, names: Iterable[str]) -> None:
     A syntax error becomes a ``BuildError`` that shows it.
     """
     in_order = sorted(names)
+    run_python(python_tree, SCRIPT, [str(tree)], "".join(f"{name}\n" for name in in_order))
+    for cache in {(tree / name).parent / "__pycache__" for name in in_order}:
+        cache.chmod(0o755)
+        for compiled in cache.iterdir():
+            compiled.chmod(0o644)
+
+
+def run_python(python_tree: Path, script: str, arguments: list[str], typed: str) -> None:
+    """Run ``script`` with the interpreter in ``python_tree``; ``typed`` is its standard input."""
     libraries = python_tree / LIBRARIES
     argv = [
         str(libraries / "ld-linux-x86-64.so.2"),
         "--library-path",
         str(libraries),
         str(python_tree / "usr/bin/python3.11"),
-        *("-s", "-S", "-B", "-X", "utf8", "-c", SCRIPT, str(tree)),
+        *("-s", "-S", "-B", "-X", "utf8", "-c", script, *arguments),
     ]
     # PYTHONHASHSEED: a set's order must not reach the bytes.
     env = {"PYTHONHOME": str(python_tree / "usr"), "PYTHONHASHSEED": "0", "PATH": "/usr/bin:/bin"}
     remedy = "if the file above is guestd's, correct it; else `hil image build --refresh`"
-    run(STAGE, argv, remedy=remedy, env=env, typed="".join(f"{name}\n" for name in in_order))
-    for cache in {(tree / name).parent / "__pycache__" for name in in_order}:
-        cache.chmod(0o755)
-        for compiled in cache.iterdir():
-            compiled.chmod(0o644)
+    run(STAGE, argv, remedy=remedy, env=env, typed=typed)

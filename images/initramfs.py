@@ -17,16 +17,18 @@ def module_file(name: str) -> str:
 def pack(
     *,
     init: bytes,
+    mounts: Sequence[bytes],
     busybox: bytes,
     release: str,
     modules: Mapping[str, bytes],
     modules_dep: str,
     groups: Sequence[Sequence[str]],
 ) -> bytes:
-    """The archive. ``modules``: name -> content; ``groups``: names to load before the root is mounted, and after it.
+    """The archive. ``modules``: name -> content; ``groups``: names to load, one group after the other.
 
     The groups go into ``/modules.0``, ``/modules.1``: one ``modprobe -a`` each, so one process
-    instead of one per module.
+    instead of one per module. Likewise ``mounts``: tables of file systems, one ``mount -a`` each. ``/run`` is the
+    root's.
     """
     home = f"lib/modules/{release}"
     entries = [cpio.directory(name) for name in (*DIRECTORIES, home)]
@@ -35,8 +37,10 @@ def pack(
         cpio.regular("init", init, 0o755),
         cpio.regular("bin/busybox", busybox, 0o755),
         cpio.symlink("bin/sh", "busybox"),
+        cpio.symlink("run", "new/run"),
         cpio.regular(f"{home}/modules.dep", modules_dep.encode()),
     ]
     entries += [cpio.regular(f"modules.{i}", (" ".join(group) + "\n").encode()) for i, group in enumerate(groups)]
+    entries += [cpio.regular(f"mounts.{i}", table) for i, table in enumerate(mounts)]
     entries += [cpio.regular(f"{home}/{module_file(name)}", content) for name, content in modules.items()]
     return cpio.pack(entries)

@@ -14,9 +14,11 @@ from images.errors import BuildError
 
 STAGE = "kernel modules"
 
-# Loaded by the initramfs: first what the root needs, so that it can be mounted while the rest waits.
-FOR_THE_ROOT = ("virtio_pci", "virtio_blk", "erofs")
-FOR_THE_NODE = ("virtio_console", "virtio_net", "virtio_scsi", "sd_mod", "sg", "pvpanic_mmio", "virtio_rng")
+# First what guestd needs to answer: the root that it is in, and the port. The rest is loaded beside it, and the shared
+# disk last: with the disk guestd can join, and a node that joins without its interconnect is one that fell silent.
+FOR_GUESTD = ("virtio_pci", "virtio_blk", "erofs", "virtio_console")
+FOR_THE_NETWORK = ("virtio_net", "pvpanic_mmio")
+FOR_THE_NODE = ("virtio_scsi", "sd_mod", "sg", "virtio_rng")
 # In the root's /lib/modules, loaded by whoever needs them (`modprobe sch_netem`).
 ON_DEMAND = ("fuse", "overlay", "pvpanic_pci", "sch_netem", "softdog")
 

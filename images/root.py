@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from images import bytecode, unpack
+from images import bundle, bytecode, unpack
 from images.base import Base
 from images.commands import find_tool, run
 
@@ -26,11 +26,7 @@ LINKS = {
     "root/.ssh": "/run/hil",  # the authorized keys come with the machine, not with the image
 }
 GUESTD_HOME = "usr/lib/hil"
-MAIN = b"""\
-from guestd.runtime.main import main
-
-raise SystemExit(main())
-"""
+GUESTD_FILE = f"{GUESTD_HOME}/guestd.pyc"  # what init starts
 
 
 def source_files(directory: Path) -> dict[str, Path]:
@@ -50,18 +46,24 @@ def assemble(base: Base, guest: Path, guestd: Path, tree: Path) -> None:
         permissions = 0o755 if name.startswith("usr/sbin/") else 0o644
         unpack.write_file(tree / name, path.read_bytes(), permissions)
     (tree / "etc/shadow").chmod(0o600)
-    python = [f"{GUESTD_HOME}/__main__.py"]
-    unpack.write_file(tree / python[0], MAIN, 0o644)
+    python = []
     for name, path in source_files(guestd).items():
         unpack.write_file(tree / GUESTD_HOME / "guestd" / name, path.read_bytes(), 0o644)
         if name.endswith(".py"):
             python.append(f"{GUESTD_HOME}/guestd/{name}")
     bytecode.compile_files(base.tree, tree, python)
+    names = [module_name(path.removeprefix(f"{GUESTD_HOME}/")) for path in python]
+    bundle.write(base.tree, tree, GUESTD_HOME, GUESTD_FILE, names)
     for name in MOUNT_POINTS:
         (tree / name).mkdir(exist_ok=True)
     for name, target in LINKS.items():
         unpack.write_symlink(tree / name, target)
     unpack.set_directory_permissions(tree)
+
+
+def module_name(path: str) -> str:
+    """The module whose source is ``path``: of ``a/b.py`` it is ``a.b``, of ``a/__init__.py`` ``a``."""
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def link(source: str, target: str) -> None:

@@ -83,7 +83,7 @@ class Neighbours:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self._began = time.monotonic(), _busy_seconds(), self._own_seconds()
+        self._began = time.monotonic(), busy_seconds(), self._own_seconds()
 
     def _own_seconds(self) -> float:
         return sum(os.times()[:4]) + cpu_seconds(self._pid)
@@ -92,7 +92,7 @@ class Neighbours:
         """0 to 1, of all processors."""
         began, busy, own = self._began
         elapsed = time.monotonic() - began
-        return others_part(_busy_seconds() - busy, self._own_seconds() - own, elapsed * (os.cpu_count() or 1))
+        return others_part(busy_seconds() - busy, self._own_seconds() - own, elapsed * (os.cpu_count() or 1))
 
 
 def others_part(busy_s: float, own_s: float, elapsed_s: float) -> float:
@@ -100,7 +100,7 @@ def others_part(busy_s: float, own_s: float, elapsed_s: float) -> float:
     return min(max((busy_s - own_s) / elapsed_s, 0.0), 1.0) if elapsed_s else 0.0
 
 
-def _busy_seconds() -> float:
+def busy_seconds() -> float:
     """Of all processors: user, nice, system and stolen time (proc(5), ``stat``); interrupts are nobody's."""
     fields = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0].split()
     return sum(int(fields[index]) for index in (1, 2, 3, 8)) / _TICKS_PER_S

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
     from guestd.runtime.port import Port
 
-GO = "go"  # in the directory of the configuration: the FIFO at which init waits for the keys
+# In the directory of the configuration: the FIFO at which init waits for the keys, when it has set up everything else.
+GO = "go"
 RANDOM = "/dev/urandom"
 RNDADDENTROPY = 0x40085203  # linux/random.h
 RNDRESEEDCRNG = 0x5207
 BLKFLSBUF = 0x1261  # linux/fs.h
 PORT_PERIOD_S = 0.1  # between two looks for the port
+SET_UP_PERIOD_S = 0.05  # between two looks for the FIFO
 
 
 def await_begin(port: Port, directory: str, *, guest: bool) -> None:
@@ -34,6 +36,8 @@ def await_begin(port: Port, directory: str, *, guest: bool) -> None:
 
     guest: this machine is one; else it is a trial, and the clock and the kernel's randomness are left alone.
     """
+    while guest and not os.path.exists(os.path.join(directory, GO)):
+        time.sleep(SET_UP_PERIOD_S)
     port.emit("guestd-waiting", {}, time.monotonic())
     order = _next_begin(port)
     if guest:
@@ -95,7 +99,7 @@ def _write(path: str, content: bytes) -> None:
 
 
 def _let_go(fifo: str) -> None:
-    """Init goes on; it may not have come so far yet, so the FIFO stays open."""
+    """Init goes on. It may not read yet, so the FIFO stays open."""
     try:
         fd = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
     except FileNotFoundError:  # a trial

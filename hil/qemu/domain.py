@@ -31,6 +31,9 @@ CLOCK = {
 
 # tcg: `max` is every feature that QEMU emulates. kvm: what the host has.
 CPU = {"tcg": "<cpu mode='maximum'/>", "kvm": "<cpu mode='host-passthrough'/>"}
+# All on the root bus: libvirt would put each behind a port of its own, and USB besides, and an emulated kernel takes
+# half a second of each boot to find and set up what nobody plugs anything into.
+SLOTS = (namespace.INTERCONNECT, namespace.MANAGEMENT, "root", "disk", "channel", "rng")
 DOMAIN_TYPE = {"tcg": "qemu", "kvm": "kvm"}
 
 
@@ -72,10 +75,15 @@ def management_mac(node: int) -> str:
     return f"52:54:00:78:00:{node + 1:02x}"
 
 
+def _slot(device: str) -> str:
+    """The place of a device on the root bus; slot 0 is the host bridge, 1 is kept free for what libvirt may add."""
+    return f"<address type='pci' domain='0' bus='0' slot='{SLOTS.index(device) + 2}' function='0'/>"
+
+
 def _card(bridge: str, mac: str, tap: str, link: str = "up") -> str:
     return (
         f"<interface type='bridge'><mac address='{mac}'/><source bridge='{bridge}'/><model type='virtio'/>"
-        f"<target dev='{tap}'/><link state='{link}'/></interface>"
+        f"<target dev='{tap}'/><link state='{link}'/>{_slot(bridge)}</interface>"
     )
 
 
@@ -96,8 +104,10 @@ def domain_xml(spec: MachineSpec, interconnect_link: str) -> str:
 <on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>preserve</on_crash>
 <devices><emulator>{EMULATOR}</emulator>
 <disk type='file' device='disk'><driver name='qemu' type='raw'/><source file={quoteattr(str(spec.root))}/>
-<target dev='vda' bus='virtio'/><readonly/></disk>
-<controller type='scsi' model='virtio-scsi'/>
+<target dev='vda' bus='virtio'/><readonly/>{_slot("root")}</disk>
+<controller type='usb' model='none'/>
+<controller type='scsi' model='virtio-scsi'>{_slot("disk")}</controller>
+<controller type='virtio-serial'>{_slot("channel")}</controller>
 <disk type='network' device='lun'><driver name='qemu' type='raw' cache='none'/>
 <source protocol='iscsi' name='{spec.target}/0'><host name='127.0.0.1' port='{spec.portal_port}'/>
 <initiator><iqn name='{spec.initiator}'/></initiator></source><target dev='sda' bus='scsi'/><shareable/></disk>
@@ -105,7 +115,8 @@ def domain_xml(spec: MachineSpec, interconnect_link: str) -> str:
 <serial type='file'><source path={quoteattr(str(spec.console))} append='on'/></serial>
 <channel type='unix'><source mode='bind' path={quoteattr(str(spec.channel))}/>
 <target type='virtio' name='{CHANNEL_NAME}'/></channel>
-<panic model='isa'/><rng model='virtio'><backend model='random'>/dev/urandom</backend></rng><memballoon model='none'/>
+<panic model='isa'/><memballoon model='none'/>
+<rng model='virtio'><backend model='random'>/dev/urandom</backend>{_slot("rng")}</rng>
 </devices>
 <qemu:commandline><qemu:arg value='-name'/><qemu:arg value={quoteattr(name_argument(spec))}/></qemu:commandline>
 </domain>"""

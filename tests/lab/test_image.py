@@ -183,13 +183,31 @@ class Guest:
                 return line
         raise AssertionError(f"no console line with {text!r}; the console:\n" + "\n".join(self.lines[-40:]))
 
-    def connect(self) -> paramiko.SSHClient:
-        client = paramiko.SSHClient()
-        client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
-        client.connect(
-            "127.0.0.1", self.ssh_port, "root", pkey=self.key, look_for_keys=False, allow_agent=False, timeout=30
-        )
-        return client
+    def connect(self, seconds: float = 60) -> paramiko.SSHClient:
+        """guestd starts first, and nothing tells from outside that SSH listens: until then a connection is reset."""
+        deadline = time.monotonic() + seconds
+        while True:
+            client = paramiko.SSHClient()
+            client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
+            try:
+                client.connect(
+                    "127.0.0.1",
+                    self.ssh_port,
+                    "root",
+                    pkey=self.key,
+                    look_for_keys=False,
+                    allow_agent=False,
+                    timeout=30,
+                )
+            except paramiko.AuthenticationException:
+                raise
+            except (paramiko.SSHException, OSError):
+                client.close()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                return client
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -219,7 +237,7 @@ def run(client: paramiko.SSHClient, command: str) -> tuple[str, int]:
 def test_a_node_boots_to_guestd_and_outlives_it(guest: Guest) -> None:
     words = guest.wait_line("STAND-IN").split()
     stages = {name: float(value) for name, value in (word.split("=") for word in words if "=" in word)}
-    assert list(stages) == ["initramfs", "modules", "root", "init"]
+    assert list(stages) == ["initramfs", "modules", "root", "init", "interpreter"]
     assert list(stages.values()) == sorted(stages.values())
     assert words[-1] == "1", "guestd runs isolated (-I)"
     guest.wait_line("guestd ended with status 7")

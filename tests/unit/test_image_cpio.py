@@ -61,6 +61,7 @@ def test_archives_end_on_512_so_that_another_can_follow() -> None:
 def test_the_initramfs_has_directories_before_what_is_in_them() -> None:
     archive = initramfs.pack(
         init=b"#!",
+        mounts=(b"proc /proc proc\n", b"/dev/vda /new erofs ro\n"),
         busybox=b"\x7fELF",
         release="6.1.0-1",
         modules={"virtio": b"v", "erofs": b"e"},
@@ -72,5 +73,7 @@ def test_the_initramfs_has_directories_before_what_is_in_them() -> None:
         parent = name.rpartition("/")[0]
         assert not parent or parent in list(files)[:index], name
     assert files["init"] == (stat.S_IFREG | 0o755, b"#!")
+    assert files["mounts.1"][1] == b"/dev/vda /new erofs ro\n"
+    assert files["run"] == (stat.S_IFLNK | 0o777, b"new/run")
     assert files["modules.1"][1] == b"virtio sg\n"
     assert files["lib/modules/6.1.0-1/erofs.ko"][1] == b"e"
