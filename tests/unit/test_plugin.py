@@ -44,6 +44,9 @@ def hil_start(tmp_path_factory):
 @pytest.fixture
 def lab(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     monkeypatch.setenv("XDG_STATE_HOME", str(pytester.path / "state"))
+    # Real clusters of this user take nothing from those of a fake, and do not keep them waiting.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
+    monkeypatch.setenv("HIL_NODES_MAX", "1000")
     pytester.makeconftest(CONFTEST)
     return pytester
 
