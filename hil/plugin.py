@@ -97,15 +97,18 @@ def cluster(request: pytest.FixtureRequest, hil_start: StartCluster) -> Iterator
     item = request.node
     lab = item.stash[LAB] = Lab(_name_for(item), _repeat_command(item))
     phases = item.stash[PHASES] = _phases(item)
+    turn = contextlib.ExitStack()
     try:
         config, joined = _wanted(item, lab.name)
-        with room.turn(config, _tell_of_waiting(item, phases)), _noted(item, config, phases):
+        turn.enter_context(room.turn(config, _tell_of_waiting(item, phases)))
+        with _noted(item, config, phases):
             started = hil_start(config)
         lab.run_dir = started.run_dir
         try:
             started.observe_for(phases.on_event)
             if joined:
                 started.wait_joined()
+            turn.close()
             phases.running()
             item.stash[CLUSTER] = started
             yield started
@@ -118,6 +121,7 @@ def cluster(request: pytest.FixtureRequest, hil_start: StartCluster) -> Iterator
         _note_verdict(lab, error)
         raise
     finally:
+        turn.close()
         if (directory := item.config.getoption("hil_report")) is not None:
             lab.copy_to(directory, item.nodeid)
 

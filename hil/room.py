@@ -2,8 +2,9 @@
 
 Starts of one user take turns by an exclusive lock on one file, which the kernel drops when its holder dies: nothing is
 reserved that a killed process could leave behind. Whoever has the turn counts the clusters that run, waits until one
-of them ends if there is no room, starts its own and hands the turn on; its cluster is then one of those that run. So a
-big cluster is not overtaken for ever by small ones.
+of them ends if there is no room, starts its own, and hands the turn on when its nodes have joined. So a big cluster is
+not overtaken for ever by small ones, and clusters do not boot side by side. Emulated, that would take as long and be
+less safe: a node that boots takes a whole core (figures: `hil/capacity.py`).
 
 ``hil up`` on the command line does not queue, but the clusters that it started are counted.
 """
@@ -35,7 +36,7 @@ NAME_PERIOD_S = 0.005
 
 @contextlib.contextmanager
 def turn(config: ClusterConfig, tell: Callable[[str], None]) -> Iterator[None]:
-    """Wait until there is room for ``config``, which the block starts; ``tell`` hears, once each, why it waits.
+    """Wait until there is room for ``config``, which the block starts, and waits for; ``tell`` hears why it waits.
 
     Raises :class:`PreflightFailed` at once for a cluster that this machine can never carry.
     """
@@ -69,6 +70,17 @@ def _why_not_now(config: ClusterConfig) -> tuple[str, list[str]] | None:
     if not running:
         raise PreflightFailed(f"no room for cluster {config.name!r}: {why_not}, and no other cluster runs")
     return why_not, [cluster.name for cluster in running]
+
+
+def crowding(config: ClusterConfig) -> str | None:
+    """A warning for somebody who starts ``config`` whatever else runs: more nodes than cores for them; else None."""
+    limit, nodes = capacity(config), sum(cluster.nodes for cluster in running_now()) + config.nodes
+    if nodes <= limit.nodes_max:
+        return None
+    return (
+        f"these are {nodes} nodes at once, and this machine carries {limit.nodes_max} ({limit.why}):"
+        " nodes may be slow to join, or be taken for dead"
+    )
 
 
 def running_now() -> list[Running]:
