@@ -27,7 +27,10 @@ QEMU_MINIMUM = (7, 0)
 QEMU = "qemu-system-x86_64"
 
 MACHINE_OVERHEAD_MIB = 96
-"""What QEMU needs beside a guest's memory: translated code, device models, libiscsi's buffers."""
+"""What QEMU needs beside a guest's memory: translated code, device models, libiscsi's buffers.
+
+Measured: 277 MiB resident for each emulated guest of 192 MiB that has joined, 85 MiB more than the guest has.
+"""
 
 RUN_SLACK_MIB = 64
 """Consoles, events and the ledger of one run, beside the shared disk's own file."""
