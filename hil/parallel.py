@@ -197,10 +197,12 @@ class Controller:
 
     def _relay(self) -> None:
         while not self._over:
-            died = [key.fd for key, _ in self._selector.select() if key.fd != self._read]
+            ready = {key.fd for key, _ in self._selector.select()}
+            with self._changed:
+                died = [worker for worker, process in self._workers.items() if process in ready]
             self._take_in()  # first what a worker that died had still said
             with self._changed:
-                for worker in [worker for worker, process in self._workers.items() if process in died]:
+                for worker in died:
                     self._forget(worker)
 
     def _take_in(self) -> None:

@@ -47,7 +47,7 @@ class Phases:
         if not self._phase and event["kind"] == "machine-started":
             self._phase = "booting"
             self.tell(f"booting {count} nodes")
-        elif self._phase == "booting" and view.why_not_joined(list(range(count))) is None:
+        elif self._phase != "joined" and view.why_not_joined(list(range(count))) is None:
             self._phase = "joined"
             self.tell(f"{count} of {count} joined, {self._now() - self._began:.1f} s")
 

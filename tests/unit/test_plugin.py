@@ -118,6 +118,17 @@ def test_every_test_may_be_repeated(lab: pytest.Pytester) -> None:
     run(lab, PASSES, "--hil-repeat=3").assert_outcomes(passed=3)
 
 
+def test_who_runs_alone_is_told_too_that_a_cluster_waits_for_room(
+    lab: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([("6 of 6 nodes are running (other)", ["other"]), None])
+    monkeypatch.setattr("hil.room._why_not_now", lambda _: next(answers))
+    monkeypatch.setattr("hil.room.await_end_of_any", lambda names: names)
+    result = run(lab, PASSES)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["test_it: waiting for room: 6 of 6 nodes are running (other)"])
+
+
 def test_the_simulator_is_refused_until_it_exists(lab: pytest.Pytester) -> None:
     result = run(lab, PASSES, "--hil-backend=sim")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
