@@ -13,6 +13,7 @@ import pytest
 from hil.bench import address
 from hil.cli.main import main
 from hil.parallel import LINE_MAX
+from hil.runner import plugin_arguments
 
 TREE = Path(__file__).resolve().parents[2]
 
@@ -163,6 +164,19 @@ def test_clusters_side_by_side_need_a_name_each(story: Path) -> None:
     assert "--name mine --jobs 2: clusters that run side by side need a name each" in said
     status, said = run(story, "def test_it(cluster): assert cluster.name == 'mine'\n", "--jobs", "1", "--name", "mine")
     assert status == 0, said
+
+
+def test_plain_pytest_refuses_one_name_for_several_workers_too(story: Path) -> None:
+    story.write_text(HEADER + "def test_it(cluster): pass\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *plugin_arguments(), "-n", "2", "--hil-name", "mine", "story.py"],
+        cwd=story.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--hil-name: clusters that run side by side need a name each" in done.stderr
 
 
 @pytest.mark.parametrize("jobs", ["0", "-1", "some"])
