@@ -75,19 +75,30 @@ def accelerator(image: Image, host: Host | None = None) -> Accelerator:
     state = kvm.look(host)
     if not state.usable:
         return Accelerator("tcg", state.text)
-    key = _key(
+    known = known_accelerator(image, host)
+    if known is not None:
+        return known
+    found = _prove(image, host)
+    _write("accelerator.json", _accelerator_key(image, host), {"kind": found.kind, "why": found.why})
+    return found
+
+
+def known_accelerator(image: Image, host: Host) -> Accelerator | None:
+    """What an earlier :func:`accelerator` proved of /dev/kvm and ``image``; None if it never did. Starts nothing."""
+    kept = _read("accelerator.json", _accelerator_key(image, host))
+    if kept is None or kept.get("kind") not in KINDS:
+        return None
+    return Accelerator(KINDS[str(kept["kind"])], str(kept.get("why", "")))
+
+
+def _accelerator_key(image: Image, host: Host) -> str:
+    return _key(
         host.text("/proc/sys/kernel/random/boot_id"),
         host.text("/proc/sys/kernel/osrelease"),
         _processor_model(host),
         host.output([QEMU, "--version"]).text,
         _digest(image.path / "vmlinux"),
     )
-    kept = _read("accelerator.json", key)
-    if kept is not None and kept.get("kind") in KINDS:
-        return Accelerator(KINDS[str(kept["kind"])], str(kept.get("why", "")))
-    found = _prove(image, host)
-    _write("accelerator.json", key, {"kind": found.kind, "why": found.why})
-    return found
 
 
 def _prove(image: Image, host: Host) -> Accelerator:

@@ -15,6 +15,7 @@ that broke and a fault that did not take hold are shown as such, with a word and
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from collections.abc import Callable, Iterator
@@ -23,13 +24,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hil.errors import ClaimFailed, LaboratoryError
+from hil import room, troubles
+from hil.errors import AlreadyUp, ClaimFailed, LaboratoryError
 from hil.lab import Lab, unique_cluster_name
+from hil.parallel import Controller, Worker, is_controller, is_worker
+from hil.phases import Phases, label
 from hil.runner import PROPERTY
 from hil.shared import MARKER, SharedCheckpoints, Wanted
 from hil.verdict import MARK, Verdict, classify
 
 if TYPE_CHECKING:
+    from hil.config import ClusterConfig
     from hil.scenario import ScenarioCluster
 
     StartCluster = Callable[..., ScenarioCluster]
@@ -37,8 +42,9 @@ if TYPE_CHECKING:
 
 LAB: pytest.StashKey[Lab] = pytest.StashKey()
 CLUSTER: pytest.StashKey[Any] = pytest.StashKey()
-TROUBLED: pytest.StashKey[list[tuple[str, Lab]]] = pytest.StashKey()
 CHECKPOINTS: pytest.StashKey[SharedCheckpoints] = pytest.StashKey()
+PHASES: pytest.StashKey[Phases] = pytest.StashKey()
+WORKER: pytest.StashKey[Worker] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,11 +60,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker; refuse what does not exist."""
+    """Register the marker and what else belongs to this plugin; refuse what does not exist."""
     config.addinivalue_line("markers", MARKER)
-    config.stash[TROUBLED] = []
     config.stash[CHECKPOINTS] = SharedCheckpoints()
     config.add_cleanup(config.stash[CHECKPOINTS].remove)
+    config.pluginmanager.register(troubles.Troubles(), "hil-troubles")
+    if is_worker(config):
+        config.stash[WORKER] = Worker(config)
+        config.pluginmanager.register(config.stash[WORKER], "hil-worker")
+    elif is_controller(config):
+        if config.getoption("hil_name") is not None and len(config.getoption("tx")) > 1:
+            raise pytest.UsageError("--hil-name: clusters that run side by side need a name each; leave -n out")
+        config.pluginmanager.register(Controller(config), "hil-controller")
     if config.getoption("hil_backend") == "sim":
         raise pytest.UsageError("--hil-backend sim: the simulator does not exist yet; there is: qemu")
 
@@ -84,14 +97,21 @@ def cluster(request: pytest.FixtureRequest, hil_start: StartCluster) -> Iterator
     """A fresh cluster, all joined unless ``@pytest.mark.cluster(joined=False)``; taken down after the test."""
     item = request.node
     lab = item.stash[LAB] = Lab(_name_for(item), _repeat_command(item))
+    phases = item.stash[PHASES] = _phases(item)
+    turn = contextlib.ExitStack()
     try:
-        wanted = Wanted.of(item, lab.name)
-        started = item.config.stash[CHECKPOINTS].start(wanted, hil_start)
+        wanted, shared = Wanted.of(item, lab.name), item.config.stash[CHECKPOINTS]
+        turn.enter_context(room.turn(wanted.config, _tell_of_waiting(item, phases)))
+        with _noted(item, wanted.config, phases):
+            started = shared.start(wanted, hil_start)
         lab.run_dir = started.run_dir
         try:
+            started.observe_for(phases.on_event)
             if wanted.joined:
                 started.wait_joined()
-            item.config.stash[CHECKPOINTS].save(wanted, started)
+            turn.close()
+            shared.save(wanted, started)
+            phases.running()
             item.stash[CLUSTER] = started
             yield started
         except Exception as error:
@@ -103,20 +123,61 @@ def cluster(request: pytest.FixtureRequest, hil_start: StartCluster) -> Iterator
         _note_verdict(lab, error)
         raise
     finally:
+        turn.close()
         if (directory := item.config.getoption("hil_report")) is not None:
             lab.copy_to(directory, item.nodeid)
 
 
 def _finish(item: pytest.Item, lab: Lab, started: ScenarioCluster) -> None:
     """Take the cluster down, unless it is to be kept."""
-
     item.stash[CLUSTER] = None
     option = item.config.getoption
     lab.kept = option("hil_keep") or (option("hil_keep_failed") and lab.verdict is not Verdict.PASSED)
     if lab.kept:
         started.close()
     else:
+        item.stash[PHASES].taking_down()
         started.down()
+    if (worker := item.config.stash.get(WORKER, None)) is not None:
+        worker.cluster_ended(started.name)
+
+
+def _phases(item: pytest.Item) -> Phases:
+    """Where the test's phases are told: to whoever started this worker; alone, pytest's own lines tell enough."""
+    worker = item.config.stash.get(WORKER, None)
+    return Phases(label(item), worker.say if worker is not None else lambda line: None)
+
+
+def _tell_of_waiting(item: pytest.Item, phases: Phases) -> Callable[[str], None]:
+    """How it is told that a cluster waits for room: alone, too, for nothing else happens meanwhile."""
+    if item.config.stash.get(WORKER, None) is not None:
+        return phases.tell
+
+    def tell(text: str) -> None:
+        manager = item.config.pluginmanager
+        capture: Any = manager.get_plugin("capturemanager")
+        reporter: Any = manager.get_plugin("terminalreporter")
+        with capture.global_and_fixture_disabled() if capture is not None else contextlib.nullcontext():
+            if reporter is not None:
+                reporter.ensure_newline()
+                reporter.write_line(f"{label(item)}: {text}")
+
+    return tell
+
+
+@contextlib.contextmanager
+def _noted(item: pytest.Item, config: ClusterConfig, phases: Phases) -> Iterator[None]:
+    """The block starts the cluster ``config``: whoever started this worker knows of it, should the worker die."""
+    phases.starting(config.name, config.nodes)
+    worker = item.config.stash.get(WORKER, None)
+    if worker is not None:
+        worker.cluster_starts(config.name)
+    try:
+        yield
+    except AlreadyUp:  # it is another's
+        if worker is not None:
+            worker.cluster_ended(config.name)
+        raise
 
 
 def _name_for(item: pytest.Item) -> str:
@@ -181,9 +242,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         if verdict is Verdict.REFUSED:  # the message says all; where in hil it was raised helps nobody
             report.longrepr = call.excinfo.getrepr(style="value")
         report.sections += lab.sections()
-        item.config.stash[TROUBLED].append((item.nodeid, lab))
         item.user_properties.append((PROPERTY, str(verdict)))
         report.user_properties.append((PROPERTY, str(verdict)))
+    if lab is not None and lab.verdict is not Verdict.PASSED:
+        troubles.attach(report, lab)
+    if report.when == "teardown" and (phases := item.stash.get(PHASES, None)) is not None and lab is not None:
+        phases.ended(str(lab.verdict))
     return report  # type: ignore[return-value]
 
 
@@ -202,20 +266,3 @@ def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -
     letter, word = MARK[verdicts[-1]]
     category = "failed" if getattr(report, "when", "call") == "call" else "error"
     return category, letter, word
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """One paragraph per test that did not pass: verdict, how to repeat it, where the evidence is."""
-    seen = set()
-    for test, lab in config.stash.get(TROUBLED, []):
-        if test in seen:
-            continue
-        seen.add(test)
-        terminalreporter.section(f"hil: {test}", sep="-")
-        # A refusal names what is wrong, and what to type, on the lines after the first.
-        told = lab.problem if lab.verdict is Verdict.REFUSED else lab.problem.partition("\n")[0]
-        terminalreporter.write_line(f"{lab.verdict}: {told}")
-        terminalreporter.write_line(f"repeat it: {lab.repeat}")
-        terminalreporter.write_line(f"evidence:  {lab.copied_to or lab.evidence() or 'none'}")
-        if lab.kept:
-            terminalreporter.write_line(f"kept up:   `hil down {lab.name}` ends it")

@@ -19,6 +19,7 @@ from hil.config import ClusterConfig
 from hil.errors import PreflightFailed
 from hil.host import Host
 from hil.isolation import isolation, user_namespaces
+from hil.memory import free_mib as free_memory_mib
 
 QEMU_MINIMUM = (7, 0)
 """The oldest QEMU that boots a kernel's vmlinux as we do and is still in a supported distribution."""
@@ -26,7 +27,10 @@ QEMU_MINIMUM = (7, 0)
 QEMU = "qemu-system-x86_64"
 
 MACHINE_OVERHEAD_MIB = 96
-"""What QEMU needs beside a guest's memory: translated code, device models, libiscsi's buffers."""
+"""What QEMU needs beside a guest's memory: translated code, device models, libiscsi's buffers.
+
+Measured: 277 MiB resident for each emulated guest of 192 MiB that has joined, 85 MiB more than the guest has.
+"""
 
 RUN_SLACK_MIB = 64
 """Consoles, events and the ledger of one run, beside the shared disk's own file."""
@@ -165,12 +169,11 @@ def commands(host: Host, _: Needs) -> Finding:
 def memory(host: Host, needs: Needs) -> Finding:
     """Enough free memory for all guests at once."""
     wanted_mib = needs.nodes * (needs.memory_mib + MACHINE_OVERHEAD_MIB)
-    found = re.search(r"^MemAvailable:\s+(\d+) kB$", host.text("/proc/meminfo") or "", re.MULTILINE)
-    if found is None:
+    free = free_memory_mib(host)
+    if free is None:
         return Finding("memory", "notice", "free memory is unknown: /proc/meminfo does not tell")
-    free_mib = int(found[1]) // 1024
-    text = f"{free_mib} MiB free, {needs.nodes} nodes of {needs.memory_mib} MiB need {wanted_mib} MiB"
-    if free_mib < wanted_mib:
+    text = f"{free} MiB free, {needs.nodes} nodes of {needs.memory_mib} MiB need {wanted_mib} MiB"
+    if free < wanted_mib:
         return Finding("memory", "problem", text, "free some memory, or ask for fewer nodes: hil up --nodes N")
     return Finding("memory", "ok", text)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import importlib.util
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hil.errors import PreflightFailed, UnknownScenario
+from hil.errors import PreflightFailed, UnknownScenario, UsageError
 from hil.verdict import EXIT_STATUS, Verdict, overall
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ class Options:
     report: Path | None = None
     keep: bool = False
     name: str | None = None
+    jobs: int | None = 1
+    """How many run side by side; None: as many as the machine allows."""
+    max_nodes: int | None = None
+    """How many nodes may run at once, instead of what is counted."""
 
 
 def available() -> list[Story]:
@@ -87,19 +92,31 @@ def plugin_arguments() -> list[str]:
 def run(targets: Sequence[str], options: Options) -> int:
     """Run the scenarios ``targets`` (see :func:`find`); the exit status.
 
-    Raises :class:`hil.errors.BadConfig` for a name or a number of nodes that no cluster can have.
+    Raises :class:`hil.errors.BadConfig` for a name or a number of nodes that no cluster can have, and
+    :class:`hil.errors.UsageError` for a fixed name of clusters that run side by side.
     """
     if importlib.util.find_spec("pytest") is None:
         raise PreflightFailed("pytest is not installed; `pip install pytest` in hil's environment installs it")
     import pytest
 
+    from hil import capacity
     from hil.config import make_config
 
     # What no scenario could run with is refused here, once, and not by every test with a traceback of its own.
     asked = {"nodes": options.nodes, "name": options.name}
-    make_config(**{key: value for key, value in asked.items() if value is not None})
+    config = make_config(**{key: value for key, value in asked.items() if value is not None})
+    if options.max_nodes is not None:
+        # In the environment, so that the workers count by it, too.
+        os.environ[capacity.OVERRIDE] = str(options.max_nodes)
+    jobs = capacity.jobs_allowed(config) if options.jobs is None else options.jobs
+    if jobs > 1 and options.name is not None:
+        raise UsageError(f"--name {options.name} --jobs {jobs}: clusters that run side by side need a name each")
+    if jobs > 1 and importlib.util.find_spec("xdist") is None:
+        raise PreflightFailed(
+            "pytest-xdist is not installed; `pip install pytest-xdist` installs it; --jobs 1 needs none"
+        )
     collector = Collector()
-    status = pytest.main(arguments(targets, options), plugins=[collector])
+    status = pytest.main(arguments(targets, replace(options, jobs=jobs)), plugins=[collector])
     return exit_status(int(status), collector)
 
 
@@ -118,6 +135,9 @@ def arguments(targets: Sequence[str], options: Options) -> list[str]:
         told.append(f"--junit-xml={options.junit.absolute()}")
     if options.report is not None:
         told.append(f"--hil-report={options.report.absolute()}")
+    if options.jobs is not None and options.jobs > 1:
+        # A scenario takes half a minute: each is handed out when a worker is free, wherever others of its file run.
+        told += ["-n", str(options.jobs), "--dist=load", "--maxschedchunk=1"]
     return [*told, "--", *targets]
 
 

@@ -42,10 +42,13 @@ def up(
     from hil.cli.lines import slowness
     from hil.cli.progress import JoinProgress
     from hil.client import Cluster
+    from hil.room import crowding
 
     check_backend(backend)
     config = _config(file, nodes, name, keep_data)
     with JoinProgress(config.name) as progress:
+        if (crowded := crowding(config)) is not None:
+            progress.say(crowded)
         cluster = Cluster.up(config, cold=cold, on_event=progress.on_event, on_image=progress.on_image)
         try:
             if (notice := slowness(cluster.settings["settings"])) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from hil.cli.options import AsJson, Backend, BackendOption, Nodes, check_backend
+from hil.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -39,8 +41,23 @@ def run(
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Name of the cluster; default: made from the test's.")
     ] = None,
+    jobs: Annotated[
+        str, typer.Option("--jobs", "-j", metavar="J", help="So many side by side; `auto`: what the machine allows.")
+    ] = "1",
+    max_nodes: Annotated[
+        int | None,
+        typer.Option(
+            "--max-nodes",
+            metavar="N",
+            min=2,
+            help="Nodes that may run at once, those of other clusters of yours included; default: HIL_NODES_MAX, or"
+            " counted from cores and memory.",
+        ),
+    ] = None,
 ) -> None:
     """Run scenarios, each on a cluster of its own.
+
+    With --jobs, several side by side, each phase told as it comes; what does not fit into cores and memory waits.
 
     Exit status: 0 all passed, 1 a claim failed, 3 the laboratory broke, 4 a fault did not take hold (the first of these
     that applies, in this order).
@@ -53,7 +70,17 @@ def run(
             print(f"{story.name:<20} {story.summary}")
         return
     options = runner.Options(repeat=repeat, nodes=nodes, junit=junit, report=report, keep=keep, name=name)
+    options = replace(options, jobs=_jobs(jobs), max_nodes=max_nodes)
     raise typer.Exit(runner.run([runner.find(text) for text in scenario], options))
+
+
+def _jobs(text: str) -> int | None:
+    """``--jobs``; None for auto."""
+    if text == "auto":
+        return None
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--jobs {text}: legal are auto, and numbers from 1")
+    return int(text)
 
 
 def demo(

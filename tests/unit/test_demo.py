@@ -164,6 +164,14 @@ def test_up_waits_until_all_have_joined_and_tells_the_steps(
     assert benches[0].calls == []
 
 
+def test_up_warns_of_more_nodes_than_the_machine_carries_and_goes_on(
+    name: str, benches: list[FakeBench], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HIL_NODES_MAX", "2")
+    assert main.main(["up", "--name", name, "--nodes", "3"]) == 0
+    assert "nodes at once, and this machine carries 2 (HIL_NODES_MAX=2 is set)" in capsys.readouterr().err
+
+
 def test_up_takes_down_what_does_not_join_and_names_the_evidence(
     name: str, benches: list[FakeBench], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

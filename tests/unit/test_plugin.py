@@ -44,6 +44,9 @@ def hil_start(tmp_path_factory):
 @pytest.fixture
 def lab(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     monkeypatch.setenv("XDG_STATE_HOME", str(pytester.path / "state"))
+    # Real clusters of this user take nothing from those of a fake, and do not keep them waiting.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
+    monkeypatch.setenv("HIL_NODES_MAX", "1000")
     pytester.makeconftest(CONFTEST)
     return pytester
 
@@ -113,6 +116,17 @@ def test_a_name_may_be_given(lab: pytest.Pytester) -> None:
 
 def test_every_test_may_be_repeated(lab: pytest.Pytester) -> None:
     run(lab, PASSES, "--hil-repeat=3").assert_outcomes(passed=3)
+
+
+def test_who_runs_alone_is_told_too_that_a_cluster_waits_for_room(
+    lab: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([("6 of 6 nodes are running (other)", ["other"]), None])
+    monkeypatch.setattr("hil.room._why_not_now", lambda _: next(answers))
+    monkeypatch.setattr("hil.room.await_end_of_any", lambda names: names)
+    result = run(lab, PASSES)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["test_it: waiting for room: 6 of 6 nodes are running (other)"])
 
 
 def test_the_simulator_is_refused_until_it_exists(lab: pytest.Pytester) -> None:
