@@ -28,7 +28,7 @@ address._PREFIX = os.environ["TEST_PREFIX"]  # real clusters of this user are no
 @pytest.fixture(scope="session")
 def hil_start(tmp_path_factory):
     with contextlib.ExitStack() as stack:
-        def start(config):
+        def start(config, **_):
             run_dir = tmp_path_factory.mktemp("run")
             bench = stack.enter_context(fake_bench(config.name, run_dir, config.nodes))
             (run_dir / "console-n0.log").write_text("the last line\\n")
