@@ -20,7 +20,7 @@ from hil.preflight import MACHINE_OVERHEAD_MIB
 OVERRIDE = "HIL_NODES_MAX"
 
 NODES_PER_CORE = {"tcg": 3.0, "kvm": 8.0}
-"""tcg: measured on two cores (2026-11, an Intel Xeon, others at work beside it), clusters of three nodes, power off and
+"""tcg: measured on two cores (2026-11, others at work beside it), clusters of three nodes, power off and
 on of all clusters at the same instant, which is the worst that scenarios can do to each other:
 
 =====  ==========================  =================================================================
@@ -33,7 +33,7 @@ nodes  until all have joined, s    nodes that lost their place in the cluster be
 
 A node that boots takes a whole core, so the time grows with the nodes, and with it how long a node is silent now and
 then; ``death_ms`` is 4 s. 6 on 2 cores is the largest number without a loss, a third below the smallest with one. What
-has joined takes 0.03 to 0.06 of a core a node, so it is the boots that count. Two clusters that *started* side by side
+has joined takes 0.03 to 0.07 of a core a node, so it is the boots that count. Two clusters that *started* side by side
 lost nodes in one of four pairs; so starts take turns (`hil/room.py`): 8 to 12 s each, one after the other, instead of
 15 to 22 s.
 
