@@ -38,7 +38,10 @@ RUN_SLACK_MIB = 64
 IMAGE_BUILD_MIB = images.BUILD_BYTES >> 20
 """Packages, unpacked tree and finished files while the guest image is built."""
 
-LIBVIRT_DRIVER = "/usr/lib*/**/libvirt/connection-driver/libvirt_driver_qemu.so"
+LIBVIRT_DRIVERS = (
+    "/usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so",  # Debian: by architecture
+    "/usr/lib*/libvirt/connection-driver/libvirt_driver_qemu.so",
+)
 
 MIB = 1024 * 1024
 
@@ -121,7 +124,7 @@ def libvirt_binding(_: Host, __: Needs) -> Finding:
 def libvirt_driver(host: Host, _: Needs) -> Finding:
     """libvirt's driver for QEMU, and the account without which it refuses to initialise."""
     remedy = host.install("libvirt-daemon-system")
-    if not host.matches(LIBVIRT_DRIVER):
+    if not any(host.matches(pattern) for pattern in LIBVIRT_DRIVERS):
         return Finding("libvirt-qemu", "problem", "libvirt has no driver for QEMU", remedy)
     accounts = [line.partition(":")[0] for line in (host.text("/etc/passwd") or "").splitlines()]
     if host.is_debian and "libvirt-qemu" not in accounts:

@@ -42,6 +42,8 @@ def _who_forms(view: View, observer: Observer, timing: Timing) -> Decision:
 
     Others may still come for a while, unless all are there.
     """
+    if _all_are_here(view, observer):
+        return Decision(True) if observer.node == 0 else Decision(False, "node 0 to form the cluster")
     me = observer.node
     hears = {me: observer.hears()}
     for node, peer in enumerate(observer.peers):
@@ -52,13 +54,34 @@ def _who_forms(view: View, observer: Observer, timing: Timing) -> Decision:
         if observer.moves(node):
             hears[node] = beat.hears
     group = nodes_of(best_group(mask_of(sorted(hears)), hears, None))
-    if observer.watched_ms < timing.settle_ms and len(group) < len(observer.peers):
+    if observer.watched_ms < timing.settle_ms:
         return Decision(False)
     if me not in group:
         return Decision(False, f"the interconnect: {_named(group)} can form the cluster and cannot be heard")
     if group[0] == me or observer.watched_ms >= PATIENCE_DEATHS * timing.death_ms:
         return Decision(True)
     return Decision(False, f"node {group[0]} to form the cluster")
+
+
+def _all_are_here(view: View, observer: Observer) -> bool:
+    """Whether every configured node has begun a new life on the disk and says that it hears all others.
+
+    That it says so may be known by datagram only: what is on the disk of it is a little older. Safety does not rest on
+    this; two that form are a race, which the election decides.
+    """
+    everybody = (1 << len(observer.peers)) - 1
+    if observer.hears() != everybody:
+        return False
+    for node, peer in enumerate(observer.peers):
+        beat = peer.heartbeat
+        if node == observer.node:
+            continue
+        if beat is None or not observer.moves(node) or beat.incarnation <= view.entries[node].incarnation:
+            return False
+        says = (peer.heard_incarnation, peer.heard_intent, peer.heard_hears)
+        if beat.intent != "join" or says != (beat.incarnation, "join", everybody):
+            return False
+    return True
 
 
 def _why_not_admitted(view: View, observer: Observer, alive: list[int], timing: Timing) -> str | None:

@@ -83,7 +83,13 @@ class Manager:
             return
         if say.node == self._context.node or self.member.role is Role.STARTING:
             return
-        self.member.observer.heard(say)
+        observer = self.member.observer
+        heard = observer.hears()
+        observer.heard(say)
+        if self.member.role is Role.OUTSIDE:
+            self._news = True
+            if observer.hears() != heard:
+                self.member.changed = True  # it may not know of this node yet: it is told at once
         if say.view is not None and say.view.master == say.node:
             self._adopt(say.view)
 

@@ -17,6 +17,7 @@ from guestd.runtime.discovery import BLOCK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from guestd.runtime.port import Port
@@ -31,8 +32,10 @@ PORT_PERIOD_S = 0.1  # between two looks for the port
 SET_UP_PERIOD_S = 0.05  # between two looks for the FIFO
 
 
-def await_begin(port: Port, directory: str, *, guest: bool) -> None:
+def await_begin(port: Port, directory: str, *, guest: bool) -> Callable[[], None]:
     """Wait for the order and carry it out; files go into `directory`. Orders that come with it are left in `port`.
+
+    Returns what lets init go on with SSH: for later, since on an emulated processor its start holds up the join.
 
     guest: this machine is one; else it is a trial, and the clock and the kernel's randomness are left alone.
     """
@@ -46,8 +49,8 @@ def await_begin(port: Port, directory: str, *, guest: bool) -> None:
         _forget_disks()
     for name, text in order["files"].items():
         _write(os.path.join(directory, os.path.basename(name)), bytes.fromhex(text))
-    _let_go(os.path.join(directory, GO))
     port.begin_anew()
+    return lambda: _let_go(os.path.join(directory, GO))
 
 
 def _next_begin(port: Port) -> dict[str, Any]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SEARCH_PERIOD_MS = 100  # between two looks for the shared disk
 MISSING_AFTER_MS = 2000  # a disk that is not there by then is worth an event: buses take their time to be scanned
+LATER_MS = 1000  # after the start; emulated nodes that begin together join within that
 DRAIN_MS_MAX = 1000  # for the last events, when the node has left
 DATAGRAMS_AT_ONCE = 256  # then the others get their turn, whatever the flood
 
@@ -68,8 +69,9 @@ class Loop:
                 self.emit("disk-missing", wanted=wanted, seen=seen)
             self._poll.poll(SEARCH_PERIOD_MS / 1000)
 
-    def run(self) -> int:
-        """Returns the exit status."""
+    def run(self, later: Callable[[], None] | None = None) -> int:
+        """Returns the exit status. `later` is called once, when the node has had time to join."""
+        later_ms = _now_ms() + LATER_MS
         self._give(Start())
         self._obey(self._port.orders_back())
         due_ms = _now_ms()
@@ -89,6 +91,9 @@ class Loop:
                 self._port.open()
                 self._interconnect.open()
                 self._give(Tick())
+                if later is not None and due_ms >= later_ms:
+                    later()
+                    later = None
                 due_ms = max(due_ms + self._tick_ms, _now_ms())  # late ticks are not made up for
         return self._status
 

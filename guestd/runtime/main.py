@@ -1,4 +1,4 @@
-"""guestd: `python3.11 -I -S -X utf8 <directory with __main__.py and guestd/>`."""
+"""guestd: `python3.11 -I -S -X utf8 guestd.pyc` (images/bundle.py)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ from guestd.runtime.panic import panic
 from guestd.runtime.port import Port
 from guestd.runtime.settings import PORT_NAME, BadSettings, Settings, config_path, is_guest, load, waits
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 BAD_SETTINGS_STATUS = 3
 START_BYTES = 8  # of what no other start of any node has, drawn from the kernel's generator
 
@@ -28,7 +32,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        port = _begin() if waits(os.environ) else None
+        port, let_go = _begin() if waits(os.environ) else (None, None)
         settings = load(os.environ)
         stack = Stack(settings.config, settings.node)
     except (BadSettings, ValueError) as why:
@@ -53,18 +57,17 @@ def main() -> int:
         uptime=round(time.monotonic(), 2),
     )
     loop.wait_for_disk(lambda: _find_disk(settings), settings.wwid)
-    return loop.run()
+    return loop.run(let_go)
 
 
-def _begin() -> Port:
-    """Wait to be told who this node is; the port stays open."""
+def _begin() -> tuple[Port, Callable[[], None]]:
+    """Wait to be told who this node is; the port, which stays open, and what lets init go on."""
     from guestd.runtime.begin import await_begin  # only where it is needed: imports cost boot time
 
     trial = os.environ.get("HIL_PORT")
     port = Port(lambda: trial or discovery.find_port(PORT_NAME))
     port.open()
-    await_begin(port, os.path.dirname(config_path(os.environ)), guest=is_guest())
-    return port
+    return port, await_begin(port, os.path.dirname(config_path(os.environ)), guest=is_guest())
 
 
 def _find_disk(settings: Settings) -> tuple[str | None, list[str]]:

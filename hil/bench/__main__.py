@@ -132,10 +132,7 @@ def _set_up(stack: ExitStack, order: Order, bench: Bench) -> None:
     control = namespace.RUN / "disk.control"
     restore = saved.path / TARGET if saved else None
     scsi = target.ScsiTarget(order.run_dir, control, serial, config.nodes, keep_data=config.keep_data, restore=restore)
-    stack.enter_context(scsi)
-    log.emit("disk-started", pid=scsi.process.pid)
-    bench.watch_disk(scsi.process, control)
-    stack.callback(bench.stop_requested.set)  # from then on the disk ends because we end it, a failed set-up or not
+    scsi.start()  # what follows goes on beside it
     hosts = [f"{namespace.MANAGEMENT_PREFIX}{node + 1}" for node in range(config.nodes)]
     if saved is None:
         guests_seed = seed.make_seed(order.run_dir, _guest_config(order, serial), hosts)
@@ -145,6 +142,10 @@ def _set_up(stack: ExitStack, order: Order, bench: Bench) -> None:
     seed.write_initrd(order.image / "initrd.cpio", initrd, guests_seed)
     seed.write_initrd(order.image / "initrd.cpio", waiting, seed.WAITING)
     hypervisor = stack.enter_context(Hypervisor(namespace.RUN / "libvirt", bench.on_lifecycle, bench.on_reboot))
+    stack.enter_context(scsi)
+    log.emit("disk-started", pid=scsi.process.pid)
+    bench.watch_disk(scsi.process, control)
+    stack.callback(bench.stop_requested.set)  # from then on the disk ends because we end it, a failed set-up or not
     versions = hypervisor.versions(order.accelerator)
     if saved is not None and (why := saved.why_of_no_use(order.image_digest, versions)) is not None:
         raise UsageError(why)

@@ -35,6 +35,8 @@ REASON_SIZE_MAX = 800
 
 SSH_PORT = 22
 SSH_CONNECT_TIMEOUT_S = 20.0
+SSH_RETRY_PERIOD_S = 0.1
+"""Between two tries: a guest tells nobody that its SSH server has begun to listen."""
 
 STOPPED_DETAIL = {0: "shutdown", 1: "destroyed", 2: "crashed", 3: "migrated", 4: "saved", 5: "failed", 6: "snapshot"}
 CRASHED_DETAIL = {0: "panicked", 1: "crash-loaded"}
@@ -158,12 +160,23 @@ class Bench(DiskVerbs, CheckpointVerbs):
         if power != "running":
             raise UsageError(f"node {node}'s machine is {power}; `hil power cycle {node}` starts it anew")
         host = f"{namespace.MANAGEMENT_PREFIX}{machine.node + 1}"
-        try:
-            connected = socket.create_connection((host, SSH_PORT), timeout=SSH_CONNECT_TIMEOUT_S)
-        except OSError as error:
-            raise LaboratoryError(f"node {node} does not answer on SSH yet ({error}); `hil console {node}`") from None
+        deadline = time.monotonic() + SSH_CONNECT_TIMEOUT_S
+        connected = None
+        while connected is None:
+            try:
+                connected = socket.create_connection((host, SSH_PORT), timeout=SSH_CONNECT_TIMEOUT_S)
+            except ConnectionRefusedError as error:  # the last that a node starts: it is about to
+                if time.monotonic() > deadline or self.log.power(node) != "running":
+                    raise self._no_ssh(node, error) from None
+                time.sleep(SSH_RETRY_PERIOD_S)
+            except OSError as error:
+                raise self._no_ssh(node, error) from None
         connected.settimeout(None)  # a timeout makes the socket non-blocking, also for the process that it is given to
         return connected
+
+    @staticmethod
+    def _no_ssh(node: int, error: OSError) -> LaboratoryError:
+        return LaboratoryError(f"node {node} does not answer on SSH yet ({error}); `hil console {node}`")
 
     def down(self) -> dict[str, Any]:
         """End the bench and with it everything of the cluster."""

@@ -86,14 +86,17 @@ class Hypervisor:
         return memory.restore(self.connection, path, spec)
 
     def pull_the_plug(self, domain: libvirt.virDomain) -> None:
-        """End a machine as a power failure does: at once, and with nothing written any more.
+        """End a machine as a power failure does: at once, and with nothing written any more. libvirt notices.
 
-        libvirt's own way begins with SIGTERM: QEMU then flushes its disks, and one that hangs gets ten seconds. So
-        QEMU is killed first; what is left for libvirt is to notice.
+        libvirt's own way begins with SIGTERM: QEMU then flushes its disks, and one that hangs gets ten seconds.
         """
         pid_file = self._root / "run" / "qemu" / f"{domain.name()}.pid"
         with contextlib.suppress(OSError, ValueError):  # it ended by itself in this moment
             os.kill(int(pid_file.read_text(encoding="ascii")), signal.SIGKILL)
+
+    @staticmethod
+    def destroy(domain: libvirt.virDomain) -> None:
+        """Have libvirt end a machine, if it does not notice after :meth:`pull_the_plug` that it is gone."""
         with contextlib.suppress(libvirt.libvirtError):
             domain.destroy()
 

@@ -25,6 +25,9 @@ CHANGE_TIMEOUT_S = 30.0
 
 ENTROPY_BYTES = 64
 
+NOTICE_TIMEOUT_S = 1.0
+"""libvirt notices within milliseconds that a QEMU was killed."""
+
 VERB_PATIENCE_S = 5.0
 """How long a power-off lets another verb finish: a reset takes milliseconds, a start under load a second or two."""
 
@@ -142,6 +145,8 @@ class Machine:
                 self._log.emit("machine-stopped", node=self.node, detail="failed")
                 return False
             self._pull_the_plug()
+            if not self._log.wait_for(lambda view: view.nodes[self.node].power == "off", NOTICE_TIMEOUT_S):
+                self._hypervisor.destroy(self._domain)
             self._await(lambda power: power == "off", "stopped")
             return True
         finally:
