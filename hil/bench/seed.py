@@ -12,18 +12,13 @@ import shutil
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
+from typing import TYPE_CHECKING, Any, Final
 
 from hil.errors import LaboratoryError
 from images import cpio
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 KEY_FILE = "id_ed25519"
 KNOWN_HOSTS_FILE = "known_hosts"
@@ -40,6 +35,10 @@ def make_seed(run_dir: Path, guest_config: dict[str, Any], hosts: list[str]) -> 
 
     ``hosts`` are the addresses that the host key stands for; they go into a ``known_hosts`` file beside the user's key.
     """
+    # Imported here: while the disk's target starts, on another core.
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
     user_key, host_key = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
     _write_private(run_dir / KEY_FILE, user_key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
     host_line = host_key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
@@ -85,6 +84,8 @@ def _write_private(path: Path, content: bytes) -> None:
 
 def dropbear_private_key(key: Ed25519PrivateKey) -> bytes:
     """``key`` in dropbear's own file format: the algorithm's name, then seed and public key as one string."""
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
     seed = key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
     public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     return b"".join(struct.pack(">I", len(part)) + part for part in (b"ssh-ed25519", seed + public))

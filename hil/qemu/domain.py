@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
-from xml.sax.saxutils import escape, quoteattr
 
 from hil.bench import namespace
 
@@ -75,6 +75,11 @@ def management_mac(node: int) -> str:
     return f"52:54:00:78:00:{node + 1:02x}"
 
 
+def quoted(value: object) -> str:
+    """As an attribute's value. (``xml.sax`` has a function for it, and brings all of HTTP along.)"""
+    return f'"{html.escape(str(value))}"'
+
+
 def _slot(device: str) -> str:
     """The place of a device on the root bus; slot 0 is the host bridge, 1 is kept free for what libvirt may add."""
     return f"<address type='pci' domain='0' bus='0' slot='{SLOTS.index(device) + 2}' function='0'/>"
@@ -98,12 +103,12 @@ def domain_xml(spec: MachineSpec, interconnect_link: str) -> str:
     return f"""<domain type='{DOMAIN_TYPE[spec.accelerator]}' xmlns:qemu='{QEMU_NAMESPACE}'><name>{spec.name}</name>
 <memory unit='MiB'>{spec.memory_mib}</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='q35'>hvm</type>
-<kernel>{escape(str(spec.kernel))}</kernel><initrd>{escape(str(spec.initrd))}</initrd>
+<kernel>{html.escape(str(spec.kernel))}</kernel><initrd>{html.escape(str(spec.initrd))}</initrd>
 <cmdline>{COMMAND_LINE} {CLOCK[spec.accelerator]} hil.node={spec.node}</cmdline></os>
 <features><acpi/></features>{CPU[spec.accelerator]}
 <on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>preserve</on_crash>
 <devices><emulator>{EMULATOR}</emulator>
-<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file={quoteattr(str(spec.root))}/>
+<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file={quoted(spec.root)}/>
 <target dev='vda' bus='virtio'/><readonly/>{_slot("root")}</disk>
 <controller type='usb' model='none'/>
 <controller type='scsi' model='virtio-scsi'>{_slot("disk")}</controller>
@@ -112,13 +117,13 @@ def domain_xml(spec: MachineSpec, interconnect_link: str) -> str:
 <source protocol='iscsi' name='{spec.target}/0'><host name='127.0.0.1' port='{spec.portal_port}'/>
 <initiator><iqn name='{spec.initiator}'/></initiator></source><target dev='sda' bus='scsi'/><shareable/></disk>
 {interconnect_card(spec.node, interconnect_link)}{management}
-<serial type='file'><source path={quoteattr(str(spec.console))} append='on'/></serial>
-<channel type='unix'><source mode='bind' path={quoteattr(str(spec.channel))}/>
+<serial type='file'><source path={quoted(spec.console)} append='on'/></serial>
+<channel type='unix'><source mode='bind' path={quoted(spec.channel)}/>
 <target type='virtio' name='{CHANNEL_NAME}'/></channel>
 <panic model='isa'/><memballoon model='none'/>
 <rng model='virtio'><backend model='random'>/dev/urandom</backend>{_slot("rng")}</rng>
 </devices>
-<qemu:commandline><qemu:arg value='-name'/><qemu:arg value={quoteattr(name_argument(spec))}/></qemu:commandline>
+<qemu:commandline><qemu:arg value='-name'/><qemu:arg value={quoted(name_argument(spec))}/></qemu:commandline>
 </domain>"""
 
 

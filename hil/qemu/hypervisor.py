@@ -21,6 +21,9 @@ from hil.errors import LaboratoryError
 from hil.qemu import memory
 from hil.qemu.domain import EMULATOR, MachineSpec
 
+# libvirt asks each new QEMU for some 400 properties of its processor, one by one: 0.1 s a machine, whose answers only
+# matter to a migration to another host. Without that capability it asks for all of them at once.
+#
 # We are root of the bench's own namespaces and of nothing else: no second user, no security labels, no cgroups, no
 # helper process for logs, no extended attributes that remember an owner.
 QEMU_CONF = """\
@@ -32,6 +35,7 @@ cgroup_controllers = []
 dynamic_ownership = 0
 remember_owner = 0
 stdio_handler = "file"
+capability_filters = [ "cpu-unavailable-features" ]
 """
 
 OnLifecycle = Callable[[str, int, int], None]

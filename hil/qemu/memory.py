@@ -6,12 +6,11 @@ The machine is stopped before and goes on after. ``virDomainSave`` would end it.
 from __future__ import annotations
 
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
 
 import libvirt
 
 from hil.errors import LaboratoryError
-from hil.qemu.domain import MachineSpec, adapt_saved
+from hil.qemu.domain import MachineSpec, adapt_saved, quoted
 
 DISKS = ("vda", "sda")
 
@@ -22,10 +21,7 @@ def save(domain: libvirt.virDomain, path: Path) -> None:
     Raises :class:`LaboratoryError` (the disk is full, for one); the machine can be resumed then, too.
     """
     disks = "".join(f"<disk name='{name}' snapshot='no'/>" for name in DISKS)
-    xml = (
-        f"<domainsnapshot><memory snapshot='external' file={quoteattr(str(path))}/><disks>{disks}</disks>"
-        "</domainsnapshot>"
-    )
+    xml = f"<domainsnapshot><memory snapshot='external' file={quoted(path)}/><disks>{disks}</disks></domainsnapshot>"
     try:
         domain.snapshotCreateXML(xml, libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA)
     except libvirt.libvirtError as error:
