@@ -186,9 +186,13 @@ def _processor_model(host: Host) -> str:
 
 
 def _digest(path: Path) -> str:
-    """Of the kernel alone: an image with another guestd in it needs no new proof. 0.05 s for 50 MB."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Of the kernel alone: an image with another guestd in it needs no new proof. As the image's manifest has it."""
+    try:
+        manifest = json.loads((path.parent / "manifest.json").read_text(encoding="utf-8"))
+        return str(manifest["files"][path.name]["sha256"])
+    except (OSError, ValueError, LookupError, TypeError):
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _key(*parts: str | None) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -247,9 +248,10 @@ CHECKS: tuple[Check, ...] = (
 
 
 def findings(needs: Needs | None = None, host: Host | None = None) -> list[Finding]:
-    """Run every check, for a default cluster unless told; about 0.5 s. Never raises for what it finds."""
+    """Run every check, for a default cluster unless told; about 0.05 s. Never raises for what it finds."""
     host, needs = host or Host(), needs or ClusterConfig()
-    return [look(host, needs) for look in CHECKS]
+    with ThreadPoolExecutor(max_workers=len(CHECKS)) as pool:  # they wait for commands, most of the time
+        return list(pool.map(lambda look: look(host, needs), CHECKS))
 
 
 def check(needs: Needs | None = None, host: Host | None = None) -> None:

@@ -45,6 +45,7 @@ class Manager:
         self._in_round = False
         self._round_due_ms = 0
         self._hears_published = 0
+        self._look = False  # outside: somebody else has something new on the disk
         self._said = 0  # datagrams sent by this incarnation
         self._bad_datagrams = 0
         self._news = False  # something that a decision may depend on
@@ -84,12 +85,14 @@ class Manager:
         if say.node == self._context.node or self.member.role is Role.STARTING:
             return
         observer = self.member.observer
-        heard = observer.hears()
+        heard, hears_there = observer.hears(), observer.peers[say.node].heard_hears
         observer.heard(say)
         if self.member.role is Role.OUTSIDE:
             self._news = True
             if observer.hears() != heard:
                 self.member.changed = True  # it may not know of this node yet: it is told at once
+            if say.hears != hears_there:
+                self._look = True  # it publishes that now
         if say.view is not None and say.view.master == say.node:
             self._adopt(say.view)
 
@@ -116,7 +119,9 @@ class Manager:
             if member.changed:
                 member.changed = False
                 self._say()
-            if member.role is Role.OUTSIDE and not self._in_round and member.observer.hears() != self._hears_published:
+            news = self._look or member.observer.hears() != self._hears_published
+            if member.role is Role.OUTSIDE and news and not self._in_round:
+                self._look = False
                 self._round()
         if member.role is Role.GONE and not self.over:
             self.over = True

@@ -46,11 +46,10 @@ def await_begin(port: Port, directory: str, *, guest: bool) -> Callable[[], None
     if guest:
         time.clock_settime_ns(time.CLOCK_REALTIME, int(order["time_ns"]))
         _reseed(bytes.fromhex(order["entropy"]))
-        _forget_disks()
     for name, text in order["files"].items():
         _write(os.path.join(directory, os.path.basename(name)), bytes.fromhex(text))
     port.begin_anew()
-    return lambda: _let_go(os.path.join(directory, GO))
+    return lambda: _let_in(os.path.join(directory, GO), guest=guest)
 
 
 def _next_begin(port: Port) -> dict[str, Any]:
@@ -80,8 +79,17 @@ def _reseed(entropy: bytes) -> None:
         os.close(fd)
 
 
+def _let_in(fifo: str, *, guest: bool) -> None:
+    """Init goes on with SSH. Before anybody looks: what the kernel has read of the disk was another cluster's.
+
+    guestd itself does not read what the kernel keeps.
+    """
+    if guest:
+        _forget_disks()
+    _let_go(fifo)
+
+
 def _forget_disks() -> None:
-    """What the kernel has read of a disk when it appeared was another cluster's."""
     for name in sorted(os.listdir(BLOCK)):
         if name.startswith("sd"):
             fd = os.open(f"/dev/{name}", os.O_RDONLY | os.O_CLOEXEC)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hil import warm
+from hil.bench.checkpoint import go_on
 from hil.bench.seed import Seed, as_text
 from hil.errors import HilError, LaboratoryError
 from hil.qemu.machine import Machine
@@ -50,11 +51,8 @@ class Beginning:
     def go(self) -> None:
         """Those that were saved begin, all at once: so they need one epoch to form their cluster."""
         for machine in self._restored:
-            with machine.held() as domain:
-                if domain is not None:
-                    machine.resume(domain)
-        for machine in self._restored:
-            machine.begin(self._seed)
+            machine.begin(self._seed)  # it lies ready when the processor goes on
+        go_on(self._restored)
         self._restored.clear()
 
     def waits(self, machine: Machine) -> dict[str, Any] | None:
