@@ -42,6 +42,7 @@ def await_begin(port: Port, directory: str, *, guest: bool) -> Callable[[], None
     while guest and not os.path.exists(os.path.join(directory, GO)):
         time.sleep(SET_UP_PERIOD_S)
     port.emit("guestd-waiting", {}, time.monotonic())
+    port.flush()
     order = _next_begin(port)
     if guest:
         time.clock_settime_ns(time.CLOCK_REALTIME, int(order["time_ns"]))

@@ -52,6 +52,7 @@ class Loop:
     def emit(self, kind: str, **fields: Any) -> None:
         """An event of the runtime itself."""
         self._port.emit(kind, fields, time.monotonic())
+        self._port.flush()
 
     def wait_for_disk(self, find: Callable[[], tuple[str | None, list[str]]], wanted: str) -> None:
         """Look for the shared disk until it is there. Orders wait meanwhile: there is nothing to leave yet."""
@@ -140,6 +141,7 @@ class Loop:
         if self._status is None:
             for effect in self._stack.handle(given, _now_ms()):
                 self._carry_out(effect)
+            self._port.flush()
 
     def _carry_out(self, effect: Effect) -> None:
         if isinstance(effect, Emit):
@@ -149,6 +151,7 @@ class Loop:
         elif isinstance(effect, (WriteSectors, ReadSectors)):
             self._disk.submit(effect)
         elif isinstance(effect, Panic):
+            self._port.flush()  # the last words
             self._status = self._panic(effect.reason)
         elif isinstance(effect, Exit):
             self._drain()

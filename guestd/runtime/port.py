@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+_JSON = json.JSONEncoder(separators=(",", ":")).encode  # made once: `json.dumps` makes one for each event
 BUFFER_SIZE_MAX = 256 << 10
 LINE_SIZE_MAX = 64 << 10
 READ_SIZE = 4096
@@ -53,15 +54,14 @@ class Port:
         return bool(self._out) and self._fd >= 0
 
     def emit(self, kind: str, fields: dict[str, Any], now_s: float) -> None:
-        """Number an event and send it, now or when there is room."""
+        """Number an event, to be sent by the next `flush`: each write is an exit to the emulator."""
         self._numbered += 1
         event = {"n": self._numbered, "t": round(now_s, 3), "kind": kind, **fields}
-        line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
+        line = _JSON(event).encode() + b"\n"
         if len(self._out) + len(line) > BUFFER_SIZE_MAX:
             self.dropped_count += 1
         else:
             self._out += line
-        self.flush()
 
     def flush(self) -> None:
         """Write as much as there is room for."""
