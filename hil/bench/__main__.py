@@ -123,7 +123,6 @@ def _set_up(stack: ExitStack, order: Order, bench: Bench) -> None:
             run_dir=str(order.run_dir),
         )
     namespace.prepare()
-    link.prepare()
     serial = target.serial_number(config.disk_mib)
     if saved is None:
         target.make_disk(order.run_dir / target.DISK, config.disk_mib, order.cluster_id, config.name, config.nodes)
@@ -133,6 +132,7 @@ def _set_up(stack: ExitStack, order: Order, bench: Bench) -> None:
     restore = saved.path / TARGET if saved else None
     scsi = target.ScsiTarget(order.run_dir, control, serial, config.nodes, keep_data=config.keep_data, restore=restore)
     scsi.start()  # what follows goes on beside it
+    link.prepare()
     hosts = [f"{namespace.MANAGEMENT_PREFIX}{node + 1}" for node in range(config.nodes)]
     if saved is None:
         guests_seed = seed.make_seed(order.run_dir, _guest_config(order, serial), hosts)

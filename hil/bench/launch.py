@@ -24,6 +24,11 @@ from hil.host import search_path
 
 BENCH_LOG = "bench.log"
 
+ENVIRONMENT = {
+    "PYTHONUNBUFFERED": "1",
+    "PYDANTIC_DISABLE_PLUGINS": "__all__",  # it looks through all installed packages for some
+}
+
 
 def launch(config: ClusterConfig, settings: dict[str, object]) -> Path:
     """Start the bench of ``config`` and return its run directory; it listens at once, its work goes on by itself.
@@ -45,7 +50,7 @@ def launch(config: ClusterConfig, settings: dict[str, object]) -> Path:
                 pass_fds=[listener.fileno()],
                 cwd="/",
                 check=True,
-                env=os.environ | {"PYTHONPATH": _python_path(), "PYTHONUNBUFFERED": "1", "PATH": search_path()},
+                env=os.environ | ENVIRONMENT | {"PYTHONPATH": _python_path(), "PATH": search_path()},
             )
     return run_dir
 
