@@ -21,17 +21,20 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hil import paths
-from hil.config import NAME_PATTERN, ClusterConfig, make_config
 from hil.errors import UnknownCheckpoint, UsageError
-from hil.files import measure
+from hil.files import copy_sparse, measure
+
+if TYPE_CHECKING:
+    from hil.config import ClusterConfig
 
 VERSION: Final = 1
 MANIFEST: Final = "checkpoint.json"
 EVENTS: Final = "events.jsonl"
 TARGET: Final = "target.json"
+DISK: Final = "disk.raw"
 
 
 def memory_file(node: int) -> str:
@@ -81,12 +84,19 @@ class Checkpoint:
         return sum((self.path / name).stat().st_blocks * 512 for name in self.manifest.files)
 
     @property
+    def target(self) -> Path:
+        """What the SCSI target had in memory."""
+        return self.path / TARGET
+
+    @property
     def on(self) -> list[int]:
         """The nodes that are on."""
         return sorted(map(int, self.manifest.lines))
 
     def config(self, name: str) -> ClusterConfig:
         """The cluster's, under this name."""
+        from hil.config import make_config  # not for a bench that starts: it takes long to import
+
         return make_config(**{**self.manifest.config, "name": name})
 
     def why_of_no_use(self, image: str, versions: str | None = None) -> str | None:
@@ -100,6 +110,12 @@ class Checkpoint:
         if versions is not None and manifest.versions != versions:
             return f"checkpoint {self.name} was saved with another QEMU or libvirt than this host has now: save it anew"
         return None
+
+    def copy_files(self, run_dir: Path) -> None:
+        """What the cluster needs to go on, into the new run directory. Raises ``LaboratoryError``."""
+        copy_sparse(self.path / DISK, run_dir / DISK)
+        for name in self.manifest.files.keys() - {memory_file(node) for node in self.on} - {DISK, TARGET, EVENTS}:
+            shutil.copy2(self.path / name, run_dir / name)
 
     def history(self, name: str, run_dir: Path) -> list[dict[str, Any]]:
         """The events up to the checkpoint, as those of a cluster ``name`` in ``run_dir``."""
@@ -115,6 +131,8 @@ def directory() -> Path:
 
 def place(name: str) -> Path:
     """Where the checkpoint ``name`` is, or is to be. Raises ``UsageError`` for a name that cannot be."""
+    from hil.config import NAME_PATTERN
+
     if not re.fullmatch(NAME_PATTERN, name):
         raise UsageError(f"checkpoint {name!r}: a name is a lower-case letter, then up to 30 of a-z, 0-9 and -")
     return directory() / name

@@ -190,15 +190,6 @@ def go_on(machines: list[Machine]) -> None:
         _for_all(lambda pair: pair[0].resume(pair[1]), [pair for pair in held if pair[1] is not None])
 
 
-def copy_files(saved: checkpoint.Checkpoint, run_dir: Path) -> None:
-    """What the cluster needs to go on, into the new run directory."""
-    copy_sparse(saved.path / target.DISK, run_dir / target.DISK)
-    memories = {checkpoint.memory_file(node) for node in saved.on}
-    others = memories | {target.DISK, checkpoint.TARGET, checkpoint.EVENTS}
-    for name in saved.manifest.files.keys() - others:
-        shutil.copy2(saved.path / name, run_dir / name)
-
-
 T = TypeVar("T")
 R = TypeVar("R")
 

@@ -18,6 +18,8 @@ FIRST_PORT = 3260
 DISK = "disk.raw"
 LEDGER = "ledger.bin"
 KEPT_DATA = "kept.data"
+CONTROL = "disk.control"
+"""The control socket's name, in the bench's ``/run``."""
 READY_TIMEOUT_S = 30.0
 
 
