@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hil import warm
+from hil.cli.main import main
 from hil.qemu.domain import MachineSpec
 
 MEMORY = b"memory" * 1000
@@ -132,6 +134,19 @@ def test_half_an_entry_of_a_bench_that_was_killed_goes_after_a_while(cache: Path
         os.utime(cache / name, (time.time() - age_s,) * 2)
     warm.prune()
     assert sorted(path.name for path in cache.iterdir()) == [".new-now", "aa"]
+
+
+def test_image_list_shows_what_is_saved_and_prunes_what_has_no_image(capsys: pytest.CaptureFixture[str]) -> None:
+    save("aa", image="ab" * 32)
+    assert main(["image", "list", "--json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert (row["digest"], row["path"], [one["node"] for one in row["saved"]]) == ("ab" * 32, None, [1])
+    assert row["saved"][0]["size"] == len(MEMORY)
+    assert main(["image", "list"]) == 0
+    assert "abababababab  the image is gone; 1 saved machines, 0 MB" in capsys.readouterr().out
+    assert main(["image", "list", "--prune"]) == 0
+    assert "removed 1 saved machines" in capsys.readouterr().err
+    assert warm.entries() == []
 
 
 def test_the_name_depends_on_the_machine_and_not_on_whose_it_is() -> None:
