@@ -39,7 +39,9 @@ def main() -> int:
         print(f"hil: guestd: {why}", file=sys.stderr, flush=True)
         return BAD_SETTINGS_STATUS
     stages = {}  # a node that waited went through them long ago
-    if port is None:
+    if port is not None:
+        print(f"hil: guestd: node {settings.node} begins", flush=True)  # its boot is on another console
+    else:
         port = Port(lambda: settings.port_path or discovery.find_port(PORT_NAME))
         stages = {**settings.stages, "python": round(started_s, 2)}
     port.open()

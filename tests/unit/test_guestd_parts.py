@@ -106,6 +106,7 @@ def test_a_port_that_nobody_reads_drops_whole_lines_and_the_gap_shows_it(tmp_pat
             while port.dropped_count < 3:
                 count += 1
                 port.emit("filler", {"text": "x" * 5000}, 1.0)
+                port.flush()
                 assert count * 5000 < 10 * BUFFER_SIZE_MAX
             text, told_last = b"", False
             while b'"kind":"last"' not in text:
