@@ -184,6 +184,8 @@ def _stopped(view: View, node: NodeView, event: Event) -> None:
     node.power_off_t = event["t"]
     node.off_reason = event.get("reason")
     node.ends += 1
+    if event.get("again"):
+        node.power_on_t = None  # it is about to be switched on: nobody is to give it up
     _fresh_machine(view, node, event)
 
 

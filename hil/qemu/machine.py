@@ -70,8 +70,9 @@ class Machine:
             try:
                 self._domain = start()
             except LaboratoryError as error:
-                # libvirt reports no end of what never began.
-                self._log.emit("machine-stopped", node=self.node, detail="failed", reason=str(error))
+                # libvirt reports no end of what never began. One that was saved can still boot.
+                again = {"again": True} if about.get("saved") else {}
+                self._log.emit("machine-stopped", node=self.node, detail="failed", reason=str(error), **again)
                 raise
             self._connect()
             self._await(lambda power: power != "starting", "started")
