@@ -71,6 +71,7 @@ class Server:
         self._bench: Bench | None = None
         self._clients: list[tuple[threading.Thread, socket.socket]] = []
         self._registering = threading.Lock()
+        self._over = False
 
     def start(self) -> None:
         """Accept clients in a thread of its own, until the process ends."""
@@ -84,6 +85,7 @@ class Server:
     def finish(self, timeout_s: float) -> None:
         """Let the clients read the last events; the log must be closed already."""
         with self._registering:  # a client may be quick to say `down`: it is waited for, too
+            self._over = True
             clients = list(self._clients)
         for _, connection in clients:
             with contextlib.suppress(OSError):  # it has hung up already
@@ -110,6 +112,8 @@ class Server:
             with self._registering:
                 client.start()
                 self._clients.append((client, connection))
+                if self._over:  # it came too late to be hung up on with the others
+                    connection.shutdown(socket.SHUT_RD)
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as requests, contextlib.suppress(OSError):

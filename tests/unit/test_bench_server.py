@@ -69,6 +69,14 @@ def test_calls_are_refused_when_the_set_up_failed(server: Server, caller: Caller
     assert caller.call("down") == {}  # it ends anyway
 
 
+def test_who_comes_after_the_others_were_hung_up_on_is_hung_up_on_too(server: Server, log: EventLog, name: str) -> None:
+    log.close()
+    server.finish(5)
+    with address.connect(name) as late:
+        late.settimeout(10)
+        assert late.recv(1) == b""
+
+
 def test_the_status_is_answered_during_the_set_up(server: Server, log: EventLog, caller: Caller) -> None:
     log.emit("bench-started")
     assert caller.call("status")["n"] == 1
