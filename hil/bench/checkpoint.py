@@ -85,9 +85,10 @@ class CheckpointVerbs(ABC):
             raise UsageError(f"checkpoint {path} cannot be made: {error.strerror}") from None
         try:
             told = self._save(pending, self.facts)
-            if place.exists():
-                shutil.rmtree(place)
+            if place.exists():  # the old one is there until the new one is whole
+                place.rename(pending / "replaced")
             pending.rename(place)
+            shutil.rmtree(place / "replaced", ignore_errors=True)
         except OSError as error:
             raise LaboratoryError(f"checkpoint {place.name} cannot be saved: {error.strerror}") from None
         finally:

@@ -150,6 +150,8 @@ def test_the_same_cluster_goes_back(saved: Path) -> None:
         cluster.power_off([cluster.nodes[2]])
         cluster.wait_state(cluster.nodes[2], "inactive")
         cluster.checkpoint(saved.parent / "two-on")
+        cluster.checkpoint(saved.parent / "two-on", replace=True)
+        assert not (saved.parent / "two-on" / "replaced").exists()
         cluster.restore(saved.parent / "two-on")
         assert cluster.nodes[2].view.power == "off"
         cluster.power_on([cluster.nodes[2]])
