@@ -134,16 +134,24 @@ class Builder:
 
 
 def pack_initramfs(base: Base) -> bytes:
-    """The initramfs for a base: the modules of all groups with what they need, busybox and /init."""
+    """The initramfs for a base: busybox, /init, and the modules of the first group with what they need.
+
+    The other groups are loaded from the root, which has all: the kernel unpacks each megabyte before /init begins.
+    """
     needed = modules.parse_modules_dep((base.modules / "modules.dep").read_text())
-    order = modules.load_order([name for group in base.groups for name in group], needed.__getitem__)
+    all_in_order = modules.load_order([name for group in base.groups for name in group], needed.__getitem__)
+    here = modules.load_order(base.groups[0], needed.__getitem__)
+    home = f"{initramfs.ROOT}/{base.modules.relative_to(base.tree)}"
     return initramfs.pack(
         init=(digest.GUEST_FILES / "init").read_bytes(),
         mounts=[path.read_bytes() for path in sorted(digest.GUEST_FILES.glob("mounts.*"))],
         busybox=(base.tree / "usr/bin/busybox").read_bytes(),
         release=base.release,
-        modules={name: (base.modules / f"{name}.ko").read_bytes() for name in order},
-        modules_dep=modules.modules_dep({name: needed[name] for name in order}),
+        modules={name: (base.modules / f"{name}.ko").read_bytes() for name in here},
+        modules_dep=modules.modules_dep(
+            {name: needed[name] for name in all_in_order},
+            elsewhere={name: home for name in all_in_order if name not in here},
+        ),
         groups=base.groups,
     )
 

@@ -77,15 +77,20 @@ def select(files: Mapping[str, bytes], builtin: Iterable[str], wanted: Iterable[
     return {name: dependencies(name) for name in order}
 
 
-def modules_dep(dependencies: Mapping[str, Sequence[str]]) -> str:
-    """The text of ``modules.dep`` for modules that all lie in one directory.
+def modules_dep(dependencies: Mapping[str, Sequence[str]], elsewhere: Mapping[str, str] | None = None) -> str:
+    """The text of ``modules.dep`` for modules that lie in one directory, but for those ``elsewhere`` (name -> where).
 
     A line has a module and all it needs, those that others need last: modprobe loads from the end of the line.
     """
+
+    def file(name: str) -> str:
+        directory = (elsewhere or {}).get(name)
+        return f"{name}.ko" if directory is None else f"{directory}/{name}.ko"
+
     lines = []
     for name in dependencies:
         needed = load_order([name], dependencies.__getitem__)[:-1]
-        lines.append(" ".join([f"{name}.ko:", *(f"{other}.ko" for other in reversed(needed))]) + "\n")
+        lines.append(" ".join([f"{file(name)}:", *(file(other) for other in reversed(needed))]) + "\n")
     return "".join(lines)
 
 

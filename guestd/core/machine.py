@@ -7,7 +7,7 @@ is a bug of the caller (`IllegalTrigger`), never something that a peer or the di
 
 from __future__ import annotations
 
-from enum import Enum
+from guestd.core.enumeration import Enum
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ The regions of all N configured nodes are contiguous: one read of 4 KiB x N sees
 
 from __future__ import annotations
 
-import json
 import struct
 
+from guestd.core import json
 from guestd.core.config import NODES_MAX
 from guestd.core.value import Value
 from guestd.membership.sector import NO_NODE, SECTOR_SIZE, Damaged, seal, unseal
@@ -81,7 +81,7 @@ def format_database(cluster_id: str, name: str, nodes: int) -> bytes:
     for node in range(nodes):
         configuration = {"name": f"n{node}", "boot": "image", "shutdown": "order leave", "panic": "order panic"}
         start = CONFIGURATION_OFFSET + node * SECTOR_SIZE
-        body = json.dumps(configuration, sort_keys=True).encode()
+        body = json.dumps(configuration).encode()
         database[start : start + SECTOR_SIZE] = seal(identity, RECORD_CONFIGURATION, node, 1, body)
     return bytes(database)
 

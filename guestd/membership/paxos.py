@@ -12,9 +12,8 @@ may overwrite its block of a past epoch. A block that cannot be read is no answe
 
 from __future__ import annotations
 
-from enum import Enum
-
 from guestd.core.config import NODES_MAX
+from guestd.core.enumeration import Enum
 from guestd.core.machine import Table
 from guestd.core.value import replace
 from guestd.membership.records import Ballot

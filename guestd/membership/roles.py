@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
+from guestd.core.enumeration import Enum
 from guestd.core.machine import Table
 
 

@@ -12,8 +12,7 @@ inactive ------> joining ----------------> joined
 
 from __future__ import annotations
 
-from enum import Enum
-
+from guestd.core.enumeration import Enum
 from guestd.core.machine import Table
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # `signal` would import enum, only to name its numbers
 import os
-import signal
 import sys
 import time
 
@@ -29,8 +29,8 @@ def main() -> int:
     """Run until the node has left (0), or must not go on (anything else)."""
     started_s = time.monotonic()
     # Only the host decides when a node ends; a stray signal must not look like a death.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)
+    _signal.signal(_signal.SIGHUP, _signal.SIG_IGN)
     try:
         port, let_go = _begin() if waits(os.environ) else (None, None)
         settings = load(os.environ)

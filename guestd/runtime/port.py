@@ -6,15 +6,15 @@ Bounded and never blocking: when the host does not read, whole lines are dropped
 from __future__ import annotations
 
 import _socket
-import json
 import os
+
+from guestd.core import json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-_JSON = json.JSONEncoder(separators=(",", ":")).encode  # made once: `json.dumps` makes one for each event
 BUFFER_SIZE_MAX = 256 << 10
 LINE_SIZE_MAX = 64 << 10
 READ_SIZE = 4096
@@ -57,7 +57,7 @@ class Port:
         """Number an event, to be sent by the next `flush`: each write is an exit to the emulator."""
         self._numbered += 1
         event = {"n": self._numbered, "t": round(now_s, 3), "kind": kind, **fields}
-        line = _JSON(event).encode() + b"\n"
+        line = json.dumps(event).encode() + b"\n"
         if len(self._out) + len(line) > BUFFER_SIZE_MAX:
             self.dropped_count += 1
         else:

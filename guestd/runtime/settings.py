@@ -9,9 +9,9 @@ to instead of the virtio port) and `interconnect.broadcast` on loopback.
 
 from __future__ import annotations
 
-import json
 import os
 
+from guestd.core import json
 from guestd.core.config import Config, Timing
 from guestd.core.value import Value
 
@@ -46,7 +46,7 @@ def load(environment: Mapping[str, str]) -> Settings:
     path = config_path(environment)
     try:
         with open(path, encoding="utf-8") as file:
-            told = json.load(file)
+            told = json.loads(file.read())
         timing = Timing(**told.get("timing", {}))
         config = Config(
             cluster_id=bytes.fromhex(told["cluster_id"]), cluster=told["cluster"], nodes=told["nodes"], timing=timing
@@ -72,7 +72,7 @@ def waits(environment: Mapping[str, str]) -> bool:
     path = config_path(environment)
     try:
         with open(path, encoding="utf-8") as file:
-            told = json.load(file)
+            told = json.loads(file.read())
     except (OSError, ValueError) as why:
         raise BadSettings(f"{path}: {why}") from why
     return isinstance(told, dict) and told.get("wait") is True

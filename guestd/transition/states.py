@@ -7,8 +7,7 @@ leave between levels only (spec S4.8).
 
 from __future__ import annotations
 
-from enum import Enum
-
+from guestd.core.enumeration import Enum
 from guestd.core.machine import Table
 
 

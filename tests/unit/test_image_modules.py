@@ -77,3 +77,9 @@ def test_modules_dep_lists_all_that_a_module_needs_the_first_to_load_last() -> N
         "virtio_rng.ko: virtio.ko virtio_ring.ko\n"
     )  # fmt: skip
     assert modules.parse_modules_dep(text)["virtio_rng"] == ["virtio_ring", "virtio"]
+
+
+def test_modules_dep_says_where_those_are_that_lie_elsewhere() -> None:
+    text = modules.modules_dep({"virtio": [], "sg": ["virtio"]}, elsewhere={"sg": "/new/lib"})
+    assert text == "virtio.ko:\n/new/lib/sg.ko: virtio.ko\n"
+    assert modules.parse_modules_dep(text)["sg"] == ["virtio"]
