@@ -25,7 +25,9 @@ def pack(
     modules_dep: str,
     groups: Sequence[Sequence[str]],
 ) -> bytes:
-    """The archive. ``modules``: name -> content, of those that ``modules_dep`` names without a path; ``groups``: names to load, one group after the other.
+    """The archive. ``modules``: name -> content, of those that ``modules_dep`` names without a path.
+
+    ``groups``: names to load, one group after the other.
 
     The groups go into ``/modules.0``, ``/modules.1``: one ``modprobe -a`` each, so one process
     instead of one per module. Likewise ``mounts``: tables of file systems, one ``mount -a`` each. ``/run`` is the

@@ -44,6 +44,8 @@ def _who_forms(view: View, observer: Observer, timing: Timing) -> Decision:
     """
     if _all_are_here(view, observer):
         return Decision(True) if observer.node == 0 else Decision(False, "node 0 to form the cluster")
+    if observer.watched_ms < timing.settle_ms:
+        return Decision(False)
     me = observer.node
     hears = {me: observer.hears()}
     for node, peer in enumerate(observer.peers):
@@ -54,8 +56,6 @@ def _who_forms(view: View, observer: Observer, timing: Timing) -> Decision:
         if observer.moves(node):
             hears[node] = beat.hears
     group = nodes_of(best_group(mask_of(sorted(hears)), hears, None))
-    if observer.watched_ms < timing.settle_ms:
-        return Decision(False)
     if me not in group:
         return Decision(False, f"the interconnect: {_named(group)} can form the cluster and cannot be heard")
     if group[0] == me or observer.watched_ms >= PATIENCE_DEATHS * timing.death_ms:

@@ -88,6 +88,7 @@ class Member:
         """The incarnation is on the disk."""
         self.incarnation = incarnation
         self._enter("announced")
+        self.changed = True  # the others are told at once, not at the next tick
         self.context.emit("incarnation", incarnation=incarnation)
 
     def adopt(self, view: View) -> None:

@@ -47,6 +47,12 @@ def test_when_all_nodes_are_there_nobody_is_waited_for(world: World) -> None:
     assert world.now_ms < world.config.timing.settle_ms
 
 
+def test_nodes_tell_each_other_of_a_new_life_without_waiting_for_a_tick(world: World) -> None:
+    world.power_on()
+    bid_ms = world.run_until(lambda: world.events(0, "bid"))
+    assert bid_ms < world.config.timing.heartbeat_ms
+
+
 def test_where_one_is_missing_others_may_still_come(world: World) -> None:
     world.power_on(1, 2)
     world.run_until(lambda: bool(world.events(1, "bid")))
