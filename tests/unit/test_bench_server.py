@@ -194,9 +194,7 @@ def test_many_hung_clients_do_not_hold_up_the_end_one_by_one(server: Server, log
 
 
 def test_more_clients_than_are_legal_are_refused_and_one_that_leaves_makes_room(server: Server, name: str) -> None:
-    crowd = [Caller(name) for _ in range(CLIENTS_MAX)]
-    for member in crowd:
-        member.call("status")
+    crowd = [_admitted(name) for _ in range(CLIENTS_MAX)]
     late = Caller(name)
     with pytest.raises(LaboratoryError, match="200 clients are connected"):
         late.call("status")
@@ -212,6 +210,17 @@ def test_more_clients_than_are_legal_are_refused_and_one_that_leaves_makes_room(
     else:
         pytest.fail("no room")
     late.close()
+
+
+def _admitted(name: str) -> Caller:
+    """A client that was answered, maybe late: a `hil list` beside this test asks every bench of this user."""
+    caller = Caller(name)
+    for _ in range(100):
+        with contextlib.suppress(LaboratoryError):
+            caller.call("status")
+            return caller
+        time.sleep(0.02)
+    pytest.fail("no room")
 
 
 def test_a_refusal_is_heard_by_a_client_that_was_hung_up_on_before_it_asked(monkeypatch: pytest.MonkeyPatch) -> None:
