@@ -6,6 +6,10 @@ from guestd.core.value import Value
 
 NODES_MAX = 64
 
+# What keeps a node that was forced out off the disk (spec S6.2, S6.5). "scsi": the disk refuses it. "panic": nothing
+# but its own panic; for disks that take no reservations.
+FENCES = ("scsi", "panic")
+
 
 class Timing(Value):
     """Periods and patience, all in milliseconds.
@@ -36,6 +40,7 @@ class Config(Value):
     cluster: str
     nodes: int  # configured nodes, 2 to 64; ids are 0 to nodes - 1
     timing: Timing = Timing()
+    fence: str = "scsi"  # one of FENCES
 
 
 def check(config: Config) -> None:
@@ -44,6 +49,8 @@ def check(config: Config) -> None:
         raise ValueError(f"cluster_id has {len(config.cluster_id)} bytes (legal: 16)")
     if not 2 <= config.nodes <= NODES_MAX:
         raise ValueError(f"nodes = {config.nodes} (legal: 2 to {NODES_MAX})")
+    if config.fence not in FENCES:
+        raise ValueError(f"fence = {config.fence!r} (legal: {', '.join(FENCES)})")
     check_timing(config.timing)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from guestd.core.effects import ReadSectors, WriteSectors
+from guestd.core.effects import ReadSectors, ScsiCommand, WriteSectors
+from guestd.core.inputs import ReadDone, ScsiDone, WriteDone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,45 +11,71 @@ if TYPE_CHECKING:
 
     from guestd.core.effects import Effect
 
+    Command = WriteSectors | ReadSectors | ScsiCommand
+    Done = WriteDone | ReadDone | ScsiDone
     Ended = Callable[[bool, bytes], None]  # called with whether it succeeded, and what was read
+    ScsiEnded = Callable[[int, bytes, int], None]  # called with status, data and sense key, as in ScsiDone
+
+SECTOR_SIZE = 512
 
 
 class Disk:
     """A queue of commands. Each ends with exactly one call of its continuation, when its completion has come in."""
 
-    __slots__ = ("_effects", "_queue", "_tag", "failed_count")
+    __slots__ = ("_effects", "_queue", "_tag", "conflict", "failed_count")
 
     def __init__(self, effects: list[Effect]) -> None:
         """effects: the list that the stack hands out; a command is appended to it when it is its turn."""
         self._effects = effects
-        self._queue: list[tuple[WriteSectors | ReadSectors, Ended]] = []
+        self._queue: list[tuple[Command, Callable[[Done], None]]] = []
         self._tag = 0
         self.failed_count = 0
+        self.conflict = False  # a write was refused: this node was fenced (spec S6.4)
 
-    def write(self, lba: int, data: bytes, then: Ended) -> None:
-        """Write, then call `then`."""
-        self._tag += 1
-        self._append(WriteSectors(self._tag, lba, data), then)
+    def write(self, lba: int, data: bytes, then: Ended, *, durable: bool) -> None:
+        """Write, then call `then`; durable: as in WriteSectors."""
+        self._append(WriteSectors(self._next_tag(), lba, data, durable), lambda done: self._written(done, then))
 
     def read(self, lba: int, count: int, then: Ended) -> None:
         """Read `count` blocks, then call `then`."""
-        self._tag += 1
-        self._append(ReadSectors(self._tag, lba, count), then)
+        command = ReadSectors(self._next_tag(), lba, count)
+        self._append(command, lambda done: self._have_read(done, count * SECTOR_SIZE, then))
 
-    def done(self, tag: int, ok: bool, data: bytes = b"") -> None:
+    def scsi(self, cdb: bytes, data: bytes, reply_size: int, then: ScsiEnded) -> None:
+        """Send a SCSI command, then call `then`."""
+
+        def ended(done: Done) -> None:
+            assert isinstance(done, ScsiDone), done
+            then(done.status, done.data, done.sense_key)
+
+        self._append(ScsiCommand(self._next_tag(), cdb, data, reply_size), ended)
+
+    def done(self, done: Done) -> None:
         """A completion has come in. One with a tag that is not out is ignored."""
-        if not self._queue or self._queue[0][0].tag != tag:
+        if not self._queue or self._queue[0][0].tag != done.tag:
             return
-        command, then = self._queue[0]
-        if isinstance(command, ReadSectors) and len(data) != command.count * 512:
-            ok = False
-        self.failed_count += not ok
-        then(ok, data)
+        self._queue[0][1](done)
         self._queue.pop(0)
         if self._queue:
             self._effects.append(self._queue[0][0])
 
-    def _append(self, command: WriteSectors | ReadSectors, then: Ended) -> None:
-        self._queue.append((command, then))
+    def _written(self, done: Done, then: Ended) -> None:
+        assert isinstance(done, WriteDone), done
+        self.failed_count += not done.ok
+        self.conflict |= done.conflict
+        then(done.ok, b"")
+
+    def _have_read(self, done: Done, size: int, then: Ended) -> None:
+        assert isinstance(done, ReadDone), done
+        ok = done.ok and len(done.data) == size
+        self.failed_count += not ok
+        then(ok, done.data)
+
+    def _next_tag(self) -> int:
+        self._tag += 1
+        return self._tag
+
+    def _append(self, command: Command, ended: Callable[[Done], None]) -> None:
+        self._queue.append((command, ended))
         if len(self._queue) == 1:
             self._effects.append(command)

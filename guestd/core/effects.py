@@ -23,6 +23,7 @@ class WriteSectors(Effect):
     tag: int
     lba: int  # 512-byte blocks
     data: bytes  # a multiple of 512 bytes
+    durable: bool = False  # on the medium when it ends, not in a cache that a power failure empties
 
 
 class ReadSectors(Effect):
@@ -31,6 +32,15 @@ class ReadSectors(Effect):
     tag: int
     lba: int
     count: int
+
+
+class ScsiCommand(Effect):
+    """A command of the SCSI primary set, to the shared disk's logical unit. Answered by ScsiDone with the tag."""
+
+    tag: int
+    cdb: bytes
+    data: bytes  # what goes out with it
+    reply_size: int  # bytes that may come back
 
 
 class Broadcast(Effect):

@@ -22,6 +22,7 @@ class WriteDone(Input):
 
     tag: int
     ok: bool
+    conflict: bool = False  # not ok: the disk refused it, since this node may not write (RESERVATION CONFLICT)
 
 
 class ReadDone(Input):
@@ -30,6 +31,15 @@ class ReadDone(Input):
     tag: int
     ok: bool
     data: bytes
+
+
+class ScsiDone(Input):
+    """The SCSI command with this tag has ended."""
+
+    tag: int
+    status: int  # SCSI status, SAM-5 5.3.1; -1: it did not reach the disk, or its answer did not come
+    data: bytes = b""
+    sense_key: int = 0  # with the status CHECK CONDITION
 
 
 class Datagram(Input):

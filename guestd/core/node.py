@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from guestd.core.context import Context
 from guestd.core.effects import Emit, Exit, Panic
-from guestd.core.inputs import Datagram, Order, ReadDone, Start, Tick, WriteDone
+from guestd.core.inputs import Datagram, Order, ReadDone, ScsiDone, Start, Tick, WriteDone
 from guestd.dlm.subsystem import subsystem as dlm
 from guestd.events.subsystem import subsystem as event_manager
+from guestd.membership.causes import Cause
 from guestd.membership.manager import Manager
 from guestd.sfs.subsystem import subsystem as sfs
 from guestd.transition.levels import Levels
@@ -65,10 +66,8 @@ class Stack:
             self._manager.tick()
         elif isinstance(given, Datagram):
             self._manager.heard(given.payload)
-        elif isinstance(given, WriteDone):
-            self._context.disk.done(given.tag, given.ok)
-        elif isinstance(given, ReadDone):
-            self._context.disk.done(given.tag, given.ok, given.data)
+        elif isinstance(given, (WriteDone, ReadDone, ScsiDone)):
+            self._context.disk.done(given)
         elif isinstance(given, Order):
             self._order(given)
         elif isinstance(given, Start):
@@ -98,7 +97,7 @@ class Stack:
             self._context.effects.insert(mark, answer)
         elif given.order == "panic":
             self._context.emit("order-taken", **named)
-            self._manager.member.expel(given.reason or "ordered by the host")
+            self._manager.member.expel(Cause.ORDERED, given.reason or "ordered by the host")
         elif given.order == "status":
             self._context.emit("order-taken", **named)
             self._context.emit("status", **self._manager.status())

@@ -82,25 +82,31 @@ class Database:
         """The newest known ballot of every node; the own one is the one written last, or being written."""
         return list(self._ballots)
 
-    def write_heartbeat(self, heartbeat: records.Heartbeat, then: Done) -> None:
-        """Write the own heartbeat with the next sequence number."""
+    def write_heartbeat(self, heartbeat: records.Heartbeat, then: Done, *, durable: bool = False) -> None:
+        """Write the own heartbeat with the next sequence number; durable: it begins a life."""
         self._heartbeat_sequence += 1
         numbered = replace(heartbeat, sequence=self._heartbeat_sequence)
-        self._write(layout.HEARTBEAT_SECTOR, records.encode_heartbeat(self._id, self._context.node, numbered), then)
+        data = records.encode_heartbeat(self._id, self._context.node, numbered)
+        self._write(layout.HEARTBEAT_SECTOR, data, then, durable=durable)
 
     def write_ballot(self, ballot: records.Ballot, then: Done) -> None:
         """Write the own ballot. It counts as written from now on: a failed write may have reached the disk."""
         self._ballots[self._context.node] = ballot
-        self._write(layout.BALLOT_SECTOR, records.encode_ballot(self._id, self._context.node, ballot), then)
+        self._write(
+            layout.BALLOT_SECTOR, records.encode_ballot(self._id, self._context.node, ballot), then, durable=True
+        )
 
     def write_commit(self, view: View, then: Done) -> None:
         """Write the own commit record with the next sequence number."""
         self._commit_sequence += 1
         commit = records.Commit(self._commit_sequence, view)
-        self._write(layout.COMMIT_SECTOR, records.encode_commit(self._id, self._context.node, commit), then)
+        self._write(
+            layout.COMMIT_SECTOR, records.encode_commit(self._id, self._context.node, commit), then, durable=True
+        )
 
-    def _write(self, sector: int, data: bytes, then: Done) -> None:
-        self._context.disk.write(layout.region_lba(self._context.node, sector), data, lambda ok, _: then(ok))
+    def _write(self, sector: int, data: bytes, then: Done, *, durable: bool) -> None:
+        lba = layout.region_lba(self._context.node, sector)
+        self._context.disk.write(lba, data, lambda ok, _: then(ok), durable=durable)
 
     def _report_damage(self, found: list[Region]) -> None:
         for node, region in enumerate(found):

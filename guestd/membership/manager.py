@@ -1,14 +1,19 @@
 """The membership manager of one node: ties the database, the interconnect and the deciding part together (level 0).
 
-Order of a life: read the header and all regions; write a new incarnation, before anything else; then, every disk
-period, write the own heartbeat and read all regions; every heartbeat and on every change, one datagram. A node that is
-not a member yet looks at the disk every heartbeat, and publishes at once whom it hears: others wait for it.
+Order of a life: read the header and all regions; register the key of a new incarnation, which ends what the earlier
+one has left queued; read all regions again, and believe them now; write the new incarnation; then, every disk period,
+write the own heartbeat and read all regions; every heartbeat and on every change, one datagram. A node that is not a
+member yet looks at the disk every heartbeat, and publishes at once whom it hears: others wait for it.
 """
 
 from __future__ import annotations
 
 from guestd.core.effects import Exit
+from guestd.fence.fence import Fence
+from guestd.fence.registration import Registration
+from guestd.fence.reservations import Reservations
 from guestd.membership import datagram
+from guestd.membership.causes import Cause
 from guestd.membership.database import Database
 from guestd.membership.election import Election
 from guestd.membership.member import Member
@@ -40,7 +45,9 @@ class Manager:
         self._database = Database(context)
         self.member = Member(context, levels, participant)
         self._election = Election(context, self._database, self._read_regions)
-        self._office = Office(self.member, self._database, self._election)
+        reservations = Reservations(context)
+        self._registration = Registration(context, reservations)
+        self._office = Office(self.member, self._database, self._election, Fence(context, reservations))
         self._begins = False  # the start-up sequence is under way
         self._in_round = False
         self._round_due_ms = 0
@@ -111,6 +118,12 @@ class Manager:
     def settle(self) -> None:
         """After every input: decide what is due, tell the others what has changed, and end if it is over."""
         member = self.member
+        if self._context.disk.conflict and member.role not in (Role.GONE, Role.EXPELLED):
+            member.expel(
+                Cause.RESERVATION_CONFLICT,
+                f"node {member.node} (incarnation {member.incarnation}) found itself forced out: "
+                "the disk refused its write (reservation conflict)",
+            )
         if member.role not in (Role.STARTING, Role.EXPELLED):
             if self._news or member.changed:
                 self._news = False
@@ -159,25 +172,50 @@ class Manager:
 
     def _header_checked(self, refusal: str | None, readable: bool) -> None:
         if refusal is not None:
-            self._context.emit("refused", reason=refusal)
-            self._context.effects.append(Exit(REFUSED_STATUS))
-            self.over = True
+            self._refuse(refusal)
         elif readable:
             self._database.read(self._first_read)
         else:
             self._begins = False
 
+    def _refuse(self, reason: str) -> None:
+        self._context.emit("refused", reason=reason)
+        self._context.effects.append(Exit(REFUSED_STATUS))
+        self.over = True
+
     def _first_read(self, found: list[Region] | None) -> None:
+        """Before the registration nothing is believed: a write of the earlier life may still land."""
+        if found is None:
+            self._begins = False
+        elif self._context.config.fence == "scsi":
+            self._register(next_incarnation(self.member.node, found))
+        else:
+            self._second_read(next_incarnation(self.member.node, found), found)
+
+    def _register(self, incarnation: int) -> None:
+        def registered(done: bool, refusal: str | None) -> None:
+            if refusal is not None:
+                self._refuse(f'{refusal}; a disk without reservations needs fence = "panic" in the cluster file')
+            elif done:
+                self._database.read(lambda found: self._second_read(incarnation, found))
+            else:
+                self._begins = False
+
+        self._registration.begin(incarnation, registered)
+
+    def _second_read(self, incarnation: int, found: list[Region] | None) -> None:
         if found is None:
             self._begins = False
             return
         member = self.member
+        if next_incarnation(member.node, found) != incarnation:  # the earlier life wrote something after the first read
+            self._register(next_incarnation(member.node, found))
+            return
         self._database.resume(found)
         member.observer.read([region.heartbeat for region in found], self._context.now_ms)
         member.adopt(newest_view(found))
         if any(name == "ballot" for name, _ in found[member.node].damaged):
             self._election.burn(member.view.epoch + 1)
-        incarnation = next_incarnation(member.node, found)
         member.intent = "join"
 
         def announced(ok: bool) -> None:
@@ -185,7 +223,7 @@ class Manager:
             if ok and member.role is Role.STARTING:
                 member.announced(incarnation)
 
-        self._database.write_heartbeat(self._heartbeat(incarnation), announced)
+        self._database.write_heartbeat(self._heartbeat(incarnation), announced, durable=True)
 
     def _round(self) -> None:
         """One disk period: write the own heartbeat, then read everything."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from guestd.core.effects import Panic
+from guestd.membership.causes import Cause
 from guestd.membership.observer import Observer
 from guestd.membership.roles import ROLES, Role
 from guestd.membership.states import NodeState
@@ -115,10 +116,10 @@ class Member:
             self._enter("elected")
         self.adopt(view)
 
-    def expel(self, reason: str) -> None:
+    def expel(self, cause: Cause, reason: str) -> None:
         """Panic. Nothing is done after this."""
         self._enter("expelled")
-        self.context.emit("panic", reason=reason)
+        self.context.emit("panic", cause=cause.value, reason=reason)
         self.context.effects.append(Panic(reason))
 
     def go(self) -> None:
@@ -138,13 +139,15 @@ class Member:
             return True
         if mine and entry.forced:
             self.expel(
+                Cause.FORCED_OUT,
                 f"node {self.node} (incarnation {self.incarnation}) found itself forced out "
-                f"in epoch {view.epoch} by node {view.master}"
+                f"in epoch {view.epoch} by node {view.master}",
             )
         elif self.role.inside:
             self.expel(
+                Cause.FORCED_OUT,
                 f"node {self.node} (incarnation {self.incarnation}) found incarnation {entry.incarnation} "
-                f"in its place in epoch {view.epoch} of node {view.master}"
+                f"in its place in epoch {view.epoch} of node {view.master}",
             )
         return False
 

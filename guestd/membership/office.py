@@ -1,16 +1,20 @@
 """Who acts for the cluster, and what it does: bid for an epoch, change the membership, move the transitions on.
 
 Runs on every node; at most one of those that hear each other finds that it is its turn. All changes of membership that
-are due go into one epoch. A view is adopted, and told to others, only after its commit record is on the disk.
+are due go into one epoch. Who is forced out is fenced before that epoch begins (spec S6.2). A view is adopted, and told
+to others, only after its commit record is on the disk.
 """
 
 from __future__ import annotations
 
 from guestd.core.value import Value, replace
+from guestd.fence.fence import Outcome
 from guestd.membership import view as views
 from guestd.membership.admission import joiners
+from guestd.membership.causes import Cause
 from guestd.membership.connectivity import mask_of, nodes_of
 from guestd.membership.formation import decide
+from guestd.membership.regions import newest_view
 from guestd.membership.roles import Role
 from guestd.membership.states import NodeState
 from guestd.membership.suspicion import Suspicion
@@ -20,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from guestd.fence.fence import Fence, Life
     from guestd.membership.database import Database
     from guestd.membership.election import Election
     from guestd.membership.member import Member
@@ -38,15 +43,23 @@ class Changes(Value):
         return bool(self.victims or self.joiners or self.leavers)
 
 
+class Won(Value):
+    """An epoch that this node owns."""
+
+    epoch: int
+    ballot: int
+
+
 class Office:
     """The deciding part of one node."""
 
-    def __init__(self, member: Member, database: Database, election: Election) -> None:
+    def __init__(self, member: Member, database: Database, election: Election, fence: Fence) -> None:
         self._member = member
         self._database = database
         self._election = election
+        self._fence = fence
         self._context = member.context
-        self._committing = False
+        self._busy = False  # fencing, or a commit record is on its way to the disk
         self.suspicion = Suspicion(member.context, member.observer)
 
     def decide(self) -> None:
@@ -88,7 +101,7 @@ class Office:
         return ordered[:1] == [self._member.node]
 
     def _bid(self, victims: tuple[int, ...]) -> None:
-        if self._election.running or self._committing or self._context.now_ms < self._election.not_before_ms:
+        if self._election.running or self._busy or self._context.now_ms < self._election.not_before_ms:
             return
         member = self._member
         self._election.start(member.incarnation, member.view.epoch, lambda won: self._bid_ended(won, victims))
@@ -97,38 +110,87 @@ class Office:
         member = self._member
         if not won or member.role in (Role.GONE, Role.EXPELLED):
             return
-        base = member.view
-        epoch = self._election.epoch
-        if member.role is Role.OUTSIDE:
-            base, forced = self._formed(base)
+        won_epoch = Won(self._election.epoch, self._election.ballot)
+        out = self._forced_out(member.view, victims)
+        self._busy = True
+        if self._context.config.fence == "scsi":
+            own = (member.node, member.incarnation)
+            self._fence.keep_out(own, out, lambda outcome: self._fenced(outcome, won_epoch, out))
         else:
-            forced = tuple(node for node in victims if base.entries[node].state.live)
-            for node in forced:
+            self._fenced(Outcome.FENCED, won_epoch, out)
+
+    def _forced_out(self, view: View, victims: tuple[int, ...]) -> tuple[Life, ...]:
+        """The lives that the next epoch forces out; of a cluster formed anew, all former members."""
+        member = self._member
+        if member.role is Role.OUTSIDE:
+            victims = tuple(node for node in view.live() if node != member.node)
+        return tuple((node, view.entries[node].incarnation) for node in victims if view.entries[node].state.live)
+
+    def _fenced(self, outcome: Outcome, won: Won, out: tuple[Life, ...]) -> None:
+        """The victims can write no more."""
+        member = self._member
+        if outcome is Outcome.OUT:
+            self._busy = False
+            member.expel(
+                Cause.KEY_GONE,
+                f"node {member.node} (incarnation {member.incarnation}) found itself forced out: "
+                "its key is gone from the disk",
+            )
+        elif outcome is Outcome.OPEN:
+            self._give_up(won, "the fence could not be verified")
+        elif member.view.master in (node for node, _ in out):
+            # The last commit record of a master that is fenced now may have come after the last read.
+            self._database.read(lambda found: self._begin_epoch(won, out, newest_view(found) if found else None))
+        else:
+            self._begin_epoch(won, out, member.view)
+
+    def _give_up(self, won: Won, why: str) -> None:
+        """Nothing is on the disk of it but the ballot; the next bid for this epoch takes that over."""
+        self._busy = False
+        self._election.not_before_ms = self._context.now_ms + self._context.config.timing.disk_heartbeat_ms
+        self._context.emit("epoch-not-begun", epoch=won.epoch, why=why)
+
+    def _begin_epoch(self, won: Won, out: tuple[Life, ...], base: View | None) -> None:
+        """The first commit record of the epoch, from the newest view there is."""
+        member = self._member
+        if member.role in (Role.GONE, Role.EXPELLED):
+            return
+        if base is None:
+            self._give_up(won, "the disk could not be read after the fence")
+            return
+        if base.order < member.view.order:
+            base = member.view
+        if base.epoch >= won.epoch or self._forced_out(base, tuple(node for node, _ in out)) != out:
+            self._give_up(won, "the membership has changed meanwhile")
+            return
+        self._busy = False
+        if member.role is Role.OUTSIDE:
+            base = self._formed(base)
+        else:
+            for node, _ in out:
                 base = views.force_out(base, node)
         changes = self._changes(base, ())
         for node, incarnation in changes.joiners:
             base = views.admit(base, node, incarnation)
         for node in changes.leavers:
             base = views.begin_leave(base, node)
-        self._context.emit("elected", epoch=epoch, ballot=self._election.ballot, victims=list(forced))
-        self._commit(replace(base, epoch=epoch, step=0, master=member.node), member.elected)
+        self._context.emit("elected", epoch=won.epoch, ballot=won.ballot, victims=[node for node, _ in out])
+        self._commit(replace(base, epoch=won.epoch, step=0, master=member.node), member.elected)
 
-    def _formed(self, base: View) -> tuple[View, tuple[int, ...]]:
+    def _formed(self, base: View) -> View:
         """The membership of a cluster formed anew: the former members are recovered after, all of them from the bottom.
 
         The own former life needs no forced leave: its recovery is part of this node's own join.
         """
         member = self._member
-        forced = []
         for node, entry in enumerate(base.entries):
             if node == member.node:
                 base = views.admit(views.with_entry(base, node, views.Entry()), node, member.incarnation)
             elif entry.state.live:
-                forced.append(node)
                 base = views.force_out(base, node)
             elif entry.state is NodeState.FORCED_LEAVING:
                 base = views.restart_forced_leave(base, node)
-        return base, tuple(forced)
+        return base
 
     def _changes(self, view: View, victims: tuple[int, ...]) -> Changes:
         """What there is to change in that view."""
@@ -147,7 +209,7 @@ class Office:
     def advance(self) -> None:
         """Take the transitions one step further, if all have acknowledged the last one. Called after every input."""
         member = self._member
-        if member.role is not Role.MASTER or self._committing or self._election.running:
+        if member.role is not Role.MASTER or self._busy or self._election.running:
             return
         held = {node for node in member.view.live() if member.wants_to_leave(node)}
         step = advance(member.view, member.levels, member.acknowledged(), held)
@@ -170,10 +232,10 @@ class Office:
 
     def _commit(self, view: View, committed: Callable[[View], None]) -> None:
         """Write the commit record; only when it is on the disk is it true."""
-        self._committing = True
+        self._busy = True
 
         def written(ok: bool) -> None:
-            self._committing = False
+            self._busy = False
             newer = self._member.view.order > view.order
             if self._member.role in (Role.GONE, Role.EXPELLED) or newer:
                 return

@@ -10,14 +10,15 @@ import errno
 import mmap
 import os
 
-from guestd.core.effects import WriteSectors
-from guestd.core.inputs import ReadDone, WriteDone
+from guestd.core.effects import ReadSectors, ScsiCommand, WriteSectors
+from guestd.core.inputs import ReadDone, ScsiDone, WriteDone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from guestd.core.effects import ReadSectors
+    Command = WriteSectors | ReadSectors | ScsiCommand
+    Done = WriteDone | ReadDone | ScsiDone
 
 SECTOR_SIZE = 512
 BUFFER_SIZE = 64 * 4096  # the regions of 64 nodes: the largest command there is
@@ -33,21 +34,22 @@ class DiskThread:
         self._buffer = mmap.mmap(-1, BUFFER_SIZE)  # a page boundary, as direct I/O wants it
         self._wanted = os.eventfd(0)
         self._ended = os.eventfd(0, os.EFD_NONBLOCK)
-        self._command: WriteSectors | ReadSectors | None = None
-        self._result: WriteDone | ReadDone | None = None
+        self._generic = -1  # the same disk's generic SCSI device
+        self._command: Command | None = None
+        self._result: Done | None = None
         _thread.start_new_thread(self._work, ())
 
     def fileno(self) -> int:
         """Readable when a command has ended."""
         return self._ended
 
-    def submit(self, command: WriteSectors | ReadSectors) -> None:
+    def submit(self, command: Command) -> None:
         """Begin a command. The last one must have ended."""
         assert self._command is None, f"{command} while {self._command} is out"
         self._command = command
         os.eventfd_write(self._wanted, 1)
 
-    def take(self) -> WriteDone | ReadDone | None:
+    def take(self) -> Done | None:
         """The end of the command that was out, once `fileno` is readable."""
         try:
             os.eventfd_read(self._ended)
@@ -63,13 +65,14 @@ class DiskThread:
             assert command is not None
             try:
                 self._result = self._carry_out(command)
-            except OSError:
+            except OSError as why:
                 self._close()  # perhaps the device has gone and comes back under another name
-                writes = isinstance(command, WriteSectors)
-                self._result = WriteDone(command.tag, False) if writes else ReadDone(command.tag, False, b"")
+                self._result = _failed(command, why)
             os.eventfd_write(self._ended, 1)
 
-    def _carry_out(self, command: WriteSectors | ReadSectors) -> WriteDone | ReadDone:
+    def _carry_out(self, command: Command) -> Done:
+        if isinstance(command, ScsiCommand):
+            return self._execute(command)
         if self._fd < 0:
             self._fd = self._open()
         start = command.lba * SECTOR_SIZE
@@ -77,7 +80,7 @@ class DiskThread:
             size = len(command.data)
             self._buffer[:size] = command.data
             with memoryview(self._buffer)[:size] as view:
-                done = os.pwrite(self._fd, view, start)
+                done = os.pwritev(self._fd, [view], start, os.RWF_DSYNC if command.durable else 0)
         else:
             size = command.count * SECTOR_SIZE
             with memoryview(self._buffer)[:size] as view:
@@ -88,10 +91,23 @@ class DiskThread:
             return WriteDone(command.tag, True)
         return ReadDone(command.tag, True, self._buffer[:size])
 
-    def _open(self) -> int:
+    def _execute(self, command: ScsiCommand) -> ScsiDone:
+        from guestd.runtime import scsi_generic  # only where it is needed: a plain file takes no such commands
+
+        if self._generic < 0:
+            self._generic = scsi_generic.open_device(self._path())
+        return ScsiDone(
+            command.tag, *scsi_generic.execute(self._generic, command.cdb, command.data, command.reply_size)
+        )
+
+    def _path(self) -> str:
         path = self._find()
         if path is None:
             raise OSError(errno.ENODEV, "the shared disk is away")
+        return path
+
+    def _open(self) -> int:
+        path = self._path()
         flags = os.O_RDWR | os.O_CLOEXEC
         try:
             return os.open(path, flags | os.O_DIRECT)
@@ -102,9 +118,19 @@ class DiskThread:
             return os.open(path, flags)
 
     def _close(self) -> None:
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            try:
-                os.close(fd)
-            except OSError:
-                return
+        fds, self._fd, self._generic = (self._fd, self._generic), -1, -1
+        for fd in fds:
+            if fd >= 0:
+                try:
+                    os.close(fd)
+                except OSError:
+                    continue
+
+
+def _failed(command: Command, why: OSError) -> Done:
+    if isinstance(command, ScsiCommand):
+        return ScsiDone(command.tag, -1)
+    if isinstance(command, ReadSectors):
+        return ReadDone(command.tag, False, b"")
+    # EBADE is what Linux makes of the status RESERVATION CONFLICT.
+    return WriteDone(command.tag, False, conflict=why.errno == errno.EBADE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import time
 
-from guestd.core.effects import Broadcast, Emit, Exit, Panic, ReadSectors, WriteSectors
+from guestd.core.effects import Broadcast, Emit, Exit, Panic, ReadSectors, ScsiCommand, WriteSectors
 from guestd.core.inputs import Datagram, Order, Start, Tick
 
 TYPE_CHECKING = False
@@ -148,7 +148,7 @@ class Loop:
             self._port.emit(effect.kind, effect.fields, time.monotonic())
         elif isinstance(effect, Broadcast):
             self._interconnect.send(effect.payload)
-        elif isinstance(effect, (WriteSectors, ReadSectors)):
+        elif isinstance(effect, (WriteSectors, ReadSectors, ScsiCommand)):
             self._disk.submit(effect)
         elif isinstance(effect, Panic):
             self._port.flush()  # the last words

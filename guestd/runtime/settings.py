@@ -49,7 +49,11 @@ def load(environment: Mapping[str, str]) -> Settings:
             told = json.loads(file.read())
         timing = Timing(**told.get("timing", {}))
         config = Config(
-            cluster_id=bytes.fromhex(told["cluster_id"]), cluster=told["cluster"], nodes=told["nodes"], timing=timing
+            cluster_id=bytes.fromhex(told["cluster_id"]),
+            cluster=told["cluster"],
+            nodes=told["nodes"],
+            timing=timing,
+            fence=told.get("fence", Config.value_defaults["fence"]),
         )
         return Settings(
             node=_node(environment),

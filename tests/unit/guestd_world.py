@@ -12,14 +12,15 @@ from collections.abc import Callable
 from typing import Any
 
 from guestd.core.config import Config, Timing
-from guestd.core.effects import Broadcast, Effect, Emit, Exit, Panic, ReadSectors, WriteSectors
-from guestd.core.inputs import Datagram, Input, Order, ReadDone, Start, Tick, WriteDone
+from guestd.core.effects import Broadcast, Effect, Emit, Exit, Panic, ReadSectors, ScsiCommand, WriteSectors
+from guestd.core.inputs import Datagram, Input, Order, Start, Tick
 from guestd.core.node import Stack
 from guestd.membership import layout
 from guestd.membership.position import position_of
 from guestd.membership.records import decode_commit
 from guestd.membership.regions import newest_view, parse
 from guestd.membership.view import View
+from tests.unit.reservable_disk import ReservableDisk
 
 CLUSTER_ID = "00112233445566778899aabbccddeeff"
 
@@ -46,9 +47,8 @@ class World:
     def __init__(self, nodes: int = 3, seed: int = 0, timing: Timing | None = None) -> None:
         self.config = Config(bytes.fromhex(CLUSTER_ID), "demo", nodes, timing or Timing())
         self.random = random.Random(seed)
-        self.disk = bytearray(layout.DATABASE_OFFSET + layout.DATABASE_SIZE)
-        database = layout.format_database(CLUSTER_ID, "demo", nodes)
-        self.disk[layout.DATABASE_OFFSET :] = database
+        self.device = ReservableDisk(layout.DATABASE_OFFSET + layout.DATABASE_SIZE)
+        self.device.data[layout.DATABASE_OFFSET :] = layout.format_database(CLUSTER_ID, "demo", nodes)
         self.machines = [Machine() for _ in range(nodes)]
         self.now_ms = 0
         self.loss = 0.0
@@ -116,6 +116,18 @@ class World:
     def isolate(self, node: int) -> None:
         for other in range(self.config.nodes):
             self.cut |= {(node, other), (other, node)}
+
+    def let_go(self, node: int) -> None:
+        """The writes of that node that the disk holds land; a node that waits for one hears of it."""
+        life = self.machines[node].life
+        for _, done in self.device.let_go(node):
+            self._to(node, life, done)  # of an earlier life: a tag that is not out, or refused below
+        self._view = None
+
+    @property
+    def disk(self) -> bytearray:
+        """What is on the disk."""
+        return self.device.data
 
     # -- what can be seen
 
@@ -192,7 +204,7 @@ class World:
         if isinstance(effect, Emit):
             machine.events.append((self.now_ms, effect.kind, effect.fields))
             self._check(node, effect)
-        elif isinstance(effect, (WriteSectors, ReadSectors)):
+        elif isinstance(effect, (WriteSectors, ReadSectors, ScsiCommand)):
             self.after(self.random.randint(1, 8), lambda: self._disk(node, life, effect))
         elif isinstance(effect, Broadcast):
             self._send(node, effect.payload)
@@ -203,19 +215,18 @@ class World:
             machine.exits.append(effect.status)
             machine.stack = None
 
-    def _disk(self, node: int, life: int, effect: WriteSectors | ReadSectors) -> None:
+    def _disk(self, node: int, life: int, effect: WriteSectors | ReadSectors | ScsiCommand) -> None:
         if self.machines[node].life != life or self.machines[node].stack is None:
             return  # a write that had not reached the disk when the power went is lost
         if node in self.disk_hung:
             self.after(100, lambda: self._disk(node, life, effect))
             return
-        start = effect.lba * 512
         if isinstance(effect, WriteSectors):
+            if node in self.device.holding:
+                self.device.held.append((node, effect))
+                return
             self._check_write(node, effect)
-            self.disk[start : start + len(effect.data)] = effect.data
-            self._to(node, life, WriteDone(effect.tag, True))
-        else:
-            self._to(node, life, ReadDone(effect.tag, True, bytes(self.disk[start : start + effect.count * 512])))
+        self._to(node, life, self.device.execute(node, effect))
 
     def _send(self, node: int, payload: bytes) -> None:
         for other, machine in enumerate(self.machines):

@@ -107,6 +107,7 @@ class Trio:
                 "port": {"path": str(directory / f"port{node}")},
                 "interconnect": {"prefix": "127.0.0.", "broadcast": "127.255.255.255", "port": port},
                 "timing": TIMING,
+                "fence": "panic",  # a plain file takes no reservations
             }
             (directory / f"config{node}.json").write_text(json.dumps(config))
         self.guests = [Guest(directory, node) for node in range(3)]

@@ -1,0 +1,1 @@
+"""The fence at the disk: who may write (spec S6)."""

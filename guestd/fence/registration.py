@@ -1,0 +1,102 @@
+"""How a new life of a node comes to its right to write (spec S6.3).
+
+1. READ KEYS: which keys earlier lives of this node have left.
+2. Of each: PREEMPT AND ABORT under that very key, which ends what that life has queued. Only then
+3. REGISTER AND IGNORE EXISTING KEY with the new one. So the key of a life is on the disk until its commands are not:
+   who fences a victim and finds no key of it knows that nothing of it can land any more.
+4. A key that another path is registered with (2. gave a conflict) is preempted under the new one.
+5. RESERVE, which changes nothing if it is reserved so already.
+"""
+
+from __future__ import annotations
+
+from guestd.fence import persistent_reserve as pr
+from guestd.fence.keys import key_of, life_of, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from guestd.core.context import Context
+    from guestd.fence.reservations import Reservations
+
+    Registered = Callable[[bool, str | None], None]
+
+
+class Registration:
+    """The steps, one after the other; at most one sequence at a time."""
+
+    def __init__(self, context: Context, reservations: Reservations) -> None:
+        self._context = context
+        self._reservations = reservations
+
+    def begin(self, incarnation: int, then: Registered) -> None:
+        """Calls then(whether it is done, why it can never be done or None); neither: the disk did not answer."""
+        new = key_of(self._context.node, incarnation)
+
+        def have_keys(keys: list[int] | None) -> None:
+            if keys is None:
+                then(False, None)
+                return
+            own = [key for key in keys if (life_of(key) or (-1, 0))[0] == self._context.node]
+            self._abort_earlier(sorted(set(own)), [], new, then)
+
+        self._reservations.read_keys(have_keys)
+
+    def _abort_earlier(self, earlier: list[int], elsewhere: list[int], new: int, then: Registered) -> None:
+        if not earlier:
+            self._register(elsewhere, new, then)
+            return
+        key, *others = earlier
+
+        def ended(status: int) -> None:
+            if status in (pr.GOOD, pr.RESERVATION_CONFLICT):
+                if status == pr.GOOD:
+                    self._context.emit("earlier-life-aborted", key=shown(key))
+                self._abort_earlier(others, elsewhere if status == pr.GOOD else [*elsewhere, key], new, then)
+            else:
+                then(False, None)
+
+        self._reservations.preempt_and_abort(key, key, ended)
+
+    def _register(self, elsewhere: list[int], new: int, then: Registered) -> None:
+        def ended(status: int) -> None:
+            if status == pr.GOOD:
+                self._preempt_elsewhere([key for key in elsewhere if key != new], new, then)
+            elif status in (pr.CHECK_CONDITION, pr.RESERVATION_CONFLICT):
+                then(False, f"the disk does not take a registration (status {status:#04x})")
+            else:
+                then(False, None)
+
+        self._reservations.register(new, ended)
+
+    def _preempt_elsewhere(self, elsewhere: list[int], new: int, then: Registered) -> None:
+        if not elsewhere:
+            self._reserve(new, then)
+            return
+        key, *others = elsewhere
+
+        def ended(status: int) -> None:
+            if status in (pr.GOOD, pr.RESERVATION_CONFLICT):  # a conflict: it was gone before
+                self._preempt_elsewhere(others, new, then)
+            else:
+                then(False, None)
+
+        self._reservations.preempt_and_abort(new, key, ended)
+
+    def _reserve(self, new: int, then: Registered) -> None:
+        def ended(status: int) -> None:
+            if status == pr.GOOD:
+                self._context.emit("registered", key=shown(new))
+                then(True, None)
+            elif status == pr.RESERVATION_CONFLICT:
+                then(
+                    False,
+                    "the disk is reserved by somebody else, or in another way (sg_persist --in --read-reservation)",
+                )
+            elif status == pr.CHECK_CONDITION:
+                then(False, "the disk does not take a reservation of type 7 (write exclusive, all registrants)")
+            else:
+                then(False, None)
+
+        self._reservations.reserve(new, ended)

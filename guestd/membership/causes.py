@@ -1,0 +1,14 @@
+"""Why a node panics (spec S6). The event `panic` names one of these; the console has the sentence."""
+
+from __future__ import annotations
+
+from guestd.core.enumeration import Enum
+
+
+class Cause(Enum):
+    """One per way in which a node may find out, and one for those who ask for it."""
+
+    FORCED_OUT = "forced-out"  # read in the membership that it is not, or not this life of it, a member
+    RESERVATION_CONFLICT = "reservation-conflict"  # the disk refused a write: fenced (spec S6.4)
+    KEY_GONE = "key-gone"  # its registration is not on the disk any more: fenced
+    ORDERED = "ordered"  # by the host
