@@ -121,7 +121,7 @@ class World:
         """The writes of that node that the disk holds land; a node that waits for one hears of it."""
         life = self.machines[node].life
         for _, done in self.device.let_go(node):
-            self._to(node, life, done)  # of an earlier life: a tag that is not out, or refused below
+            self._to(node, life, done)  # of an earlier life: nobody waits for it any more
         self._view = None
 
     @property
@@ -222,11 +222,10 @@ class World:
             self.after(100, lambda: self._disk(node, life, effect))
             return
         if isinstance(effect, WriteSectors):
-            if node in self.device.holding:
-                self.device.held.append((node, effect))
-                return
             self._check_write(node, effect)
-        self._to(node, life, self.device.execute(node, effect))
+        done = self.device.execute(node, effect)
+        if done is not None:
+            self._to(node, life, done)
 
     def _send(self, node: int, payload: bytes) -> None:
         for other, machine in enumerate(self.machines):

@@ -18,46 +18,60 @@ CONFLICT = 0x18
 
 class ReservableDisk:
     """``execute`` for one node at a time, in the order of the disk. With ``aborts`` off, PREEMPT AND ABORT aborts
-    nothing: for tests of the tests.
+    nothing: for tests of the tests. ``broken`` nodes get no answer to what is no read or write.
     """
 
     def __init__(self, size: int) -> None:
         self.data = bytearray(size)
         self.state = State()
         self.aborts = True
+        self.broken: set[int] = set()
+        self.attentions: dict[int, int] = {}  # node -> unit attentions that it is to be told
         self.holding: set[int] = set()  # nodes whose writes are held
         self.held: list[tuple[int, WriteSectors]] = []
         self.refused: list[tuple[int, WriteSectors]] = []
         self.aborted: list[tuple[int, WriteSectors]] = []
-        self.commands: list[tuple[int, str]] = []  # (node, what), all that was carried out
+        self.commands: list[tuple[int, str]] = []  # (node, what), all that came
 
-    def execute(self, node: int, command: WriteSectors | ReadSectors | ScsiCommand) -> WriteDone | ReadDone | ScsiDone:
-        """Carry it out now."""
+    def execute(
+        self, node: int, command: WriteSectors | ReadSectors | ScsiCommand
+    ) -> WriteDone | ReadDone | ScsiDone | None:
+        """Carry it out now. None: it is held."""
         if isinstance(command, ReadSectors):
             self.commands.append((node, "read"))
             start = command.lba * SECTOR
             return ReadDone(command.tag, True, bytes(self.data[start : start + command.count * SECTOR]))
         if isinstance(command, ScsiCommand):
-            status, reply = self._reserve(node, command)
-            return ScsiDone(command.tag, status, reply)
-        return self.write(node, command)
-
-    def write(self, node: int, command: WriteSectors) -> WriteDone:
-        """Carry out a write, also one that was held."""
+            return self._scsi(node, command)
         self.commands.append((node, "write"))
         if self.state.type is not None and _nexus(node) not in self.state.keys:
             self.refused.append((node, command))
             return WriteDone(command.tag, False, conflict=True)
+        if node in self.holding:
+            self.held.append((node, command))
+            return None
+        return self._write(command)
+
+    def _write(self, command: WriteSectors) -> WriteDone:
         start = command.lba * SECTOR
         self.data[start : start + len(command.data)] = command.data
         return WriteDone(command.tag, True)
+
+    def _scsi(self, node: int, command: ScsiCommand) -> ScsiDone:
+        if node in self.broken:
+            return ScsiDone(command.tag, -1)
+        if self.attentions.get(node):
+            self.attentions[node] -= 1
+            return ScsiDone(command.tag, 0x02, sense_key=0x6)
+        status, reply = self._reserve(node, command)
+        return ScsiDone(command.tag, status, reply)
 
     def let_go(self, node: int) -> list[tuple[WriteSectors, WriteDone]]:
         """The held writes of a node land, in their order."""
         self.holding.discard(node)
         ours = [command for holder, command in self.held if holder == node]
         self.held = [(holder, command) for holder, command in self.held if holder != node]
-        return [(command, self.write(node, command)) for command in ours]
+        return [(command, self._write(command)) for command in ours]
 
     def keys(self) -> list[int]:
         return sorted(self.state.keys.values())

@@ -367,7 +367,10 @@ def test_the_order_to_panic_panics_with_its_reason(world: World) -> None:
     formed(world)
     world.order(1, "panic", "because")
     assert world.machines[1].panics == ["because"]
-    assert world.events(1, "order-taken", "panic") == [{"order_n": 1, "order": "panic"}, {"cause": "ordered", "reason": "because"}]
+    assert world.events(1, "order-taken", "panic") == [
+        {"order_n": 1, "order": "panic"},
+        {"cause": "ordered", "reason": "because"},
+    ]
     world.run_until(lambda: world.all_joined(0, 2))
 
 
