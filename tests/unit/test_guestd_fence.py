@@ -89,7 +89,7 @@ def test_the_key_of_an_earlier_life_is_there_until_its_commands_are_not(world: W
     formed(world)
     world.power_off(2)
     world.power_on(2)
-    assert key_of(2, 1) in world.device.keys()
+    assert key_of(2, 1) in list(world.device.keys())
     world.run_until(lambda: world.events(2, "registered")[1:])
     abort = world.device.commands.index((2, "reserve-out-5"))
     register = len(world.device.commands) - world.device.commands[::-1].index((2, "reserve-out-6")) - 1
