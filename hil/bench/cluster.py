@@ -22,7 +22,7 @@ from hil.bench.disk import DiskVerbs, check_nodes
 from hil.bench.log import EventLog
 from hil.checkpoint import Checkpoint
 from hil.errors import InvalidRun, LaboratoryError, UsageError
-from hil.faults import link
+from hil.faults import freeze, link
 from hil.qemu.machine import Machine
 
 REBOOT = -1
@@ -152,6 +152,25 @@ class Bench(DiskVerbs, CheckpointVerbs):
                 self.log.emit("fault-healed", fault="link-carrier", node=machine.node, verified=True)
                 healed.add(machine.node)
         return {"nodes": nodes, "healed": sorted(healed)}
+
+    def freeze(self, nodes: list[int], how: str) -> dict[str, Any]:
+        """Have ``nodes`` stand still: ``how`` is "vcpu" or "process" (see :mod:`hil.faults.freeze`)."""
+        if how not in freeze.WAYS:
+            raise UsageError(f"freeze: how is {' or '.join(freeze.WAYS)}, not {how!r}")
+        for machine in self._chosen(nodes):
+            machine.freeze(how)
+            self.log.emit("fault-injected", fault=f"freeze-{how}", node=machine.node, verified=True)
+        return {"nodes": nodes}
+
+    def thaw(self, nodes: list[int]) -> dict[str, Any]:
+        """Let ``nodes`` go on; fine if none of them is frozen."""
+        thawed = []
+        for machine in self._chosen(nodes):
+            how = machine.thaw()
+            if how is not None:
+                self.log.emit("fault-healed", fault=f"freeze-{how}", node=machine.node, verified=True)
+                thawed.append(machine.node)
+        return {"nodes": nodes, "thawed": thawed}
 
     def open_ssh(self, node: int) -> socket.socket:
         """A TCP connection to the SSH server of ``node`` over the management bridge."""

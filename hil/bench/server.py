@@ -47,6 +47,8 @@ CALLS = (
     "panic",
     "cut_link",
     "heal_link",
+    "freeze",
+    "thaw",
     "inject_disk_fault",
     "heal_disk",
     "disk_status",

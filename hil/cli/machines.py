@@ -1,4 +1,4 @@
-"""Verbs that act on machines and links: ``power``, ``reset``, ``shutdown``, ``link``, ``panic``."""
+"""Verbs that act on machines and links: ``power``, ``reset``, ``shutdown``, ``link``, ``freeze``, ``panic``."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ def register(app: typer.Typer) -> None:
     app.command("reset")(reset)
     app.command("shutdown")(shutdown)
     app.command("link")(link)
+    app.command("freeze")(freeze)
+    app.command("thaw")(thaw)
     app.command("panic")(panic)
 
 
@@ -26,6 +28,13 @@ class PowerAction(StrEnum):
     ON = "on"
     OFF = "off"
     CYCLE = "cycle"
+
+
+class FreezeWay(StrEnum):
+    """What ``hil freeze --how`` stops."""
+
+    VCPU = "vcpu"
+    PROCESS = "process"
 
 
 class LinkAction(StrEnum):
@@ -94,6 +103,26 @@ def link(
             target.cluster.heal_link(target)
             done = "healed"
     print(f"node {target.id}: interconnect {done}")
+
+
+def freeze(
+    node: NodeArgument,
+    how: Annotated[
+        FreezeWay, typer.Option("--how", help="vcpu: it sees no time pass; process: it sees time jump at the thaw.")
+    ] = FreezeWay.VCPU,
+    name: Name = None,
+) -> None:
+    """Have a node stand still; verified before it returns (status 4 if it did not take hold)."""
+    with connected_node(name, node) as target:
+        target.cluster.freeze(target, how.value)
+    print(f"node {target.id}: frozen ({how.value}); `hil thaw {target.id}` lets it go on")
+
+
+def thaw(node: NodeArgument, name: Name = None) -> None:
+    """Let a frozen node go on."""
+    with connected_node(name, node) as target:
+        thawed = target.cluster.thaw(target)["thawed"]
+    print(f"node {target.id}: {'goes on' if thawed else 'was not frozen'}")
 
 
 def panic(

@@ -224,6 +224,14 @@ class Cluster:
         """Undo every cut of the node's interconnect."""
         return self._verb("heal_link", [node])
 
+    def freeze(self, node: Node, how: str = "vcpu") -> dict[str, Any]:
+        """Have the node stand still: "vcpu" (it sees no time pass) or "process" (it sees time jump at the thaw)."""
+        return self._verb("freeze", [node], how=how)
+
+    def thaw(self, node: Node) -> dict[str, Any]:
+        """Let a frozen node go on; fine if it is not frozen."""
+        return self._verb("thaw", [node])
+
     def down(self) -> None:
         """End the cluster; returns when nothing of it is left. Fine if it is gone already."""
         with contextlib.suppress(BenchDied, UnknownCluster):

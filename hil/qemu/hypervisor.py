@@ -94,9 +94,12 @@ class Hypervisor:
 
         libvirt's own way begins with SIGTERM: QEMU then flushes its disks, and one that hangs gets ten seconds.
         """
-        pid_file = self._root / "run" / "qemu" / f"{domain.name()}.pid"
         with contextlib.suppress(OSError, ValueError):  # it ended by itself in this moment
-            os.kill(int(pid_file.read_text(encoding="ascii")), signal.SIGKILL)
+            os.kill(self.process_of(domain), signal.SIGKILL)
+
+    def process_of(self, domain: libvirt.virDomain) -> int:
+        """The number of its QEMU's process. Raises OSError or ValueError if it is ending."""
+        return int((self._root / "run" / "qemu" / f"{domain.name()}.pid").read_text(encoding="ascii"))
 
     @staticmethod
     def destroy(domain: libvirt.virDomain) -> None:

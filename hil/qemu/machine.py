@@ -14,7 +14,8 @@ from typing import Any
 import libvirt
 
 from hil.bench.log import EventLog
-from hil.errors import LaboratoryError, UsageError
+from hil.errors import InvalidRun, LaboratoryError, UsageError
+from hil.faults import freeze
 from hil.qemu import memory
 from hil.qemu.channel import GuestChannel
 from hil.qemu.domain import MachineSpec, domain_xml
@@ -44,6 +45,8 @@ class Machine:
         self._hypervisor = hypervisor
         self._log = log
         self.plug_pulled = False
+        self.frozen: str | None = None
+        """How (:data:`hil.faults.freeze.WAYS`)."""
         self._domain: libvirt.virDomain | None = None
         self._channel: GuestChannel | None = None
         self._lock = threading.Lock()
@@ -66,6 +69,7 @@ class Machine:
                 return False
             self._hang_up()
             self.plug_pulled = False
+            self.frozen = None
             self._log.emit("machine-starting", node=self.node, **about)
             try:
                 self._domain = start()
@@ -126,6 +130,37 @@ class Machine:
         except libvirt.libvirtError as error:
             raise LaboratoryError(f"node {self.node} cannot go on: {error}") from None
         self._await(lambda power: power != "paused", "resumed")
+
+    def freeze(self, how: str) -> None:
+        """Have the machine stand still; verified. Raises :class:`UsageError` unless it runs and is not frozen."""
+        with self._lock:
+            if self.frozen is not None:
+                raise UsageError(f"node {self.node} is frozen already ({self.frozen}); `hil thaw {self.node}` first")
+            domain = self._running()
+            if how == "vcpu":
+                self.suspend(domain)
+            else:
+                freeze.stop_process(self._process(domain))
+            self.frozen = how
+
+    def thaw(self) -> str | None:
+        """Let the machine go on; verified. How it had been frozen, None if it was not."""
+        with self._lock:
+            how, domain = self.frozen, self._domain
+            if how is None or domain is None or self._log.power(self.node) == "off":
+                return None
+            if how == "vcpu":
+                self.resume(domain)
+            else:
+                freeze.continue_process(self._process(domain))
+            self.frozen = None
+            return how
+
+    def _process(self, domain: libvirt.virDomain) -> int:
+        try:
+            return self._hypervisor.process_of(domain)
+        except (OSError, ValueError) as error:
+            raise InvalidRun(f"node {self.node}: QEMU's process is not known: {error}") from None
 
     def begin(self, seed: dict[str, str]) -> None:
         """Tell a guestd that waits who it is (``guestd.runtime.begin``), what time it is, and give it randomness."""

@@ -1,48 +1,87 @@
-"""Reservations on real guests: the disk itself refuses a preempted node (spec S6.2), and the ledger tells."""
+"""The fence on real guests: the disk itself refuses whoever is forced out (spec S6.2), and the ledger tells."""
 
+from __future__ import annotations
+
+import contextlib
 import os
+from collections.abc import Iterator
 
 import pytest
 
-from hil import Cluster
 from hil.checkers import fence
 from hil.config import make_config
-from hil.scsi.ledger import read_ledger
+from hil.scenario import ScenarioCluster
+from hil.scsi.sense import Status
+from tests.freezes.rounds import BLOCKS, FIRST_BLOCK, WRITER, freeze_once
 
 pytestmark = pytest.mark.lab
 
-BLOCK = 40_000
-WRITE = f"echo from-here | dd of=/dev/sda bs=512 seek={BLOCK} conv=sync oflag=direct"
 
-
-def test_a_preempted_guest_is_refused_by_the_disk_and_forced_out_of_the_cluster() -> None:
-    cluster = Cluster.up(make_config(name=f"t-fence-{os.getpid()}", nodes=2))
+@contextlib.contextmanager
+def running(**timing: int) -> Iterator[ScenarioCluster]:
+    """Three joined nodes of this test's own; at the end the fence must have held and every panic been declared."""
+    cluster = ScenarioCluster.up(make_config(name=f"t-fence-{os.getpid()}", nodes=3, timing=timing))
     try:
         cluster.wait_joined()
-        survivor, victim = cluster.nodes
-        for node, key in ((survivor, "0xa1"), (victim, "0xb1")):
-            assert node.ssh(f"sg_persist --out --register --param-sark={key} /dev/sda").exited == 0
-        reserve = "sg_persist --out --reserve --param-rk=0xa1 --prout-type=5 /dev/sda"
-        assert survivor.ssh(reserve).exited == 0
-        assert victim.ssh(WRITE).exited == 0  # type 5: registrants write
-
-        preempt = "sg_persist --out --preempt-abort --param-rk=0xa1 --param-sark=0xb1 --prout-type=5 /dev/sda"
-        assert survivor.ssh(preempt).exited == 0
-        refused = victim.ssh(WRITE)
-        assert refused.exited != 0
-        assert "Invalid exchange" in refused.stderr  # how Linux says RESERVATION CONFLICT
-        assert survivor.ssh(WRITE).exited == 0
-        keys = survivor.ssh("sg_persist --in --read-keys /dev/sda").stdout
-        assert "0xa1" in keys
-        assert "0xb1" not in keys
-
-        # Its heartbeats are refused as well: the survivor forces it out, and it panics.
-        cluster.wait_crashed(victim)
-        assert "found itself forced out" in victim.console()
-        path = cluster.run_dir / "ledger.bin"
-        late = [entry for entry in read_ledger(path) if entry.nexus.number == victim.id and entry.conflict]
-        assert late
-        assert not any(entry.changed for entry in late)
-        assert fence.check(cluster.disk.records()) >= len(late)
+        yield cluster
+        cluster.check_panics()
+        fence.check(cluster.disk.records())
     finally:
         cluster.down()
+
+
+@pytest.fixture
+def cluster() -> Iterator[ScenarioCluster]:
+    with running() as cluster:
+        yield cluster
+
+
+def keys(cluster: ScenarioCluster, through: int) -> list[str]:
+    lines = cluster.nodes[through].ssh("sg_persist --in --read-keys /dev/sda").stdout.splitlines()
+    return sorted(line.strip() for line in lines if line.strip().startswith("0x"))
+
+
+def test_every_life_has_a_key_of_its_own_and_a_victim_has_none(cluster: ScenarioCluster) -> None:  # S6.2, S6.3
+    assert keys(cluster, 0) == ["0x484c000000000001", "0x484c000100000001", "0x484c000200000001"]
+    reservation = cluster.nodes[0].ssh("sg_persist --in --read-reservation /dev/sda").stdout
+    assert "type: Write Exclusive, all registrants" in reservation
+
+    victim = cluster.nodes[2]
+    cluster.power_off([victim])
+    cluster.wait_state(victim, "inactive")
+    assert keys(cluster, 0) == ["0x484c000000000001", "0x484c000100000001"]
+
+    cluster.power_on([victim])
+    cluster.wait_joined()
+    assert keys(cluster, 0) == ["0x484c000000000001", "0x484c000100000001", "0x484c000200000002"]
+
+
+@pytest.mark.parametrize("how", ["vcpu", "process"])
+def test_a_frozen_node_that_wakes_changes_not_a_byte_and_panics(  # A1, A2, S6.4
+    cluster: ScenarioCluster, how: str, request: pytest.FixtureRequest
+) -> None:
+    master = cluster.master
+    assert master is not None
+    for victim in (cluster.any_other(master), master):
+        done = freeze_once(cluster, victim, how, after_s=0.0)
+        request.node.user_properties.append((f"node {victim.id}: seconds from thaw to panic", f"{done.panic_s:.2f}"))
+        cluster.power_cycle([victim])
+        cluster.wait_joined()
+
+
+def test_what_a_life_has_queued_is_gone_before_the_next_one_begins() -> None:  # A4, S6.3
+    """A write of it is held at the disk while it loses power and boots again, before anybody misses it: never lands."""
+    with running(death_ms=60_000) as cluster:
+        victim = cluster.nodes[2]
+        fault = cluster.disk.inject("delay-writes", victim, lba=(FIRST_BLOCK, FIRST_BLOCK + 8 * BLOCKS - 1))
+        victim.ssh(WRITER)
+        fault.wait_struck()
+        cluster.power_cycle([victim])
+        cluster.wait(lambda view: None if victim.view.incarnation == 2 else "no second life", about="the second life")
+        told = [event["key"] for event in cluster.events() if event["kind"] == "earlier-life-aborted"]
+        assert told == ["0x484c000200000001"]
+        held = [entry for entry in cluster.disk.ledger() if (entry.lba, entry.nexus.number) == (FIRST_BLOCK, victim.id)]
+        assert [entry.status for entry in held] == [Status.TASK_ABORTED]
+        assert not held[0].changed
+        fault.heal()
+        cluster.wait_joined()

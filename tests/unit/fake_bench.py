@@ -110,6 +110,12 @@ class FakeBench:
     def heal_link(self, nodes: list[int]) -> dict[str, Any]:
         return self._note("heal_link", nodes=nodes)
 
+    def freeze(self, nodes: list[int], how: str) -> dict[str, Any]:
+        return self._note("freeze", nodes=nodes, how=how)
+
+    def thaw(self, nodes: list[int]) -> dict[str, Any]:
+        return {**self._note("thaw", nodes=nodes), "thawed": nodes}
+
     def open_ssh(self, node: int) -> socket.socket:
         """One end of a pair; the other says who it is."""
         ours, theirs = socket.socketpair()

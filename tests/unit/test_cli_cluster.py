@@ -38,6 +38,9 @@ def hil(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return status, out, err
 
 
+FROZEN = "node 1: frozen (process); `hil thaw 1` lets it go on"
+
+
 @pytest.mark.parametrize(
     ("line", "call", "told"),
     [
@@ -48,6 +51,9 @@ def hil(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
         ("reset 1", ("reset", {"nodes": [1]}), "node 1: reset"),
         ("link cut 1", ("cut_link", {"nodes": [1], "how": "carrier"}), "node 1: interconnect cut, no carrier"),
         ("link cut 1 --silent", ("cut_link", {"nodes": [1], "how": "silent"}), "node 1: interconnect cut silently"),
+        ("freeze 2", ("freeze", {"nodes": [2], "how": "vcpu"}), "node 2: frozen (vcpu); `hil thaw 2` lets it go on"),
+        ("freeze 1 --how process", ("freeze", {"nodes": [1], "how": "process"}), FROZEN),
+        ("thaw 1", ("thaw", {"nodes": [1]}), "node 1: goes on"),
         ("link heal 1", ("heal_link", {"nodes": [1]}), "node 1: interconnect healed"),
     ],
 )
@@ -60,7 +66,18 @@ def test_a_verb_reaches_exactly_the_nodes_that_were_named(
 
 @pytest.mark.parametrize(
     "line",
-    ["power off 3", "power cycle x", "reset 7", "shutdown -- -1", "link cut 3", "panic 99", "console n3", "ssh 5"],
+    [
+        "power off 3",
+        "power cycle x",
+        "reset 7",
+        "shutdown -- -1",
+        "link cut 3",
+        "freeze 3",
+        "thaw 3",
+        "panic 99",
+        "console n3",
+        "ssh 5",
+    ],
 )
 def test_an_unknown_node_is_told_with_those_that_exist(
     capsys: pytest.CaptureFixture[str], bench: FakeBench, line: str
