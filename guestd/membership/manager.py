@@ -190,7 +190,10 @@ class Manager:
     def _round(self) -> None:
         """One disk period: write the own heartbeat, then read everything."""
         self._in_round = True
-        self._round_due_ms = self._context.now_ms + self._context.config.timing.disk_heartbeat_ms
+        now_ms, timing = self._context.now_ms, self._context.config.timing
+        # Ticks are coarse: one round is early and the next one late, and it is the mean that must be the period.
+        planned_ms = self._round_due_ms if abs(self._round_due_ms - now_ms) <= timing.heartbeat_ms else now_ms
+        self._round_due_ms = planned_ms + timing.disk_heartbeat_ms
 
         def have_read(_found: list[Region] | None) -> None:
             self._in_round = False

@@ -7,18 +7,18 @@ seconds, or whose disk hung, would wake up and take everybody else for dead.
 
 from __future__ import annotations
 
+from guestd.core.timing import GAP_PERIODS_MAX
 from guestd.membership.connectivity import mask_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from guestd.core.config import Timing
+    from guestd.core.timing import Timing
     from guestd.membership.datagram import Say
     from guestd.membership.position import Position
     from guestd.membership.records import Heartbeat
 
-GAP_PERIODS_MAX = 2
 FOREVER_MS = 1 << 60
 
 

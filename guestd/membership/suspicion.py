@@ -59,8 +59,7 @@ class Suspicion:
         broken_due_ms = min(self._broken.values(), default=None)
         due = [
             silent_due_ms is not None and self._context.now_ms >= silent_due_ms + timing.settle_ms,
-            broken_due_ms is not None
-            and self._context.now_ms >= broken_due_ms + timing.death_ms - timing.hears_ms + timing.settle_ms,
+            broken_due_ms is not None and self._context.now_ms >= broken_due_ms + timing.broken_ms,
         ]
         if not any(due):
             return None

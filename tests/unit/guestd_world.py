@@ -11,10 +11,11 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from guestd.core.config import Config, Timing
+from guestd.core.config import Config
 from guestd.core.effects import Broadcast, Effect, Emit, Exit, Panic, ReadSectors, WriteSectors
 from guestd.core.inputs import Datagram, Input, Order, ReadDone, Start, Tick, WriteDone
 from guestd.core.node import Stack
+from guestd.core.timing import Timing
 from guestd.membership import layout
 from guestd.membership.position import position_of
 from guestd.membership.records import decode_commit

@@ -233,7 +233,7 @@ def test_a_node_frozen_for_long_panics_when_it_thaws(world: World) -> None:  # S
 def test_a_node_frozen_for_a_moment_stays(world: World) -> None:
     formed(world)
     world.freeze(1)
-    world.run(2000)
+    world.run(world.config.timing.death_ms * 2 // 3)
     world.thaw(1)
     world.run(10_000)
     assert world.all_joined()
