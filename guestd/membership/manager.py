@@ -46,7 +46,6 @@ class Manager:
         self._round_due_ms = 0
         self._hears_published = 0
         self._look = False  # outside: somebody else has something new on the disk
-        self._said = 0  # datagrams sent by this incarnation
         self._bad_datagrams = 0
         self._news = False  # something that a decision may depend on
         self.over = False
@@ -87,8 +86,8 @@ class Manager:
         observer = self.member.observer
         heard, hears_there = observer.hears(), observer.peers[say.node].heard_hears
         observer.heard(say)
+        self._news = self._news or say.gasp or self.member.role is Role.OUTSIDE
         if self.member.role is Role.OUTSIDE:
-            self._news = True
             if observer.hears() != heard:
                 self.member.changed = True  # it may not know of this node yet: it is told at once
             if say.hears != hears_there:
@@ -118,13 +117,15 @@ class Manager:
             self._office.advance()
             if member.changed:
                 member.changed = False
-                self._say()
+                member.say()
             news = self._look or member.observer.hears() != self._hears_published
             if member.role is Role.OUTSIDE and news and not self._in_round:
                 self._look = False
                 self._round()
         if member.role is Role.GONE and not self.over:
             self.over = True
+            if member.incarnation:
+                member.say(gasp=True)
             self._context.effects.append(Exit(0))
 
     def status(self) -> dict[str, Any]:
@@ -231,23 +232,3 @@ class Manager:
     def _adopt(self, view: View) -> None:
         self._election.overtaken(view.epoch, view.master)
         self.member.adopt(view)
-
-    def _say(self) -> None:
-        """One datagram: the whole say of this node."""
-        member = self.member
-        self._said += 1
-        say = datagram.Say(
-            node=member.node,
-            incarnation=member.incarnation,
-            sequence=self._said,
-            hears=member.observer.hears(),
-            intent=member.intent,
-            acknowledged=member.participant.acknowledged(),
-            view=member.view if self._is_own_view() else None,
-        )
-        self._context.broadcast(datagram.encode(self._context.config.cluster_id, say))
-
-    def _is_own_view(self) -> bool:
-        """Whether this very life of this node wrote the newest view: only then is it this node's to tell."""
-        member = self.member
-        return member.view.master == member.node and member.entry.incarnation == member.incarnation

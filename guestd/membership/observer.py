@@ -27,6 +27,7 @@ class Peer:
 
     __slots__ = (
         "acknowledged",
+        "gasp",
         "heard_hears",
         "heard_incarnation",
         "heard_intent",
@@ -43,6 +44,7 @@ class Peer:
         self.heard_hears = 0
         self.heard_intent = "none"
         self.acknowledged: frozenset[Position] = frozenset()
+        self.gasp: tuple[int, int] | None = None  # incarnation and sequence number of the last datagram of a life
 
     @property
     def incarnation(self) -> int:
@@ -92,6 +94,10 @@ class Observer:
         peer.heard_hears = say.hears
         peer.heard_intent = say.intent
         peer.acknowledged = frozenset(say.acknowledged)
+        if say.gasp:
+            peer.gasp = (say.incarnation, say.sequence)
+        elif peer.gasp is not None and (say.incarnation, say.sequence) > peer.gasp:
+            peer.gasp = None  # it says something after its last word: that was not true
 
     def hears(self) -> int:
         """Bit mask of the nodes heard lately, this one included."""
@@ -116,6 +122,11 @@ class Observer:
             if silent_ms >= self._timing.death_ms:
                 return where, silent_ms
         return None
+
+    def gasped(self, node: int, incarnation: int) -> bool:
+        """Whether that very life of a node has said that it ends."""
+        gasp = self.peers[node].gasp
+        return gasp is not None and gasp[0] == incarnation
 
     def shows_life(self, node: int, incarnation: int) -> bool:
         """Whether that very life of a node was seen or heard within death_ms."""

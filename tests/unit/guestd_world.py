@@ -158,6 +158,11 @@ class World:
         member = stack._manager.member
         return member.state.value == "joined" and member.view == view
 
+    def agreed_without(self, victim: int) -> bool:
+        """Whether all other nodes know of a membership in which this one is forced out."""
+        stacks = [machine.stack for node, machine in enumerate(self.machines) if node != victim]
+        return all(stack is not None and stack._manager.member.view.entries[victim].forced for stack in stacks)
+
     def events(self, node: int, *kinds: str) -> list[dict[str, Any]]:
         return [fields for _, kind, fields in self.machines[node].events if kind in kinds]
 
@@ -266,3 +271,12 @@ class World:
             owner = (node, stack._manager.member.incarnation)
             epoch = effect.fields["epoch"]
             assert self.masters.setdefault(epoch, owner) == owner, f"two owners of epoch {epoch}: {self.story()}"
+
+
+def formed(seed: int, nodes: int = 3) -> World:
+    """A cluster some time after it has formed, at another phase of everybody's periods for each seed."""
+    world = World(nodes, seed)
+    world.power_on()
+    world.run_until(world.all_joined)
+    world.run(random.Random(seed).randint(0, 1000))
+    return world

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from guestd.core.config import Config
@@ -11,24 +9,9 @@ from guestd.core.effects import Effect, ReadSectors, WriteSectors
 from guestd.core.node import Stack
 from guestd.core.timing import RULES, Rule, Timing, check_timing, scaled
 from guestd.core.value import replace
-from tests.unit.guestd_world import World
+from tests.unit.guestd_world import World, formed
 
 LOSS_MS_MAX = 2000  # from a silent loss until the new membership is agreed
-
-
-def formed(seed: int, nodes: int = 3) -> World:
-    """A cluster some time after it has formed, at another phase of everybody's periods for each seed."""
-    world = World(nodes, seed)
-    world.power_on()
-    world.run_until(world.all_joined)
-    world.run(random.Random(seed).randint(0, 1000))
-    return world
-
-
-def agreed_without(world: World, victim: int) -> bool:
-    """Whether all other nodes know of a membership in which this one is forced out."""
-    stacks = [machine.stack for node, machine in enumerate(world.machines) if node != victim]
-    return all(stack is not None and stack._manager.member.view.entries[victim].forced for stack in stacks)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +80,7 @@ def test_a_silent_loss_of_any_node_is_agreed_upon_within_two_seconds() -> None: 
         world = formed(seed)
         victim = seed % 3  # 0 is the master
         world.power_off(victim)
-        took.append(world.run_until(lambda world=world, victim=victim: agreed_without(world, victim)))  # type: ignore[misc]
+        took.append(world.run_until(lambda world=world, victim=victim: world.agreed_without(victim)))  # type: ignore[misc]
     timing = Timing()
     assert max(took) <= LOSS_MS_MAX
     assert min(took) >= timing.death_ms - timing.heartbeat_ms + timing.settle_ms / 2  # it was the silence that told
