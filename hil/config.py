@@ -22,7 +22,7 @@ from typing import Literal, Self
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from guestd.core import config as guestd
+from guestd.core import timing as guestd
 from hil.errors import BadConfig
 
 NAME_PATTERN = r"^[a-z][a-z0-9-]{0,30}$"

@@ -25,6 +25,7 @@ def joiners(view: View, observer: Observer) -> dict[int, int]:
         if node in insiders or entry.state is not NodeState.INACTIVE or beat is None:
             continue
         waits = beat.intent == "join" and beat.incarnation > entry.incarnation and observer.moves(node)
+        waits = waits and not observer.gasped(node, beat.incarnation)  # it would have to be forced out at once
         if waits and peer.heard_incarnation == beat.incarnation and _hears_all(observer, node, insiders):
             admitted[node] = beat.incarnation
             insiders.append(node)

@@ -3,11 +3,15 @@
 State, not messages: a lost or repeated one needs no care, the next says everything again. The master's datagram carries
 the view as well, and only after its commit record is on the disk.
 
+The last one of a life is its gasp: a node that panics, or has left, says so if it still can, and the others need not
+wait for its silence. It may be lost, come late or be a lie: nothing rests on it but the moment at which the others act,
+for whoever is forced out because of it is forced out as safely as any other.
+
     offset  size
     0       4     magic "HILD"
     4       1     version of the format, 1
     5       1     sender
-    6       1     bit 0: a view follows the acknowledgements
+    6       1     bit 0: a view follows the acknowledgements; bit 1: the gasp, this life says nothing after it
     7       1     number of acknowledgements
     8       16    cluster id
     24      4     incarnation of the sender
@@ -32,6 +36,7 @@ from guestd.membership.view import View
 
 MAGIC = b"HILD"
 VERSION = 1
+VIEW_FLAG, GASP_FLAG = 1, 2
 
 _HEAD = struct.Struct("<4sBBBB16sIQQB")
 _POSITION = struct.Struct("<BIBBB")
@@ -48,6 +53,7 @@ class Say(Value):
     intent: str
     acknowledged: tuple[Position, ...]
     view: View | None
+    gasp: bool = False  # the last say of this life
 
 
 class BadDatagram(ValueError):
@@ -60,7 +66,7 @@ def encode(cluster_id: bytes, say: Say) -> bytes:
         MAGIC,
         VERSION,
         say.node,
-        say.view is not None,
+        (VIEW_FLAG if say.view is not None else 0) | (GASP_FLAG if say.gasp else 0),
         len(say.acknowledged),
         cluster_id,
         say.incarnation,
@@ -92,14 +98,14 @@ def decode(cluster_id: bytes, nodes: int, data: bytes) -> Say:
     if node >= nodes or intent >= len(INTENTS):
         raise BadDatagram(f"node {node} with intent {intent}")
     end = _HEAD.size + count * _POSITION.size
-    if len(framed) != end + (wire.view_size(nodes) if flags & 1 else 0):
+    if len(framed) != end + (wire.view_size(nodes) if flags & VIEW_FLAG else 0):
         raise BadDatagram(f"{len(data)} bytes do not match {count} acknowledgements")
     try:
-        view = wire.decode_view(framed[end:], nodes) if flags & 1 else None
+        view = wire.decode_view(framed[end:], nodes) if flags & VIEW_FLAG else None
         positions = tuple(_position(framed, _HEAD.size + index * _POSITION.size) for index in range(count))
     except (KeyError, ValueError) as why:
         raise BadDatagram(str(why)) from why
-    return Say(node, incarnation, sequence, hears, INTENTS[intent], positions, view)
+    return Say(node, incarnation, sequence, hears, INTENTS[intent], positions, view, bool(flags & GASP_FLAG))
 
 
 def _position(framed: bytes, offset: int) -> Position:

@@ -110,7 +110,7 @@ class Election:
         """Give way, and leave the other one time: nodes with higher ids wait longer, so that they do not collide."""
         assert self._bid is not None
         self._context.emit("bid-lost", epoch=self._bid.block.epoch, to=to)
-        period_ms = self._context.config.timing.disk_heartbeat_ms
-        self.not_before_ms = self._context.now_ms + period_ms * (1 + self._context.node)
+        timing = self._context.config.timing
+        self.not_before_ms = self._context.now_ms + timing.bid_again_ms(self._context.node)
         self._bid = None
         self._ended(False)

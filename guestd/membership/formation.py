@@ -8,13 +8,9 @@ from guestd.membership.states import NodeState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from guestd.core.config import Timing
+    from guestd.core.timing import Timing
     from guestd.membership.observer import Observer
     from guestd.membership.view import View
-
-# A node that should form the cluster and does not is waited for this many times death_ms; then others try. The
-# election makes a race of two harmless.
-PATIENCE_DEATHS = 3
 
 
 class Decision(Value):
@@ -58,7 +54,7 @@ def _who_forms(view: View, observer: Observer, timing: Timing) -> Decision:
     group = nodes_of(best_group(mask_of(sorted(hears)), hears, None))
     if me not in group:
         return Decision(False, f"the interconnect: {_named(group)} can form the cluster and cannot be heard")
-    if group[0] == me or observer.watched_ms >= PATIENCE_DEATHS * timing.death_ms:
+    if group[0] == me or observer.watched_ms >= timing.patience_ms:
         return Decision(True)
     return Decision(False, f"node {group[0]} to form the cluster")
 

@@ -53,7 +53,6 @@ class Manager:
         self._round_due_ms = 0
         self._hears_published = 0
         self._look = False  # outside: somebody else has something new on the disk
-        self._said = 0  # datagrams sent by this incarnation
         self._bad_datagrams = 0
         self._news = False  # something that a decision may depend on
         self.over = False
@@ -94,8 +93,8 @@ class Manager:
         observer = self.member.observer
         heard, hears_there = observer.hears(), observer.peers[say.node].heard_hears
         observer.heard(say)
+        self._news = self._news or say.gasp or self.member.role is Role.OUTSIDE
         if self.member.role is Role.OUTSIDE:
-            self._news = True
             if observer.hears() != heard:
                 self.member.changed = True  # it may not know of this node yet: it is told at once
             if say.hears != hears_there:
@@ -131,13 +130,15 @@ class Manager:
             self._office.advance()
             if member.changed:
                 member.changed = False
-                self._say()
+                member.say()
             news = self._look or member.observer.hears() != self._hears_published
             if member.role is Role.OUTSIDE and news and not self._in_round:
                 self._look = False
                 self._round()
         if member.role is Role.GONE and not self.over:
             self.over = True
+            if member.incarnation:
+                member.say(gasp=True)
             self._context.effects.append(Exit(0))
 
     def status(self) -> dict[str, Any]:
@@ -228,7 +229,10 @@ class Manager:
     def _round(self) -> None:
         """One disk period: write the own heartbeat, then read everything."""
         self._in_round = True
-        self._round_due_ms = self._context.now_ms + self._context.config.timing.disk_heartbeat_ms
+        now_ms, timing = self._context.now_ms, self._context.config.timing
+        # Ticks are coarse: one round is early and the next one late, and it is the mean that must be the period.
+        planned_ms = self._round_due_ms if abs(self._round_due_ms - now_ms) <= timing.heartbeat_ms else now_ms
+        self._round_due_ms = planned_ms + timing.disk_heartbeat_ms
 
         def have_read(_found: list[Region] | None) -> None:
             self._in_round = False
@@ -266,23 +270,3 @@ class Manager:
     def _adopt(self, view: View) -> None:
         self._election.overtaken(view.epoch, view.master)
         self.member.adopt(view)
-
-    def _say(self) -> None:
-        """One datagram: the whole say of this node."""
-        member = self.member
-        self._said += 1
-        say = datagram.Say(
-            node=member.node,
-            incarnation=member.incarnation,
-            sequence=self._said,
-            hears=member.observer.hears(),
-            intent=member.intent,
-            acknowledged=member.participant.acknowledged(),
-            view=member.view if self._is_own_view() else None,
-        )
-        self._context.broadcast(datagram.encode(self._context.config.cluster_id, say))
-
-    def _is_own_view(self) -> bool:
-        """Whether this very life of this node wrote the newest view: only then is it this node's to tell."""
-        member = self.member
-        return member.view.master == member.node and member.entry.incarnation == member.incarnation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from guestd.core.effects import Panic
+from guestd.membership import datagram
 from guestd.membership.causes import Cause
 from guestd.membership.observer import Observer
 from guestd.membership.roles import ROLES, Role
@@ -38,6 +39,7 @@ class Member:
         self.state = NodeState.INACTIVE
         self.changed = False
         self._waiting_for: str | None = None
+        self._said = 0  # datagrams sent by this incarnation
 
     @property
     def entry(self) -> Entry:
@@ -116,10 +118,29 @@ class Member:
             self._enter("elected")
         self.adopt(view)
 
+    def say(self, *, gasp: bool = False) -> None:
+        """One datagram: the whole say of this node. With `gasp` it is the last one of this life."""
+        own_view = self.view.master == self.node and self.entry.incarnation == self.incarnation
+        self._said += 1
+        say = datagram.Say(
+            node=self.node,
+            incarnation=self.incarnation,
+            sequence=self._said,
+            hears=self.observer.hears(),
+            intent=self.intent,
+            acknowledged=self.participant.acknowledged(),
+            # Only if this very life of this node wrote the newest view is it this node's to tell.
+            view=self.view if own_view else None,
+            gasp=gasp,
+        )
+        self.context.broadcast(datagram.encode(self.context.config.cluster_id, say))
+
     def expel(self, cause: Cause, reason: str) -> None:
-        """Panic. Nothing is done after this."""
+        """Panic. Nothing is done after this; the others are told first, so that they need not wait for the silence."""
         self._enter("expelled")
         self.context.emit("panic", cause=cause.value, reason=reason)
+        if self.incarnation:
+            self.say(gasp=True)
         self.context.effects.append(Panic(reason))
 
     def go(self) -> None:

@@ -7,18 +7,18 @@ seconds, or whose disk hung, would wake up and take everybody else for dead.
 
 from __future__ import annotations
 
+from guestd.core.timing import GAP_PERIODS_MAX
 from guestd.membership.connectivity import mask_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from guestd.core.config import Timing
+    from guestd.core.timing import Timing
     from guestd.membership.datagram import Say
     from guestd.membership.position import Position
     from guestd.membership.records import Heartbeat
 
-GAP_PERIODS_MAX = 2
 FOREVER_MS = 1 << 60
 
 
@@ -27,9 +27,11 @@ class Peer:
 
     __slots__ = (
         "acknowledged",
+        "gasp",
         "heard_hears",
         "heard_incarnation",
         "heard_intent",
+        "heard_sequence",
         "heartbeat",
         "unheard_ms",
         "unmoved_ms",
@@ -40,9 +42,11 @@ class Peer:
         self.unmoved_ms = FOREVER_MS  # since it was last seen to move; FOREVER_MS: never seen to
         self.unheard_ms = FOREVER_MS  # since its last datagram
         self.heard_incarnation = 0  # of the last datagram, as the following
+        self.heard_sequence = 0
         self.heard_hears = 0
         self.heard_intent = "none"
         self.acknowledged: frozenset[Position] = frozenset()
+        self.gasp: tuple[int, int] | None = None  # incarnation and sequence number of the last datagram of a life
 
     @property
     def incarnation(self) -> int:
@@ -83,15 +87,20 @@ class Observer:
                 peer.heartbeat = heartbeat
 
     def heard(self, say: Say) -> None:
-        """Take in a datagram. One of an earlier life than the last is late and says nothing."""
+        """Take in a datagram. One that was sent before the last one is late and says nothing."""
         peer = self.peers[say.node]
-        if say.incarnation < peer.heard_incarnation:
+        if (say.incarnation, say.sequence) < (peer.heard_incarnation, peer.heard_sequence):
             return
         peer.unheard_ms = 0
         peer.heard_incarnation = say.incarnation
+        peer.heard_sequence = say.sequence
         peer.heard_hears = say.hears
         peer.heard_intent = say.intent
         peer.acknowledged = frozenset(say.acknowledged)
+        if say.gasp:
+            peer.gasp = (say.incarnation, say.sequence)
+        elif peer.gasp is not None and (say.incarnation, say.sequence) > peer.gasp:
+            peer.gasp = None  # it says something after its last word: that was not true
 
     def hears(self) -> int:
         """Bit mask of the nodes heard lately, this one included."""
@@ -116,6 +125,11 @@ class Observer:
             if silent_ms >= self._timing.death_ms:
                 return where, silent_ms
         return None
+
+    def gasped(self, node: int, incarnation: int) -> bool:
+        """Whether that very life of a node has said that it ends."""
+        gasp = self.peers[node].gasp
+        return gasp is not None and gasp[0] == incarnation
 
     def shows_life(self, node: int, incarnation: int) -> bool:
         """Whether that very life of a node was seen or heard within death_ms."""

@@ -4,6 +4,10 @@ T=0                       a link or a node falls silent
 T=hears_ms                both ends publish on the disk that they do not hear each other any more
 T=death_ms                who misses a member suspects it; others have seen the broken link on the disk as long
 T=death_ms + settle_ms    everybody has published and read everything: the same group is computed everywhere
+
+A member that gasped is suspect at once, and in no group. If all the others are in one there is nothing to publish or to
+read, and that group acts at once; if anybody else is missed it is as above. Who did not hear the gasp waits for the
+silence.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ class Suspicion:
         self._observer = observer
         self._silent: dict[int, int] = {}  # suspect member -> since when (ms)
         self._broken: dict[tuple[int, int], int] = {}  # two other members that do not hear each other -> since when
+        self._gasped: list[int] = []  # suspect members that have said that they end
 
     @property
     def pending(self) -> bool:
@@ -41,8 +46,12 @@ class Suspicion:
         """Look at all members again."""
         now_ms = self._context.now_ms
         members = [node for node in view.live() if node != self._observer.node]
+        self._gasped = []
         for node in members:
             silence = self._observer.silence(node)
+            if self._observer.gasped(node, view.entries[node].incarnation):
+                self._gasped.append(node)
+                silence = ("gasp", 0)
             if silence is not None and node not in self._silent:
                 self._silent[node] = now_ms
                 self._context.emit("silent", subject=node, for_ms=silence[1], where=silence[0])
@@ -50,7 +59,7 @@ class Suspicion:
                 self._context.emit("heard", subject=node)
         for node in [node for node in self.silent if node not in members]:
             del self._silent[node]
-        self._update_broken(members)
+        self._update_broken([node for node in members if node not in self._gasped])
 
     def group(self, view: View) -> int | None:
         """The mask of the members that go on, when it is time to act; None while there is nothing to act upon."""
@@ -59,15 +68,17 @@ class Suspicion:
         broken_due_ms = min(self._broken.values(), default=None)
         due = [
             silent_due_ms is not None and self._context.now_ms >= silent_due_ms + timing.settle_ms,
-            broken_due_ms is not None
-            and self._context.now_ms >= broken_due_ms + timing.death_ms - timing.hears_ms + timing.settle_ms,
+            broken_due_ms is not None and self._context.now_ms >= broken_due_ms + timing.broken_ms,
         ]
-        if not any(due):
+        if not any(due) and not self._gasped:
             return None
         members = view.live()
-        candidates = [node for node in members if self._observer.moves(node) and self._is_same_life(view, node)]
+        going_on = [node for node in members if node not in self._gasped]
+        candidates = [node for node in going_on if self._observer.moves(node) and self._is_same_life(view, node)]
         master = None if view.master == NO_MASTER else view.master
         group = best_group(mask_of(candidates), self._published(members), master)
+        if not any(due) and group != mask_of(going_on):
+            return None
         return None if group == mask_of(members) else group
 
     def _published(self, members: list[int]) -> dict[int, int]:

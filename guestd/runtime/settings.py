@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 
 from guestd.core import json
-from guestd.core.config import Config, Timing
+from guestd.core.config import Config
+from guestd.core.timing import Timing
 from guestd.core.value import Value
 
 CONFIG_PATH = "/run/hil/config.json"

@@ -11,10 +11,11 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from guestd.core.config import Config, Timing
+from guestd.core.config import Config
 from guestd.core.effects import Broadcast, Effect, Emit, Exit, Panic, ReadSectors, ScsiCommand, WriteSectors
 from guestd.core.inputs import Datagram, Input, Order, Start, Tick
 from guestd.core.node import Stack
+from guestd.core.timing import Timing
 from guestd.membership import layout
 from guestd.membership.position import position_of
 from guestd.membership.records import decode_commit
@@ -169,6 +170,11 @@ class World:
         member = stack._manager.member
         return member.state.value == "joined" and member.view == view
 
+    def agreed_without(self, victim: int) -> bool:
+        """Whether all other nodes know of a membership in which this one is forced out."""
+        stacks = [machine.stack for node, machine in enumerate(self.machines) if node != victim]
+        return all(stack is not None and stack._manager.member.view.entries[victim].forced for stack in stacks)
+
     def events(self, node: int, *kinds: str) -> list[dict[str, Any]]:
         return [fields for _, kind, fields in self.machines[node].events if kind in kinds]
 
@@ -275,3 +281,12 @@ class World:
             owner = (node, stack._manager.member.incarnation)
             epoch = effect.fields["epoch"]
             assert self.masters.setdefault(epoch, owner) == owner, f"two owners of epoch {epoch}: {self.story()}"
+
+
+def formed(seed: int, nodes: int = 3) -> World:
+    """A cluster some time after it has formed, at another phase of everybody's periods for each seed."""
+    world = World(nodes, seed)
+    world.power_on()
+    world.run_until(world.all_joined)
+    world.run(random.Random(seed).randint(0, 1000))
+    return world

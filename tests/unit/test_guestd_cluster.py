@@ -53,6 +53,15 @@ def test_nodes_tell_each_other_of_a_new_life_without_waiting_for_a_tick(world: W
     assert bid_ms < world.config.timing.heartbeat_ms
 
 
+def test_nodes_that_start_together_join_in_one_epoch_whatever_overtakes_what() -> None:  # S4.6
+    """A datagram that was overtaken says nothing any more; what it said is not true now."""
+    for seed in range(100):
+        world = World(seed=seed)
+        world.power_on()
+        world.run_until(world.all_joined)
+        assert world.view.epoch == 1, f"seed {seed}: {world.story()}"
+
+
 def test_where_one_is_missing_others_may_still_come(world: World) -> None:
     world.power_on(1, 2)
     world.run_until(lambda: bool(world.events(1, "bid")))
@@ -229,7 +238,7 @@ def test_a_node_frozen_for_long_panics_when_it_thaws(world: World) -> None:  # S
 def test_a_node_frozen_for_a_moment_stays(world: World) -> None:
     formed(world)
     world.freeze(1)
-    world.run(2000)
+    world.run(world.config.timing.death_ms * 2 // 3)
     world.thaw(1)
     world.run(10_000)
     assert world.all_joined()
