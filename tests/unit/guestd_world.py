@@ -240,13 +240,16 @@ class World:
         self._view = None
         if (commit.view.epoch, commit.view.step) != (before.epoch, before.step + 1):
             return
-        for subject, entry in enumerate(before.entries):
-            position = position_of(subject, entry)
-            if position is not None and commit.view.entries[subject] != entry:
+        for subject, moved in enumerate(before.entries):
+            position = position_of(subject, moved)
+            if position is not None and commit.view.entries[subject] != moved:
                 for live in before.live():
                     stack = self.machines[live].stack
-                    # A node that joins does not take part yet at the levels above the one that it has come to.
-                    if stack is not None and before.entries[live].reach >= position.level:
+                    # A node that joins does not take part yet at the levels above the one that it has come to, and what
+                    # an earlier life has acknowledged is not known any more.
+                    entry = before.entries[live]
+                    same_life = stack is not None and stack._manager.member.incarnation == entry.incarnation
+                    if stack is not None and same_life and entry.reach >= position.level:
                         given = stack._manager.member.participant.acknowledged()
                         assert position in given, f"node {live} has not acknowledged {position}: {self.story()}"
 
