@@ -86,6 +86,7 @@ PAIRS = [
 
 @pytest.mark.parametrize(("table", "state", "trigger", "following"), PAIRS)
 def test_each_pair_is_a_row_or_is_refused(table: Table[Any], state: Enum, trigger: str, following: str | None) -> None:
+    # S2.4, S4.7
     assert table.takes(state, trigger) == (following is not None)
     if following is None:
         with pytest.raises(IllegalTrigger, match=f'{state.value} cannot take "{trigger}"'):

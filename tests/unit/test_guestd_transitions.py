@@ -341,3 +341,25 @@ def test_recovery_after_a_node_is_not_over_with_nobody_there_to_do_it() -> None:
     world.run_until(lambda: world.all_joined(0))
     after = [e for e in world.events(0, "notified")[mark:] if e["transition"] == "forced-leave"]
     assert [e["level"] for e in after] == ORDERS
+
+
+@pytest.mark.parametrize("nodes", [2, 4, 8])
+def test_after_a_power_failure_all_join_in_as_many_steps_as_one_node(nodes: int) -> None:  # S4.6
+    world = joined(nodes, at_once, seed=nodes)
+    world.power_off()
+    world.power_on()
+    world.run_until(world.all_joined)
+    # One membership recovers after the former one while its first node joins; in the next all others join together.
+    steps: dict[int, list[int]] = {}
+    for event in world.events(world.view.master, "membership"):
+        steps.setdefault(event["epoch"], []).append(event["step"])
+    moves = [max(found) for epoch, found in sorted(steps.items()) if epoch > 1]
+    assert moves == [len(JOIN)] * 2
+    joins = [told(world, node, subject, "join") for node in range(1, nodes) for subject in range(1, nodes)]
+    assert {tuple(join[-len(JOIN) :]) for join in joins} == {tuple(JOIN)}
+
+
+@pytest.mark.parametrize("nodes", [2, 4, 8])
+def test_a_cluster_that_starts_joins_in_as_many_steps_as_one_node(nodes: int) -> None:  # S4.6
+    assert joined(1, at_once, of=nodes).view.step == len(JOIN)
+    assert joined(nodes, at_once).view.step == len(JOIN)
