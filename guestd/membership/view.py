@@ -27,6 +27,10 @@ class Entry(Value):
         """Whether that incarnation takes part."""
         return self.state.live and self.incarnation == incarnation
 
+    def takes_part(self, level: int) -> bool:
+        """Whether this node's own subsystem at that level processes transitions: its join has come that far."""
+        return self.state.live and level <= self.reach
+
 
 class View(Value):
     """The membership at (epoch, step), as its master wrote it."""

@@ -2,8 +2,10 @@
 
 Pure: a view and the acknowledgements in, the next view out. For each node in transition: when every live node (the
 subject included, if it takes part) has acknowledged the position at which it stands, it moves on to the next barrier,
-the next level, or the end (spec S4.4 to S4.6). Nodes move independently of each other. The state on the disk is the
-whole state of the coordinator, so a new master simply calls this with the newest view (spec S3.3).
+the next level, or the end (spec S4.4 to S4.6). A node that joins or leaves itself is asked only at the levels at which
+it is a member: a level must not process what the levels below it, on its own node, do not know of. Nodes move
+independently of each other. The state on the disk is the whole state of the coordinator, so a new master simply calls
+this with the newest view (spec S3.3).
 """
 
 from __future__ import annotations
@@ -30,9 +32,14 @@ class Advance(Value):
     completed: tuple[Position, ...]
 
 
-def awaited(view: View, position: Position, acknowledged: Acknowledged) -> list[int]:
-    """The live nodes that have not acknowledged that position."""
-    return [node for node in view.live() if position not in acknowledged.get(node, ())]
+def is_acknowledged(view: View, position: Position, acknowledged: Acknowledged) -> bool:
+    """Whether all nodes that take part at that level have acknowledged that position.
+
+    Where nobody takes part yet, as in a cluster that is formed anew after a power failure, a forced leave waits for the
+    first join: without a subsystem to do it, its recovery would be lost.
+    """
+    parties = [node for node, entry in enumerate(view.entries) if entry.takes_part(position.level)]
+    return bool(parties) and all(position in acknowledged.get(node, ()) for node in parties)
 
 
 def level_is_complete(view: View, subject: int, levels: Levels, acknowledged: Acknowledged) -> bool:
@@ -41,7 +48,7 @@ def level_is_complete(view: View, subject: int, levels: Levels, acknowledged: Ac
     if position is None:
         return False
     last = position.barrier + 1 >= levels[position.level].barriers_of(position.transition)
-    return last and not awaited(view, position, acknowledged)
+    return last and is_acknowledged(view, position, acknowledged)
 
 
 def advance(view: View, levels: Levels, acknowledged: Acknowledged, held: AbstractSet[int]) -> Advance:
@@ -54,7 +61,7 @@ def advance(view: View, levels: Levels, acknowledged: Acknowledged, held: Abstra
     for subject in view.in_transition():
         entry = view.entries[subject]
         position = position_of(subject, entry)
-        if position is None or awaited(view, position, acknowledged):
+        if position is None or not is_acknowledged(view, position, acknowledged):
             continue
         ends_level = level_is_complete(view, subject, levels, acknowledged)
         if ends_level and subject in held and entry.state is NodeState.JOINING:

@@ -3,6 +3,9 @@
 Fed with each newer view. Keeps, for each level, the state of every node (the table of spec S4.7), so that a subsystem
 is told each step once and in order, and so that what it may not be told (a forced leave of a node whose join it never
 heard of, spec S4.11) is acknowledged for it.
+
+A level is told of nothing before this node's own join has come to it; with its join it finds what became of the others
+meanwhile, and is told of what is under way there (spec S4.3, S4.5).
 """
 
 from __future__ import annotations
@@ -40,15 +43,19 @@ class Participant:
         self._seen: dict[int, Position] = {}  # the position last handed to a subsystem, by subject
         self._acknowledged: dict[int, Position] = {}
         self._registered = [True] * len(subsystems)
+        self._joined_levels = 0  # that the own join has come to
 
     def begin(self, view: View) -> None:
         """Take over the states of the others as this node finds them when it is admitted (spec S4.3)."""
         for subject, entry in enumerate(view.entries):
-            if subject == self._node:
-                continue
-            self._incarnations[subject] = entry.incarnation
-            for index, states in enumerate(self._states):
-                states[subject] = _as_found(entry, index)
+            if subject != self._node:
+                self._incarnations[subject] = entry.incarnation
+                self._find(subject, entry)
+
+    def _find(self, subject: int, entry: Entry) -> None:
+        """The state of another node at the levels that the own join has not come to yet: they were told nothing."""
+        for index in range(self._joined_levels, len(self._states)):
+            self._states[index][subject] = _as_found(entry, index)
 
     def acknowledged(self) -> tuple[Position, ...]:
         """For the datagrams: the newest acknowledged position of each node in transition."""
@@ -62,18 +69,23 @@ class Participant:
         """Bring the subsystems up to a newer view."""
         due: dict[int, list[Position]] = {}
         acknowledged: list[Position] = []
+        own = view.entries[self._node]
         for subject, entry in enumerate(view.entries):
             self._complete_passed(subject, entry)
+            if subject != self._node:
+                self._find(subject, entry)
             position = position_of(subject, entry)
             if position is None:
                 self._seen.pop(subject, None)
                 self._acknowledged.pop(subject, None)
-            elif self._seen.get(subject) != position:
+            elif own.takes_part(position.level) and self._seen.get(subject) != position:
                 self._seen[subject] = position
                 if self._enter(position):
                     due.setdefault(position.level, []).append(position)
                 else:
                     self._acknowledged[subject] = position
+        if own.state.live:
+            self._joined_levels = max(self._joined_levels, own.reach + 1)
         notified = [position for index in sorted(due) for position in due[index]]
         for index in sorted(due):
             acknowledged += self._notify(index, due[index])
@@ -94,13 +106,18 @@ class Participant:
 
     def _notify(self, index: int, positions: list[Position]) -> list[Position]:
         states = tuple(self._states[index])
-        done = list(self._subsystems[index].notify(Notification(tuple(positions), states)))
-        for position in done:
-            self._acknowledged[position.subject] = position
-            last = position.barrier + 1 >= self._levels[index].barriers_of(position.transition)
-            if position.subject == self._node and position.state is NodeState.LEAVING and last:
-                self._registered[index] = False  # spec S4.9
-        return done
+        done = self._subsystems[index].notify(Notification(tuple(positions), states))
+        return [position for position in done if self.acknowledge(position)]
+
+    def acknowledge(self, position: Position) -> bool:
+        """A subsystem has processed what it was notified of, at once or later; False if that was aborted meanwhile."""
+        if self._seen.get(position.subject) != position:
+            return False
+        self._acknowledged[position.subject] = position
+        last = position.barrier + 1 >= self._levels[position.level].barriers_of(position.transition)
+        if position.subject == self._node and position.state is NodeState.LEAVING and last:
+            self._registered[position.level] = False  # spec S4.9
+        return True
 
     def _complete_passed(self, subject: int, entry: Entry) -> None:
         """Complete the transitions that this view shows as over at a level."""

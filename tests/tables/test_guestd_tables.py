@@ -35,6 +35,16 @@ SUBSYSTEM_ROWS = {
     ("leaving", "forced-leave"): "forced-leaving",
     ("forced-leaving", "complete"): "inactive",
 }
+# Table 1 of EP 0750256 A2: notification -> (state after all have acknowledged, what may be re-notified meanwhile).
+NOTIFICATIONS = {
+    "join": ("joining", "joined", {"forced-leave"}),
+    "leave": ("leaving", "inactive", {"forced-leave"}),
+    "forced-leave": ("forced-leaving", "inactive", set()),
+}
+AT_REST = {  # never sent alone: come along with transitions of other nodes
+    "inactive": {"join"},
+    "joined": {"leave", "forced-leave"},  # Table 1 leaves out the leave, which Fig. 2 and the text have
+}
 ROLE_ROWS = {
     ("starting", "announced"): "outside",
     ("starting", "left"): "gone",
@@ -76,6 +86,7 @@ PAIRS = [
 
 @pytest.mark.parametrize(("table", "state", "trigger", "following"), PAIRS)
 def test_each_pair_is_a_row_or_is_refused(table: Table[Any], state: Enum, trigger: str, following: str | None) -> None:
+    # S2.4, S4.7
     assert table.takes(state, trigger) == (following is not None)
     if following is None:
         with pytest.raises(IllegalTrigger, match=f'{state.value} cannot take "{trigger}"'):
@@ -92,6 +103,20 @@ def test_the_table_has_no_row_that_is_not_listed_here(
         (state.value, trigger): table.next(state, trigger).value for state in states for trigger in table.rows[state]
     }
     assert found == rows
+
+
+@pytest.mark.parametrize("notification", NOTIFICATIONS)
+def test_each_notification_has_the_outcome_and_the_re_notifications_of_the_document(notification: str) -> None:  # S4.7
+    noted, outcome, renotified = NOTIFICATIONS[notification]
+    before = {SUBSYSTEM_STATES.next(s, notification) for s in SubsystemState if SUBSYSTEM_STATES.takes(s, notification)}
+    assert before == {SubsystemState(noted)}
+    assert SUBSYSTEM_STATES.next(SubsystemState(noted), "complete") is SubsystemState(outcome)
+    assert set(SUBSYSTEM_STATES.rows[SubsystemState(noted)]) - {"complete"} == renotified
+
+
+@pytest.mark.parametrize("state", AT_REST)
+def test_a_state_at_rest_is_left_by_a_notification_only(state: str) -> None:  # S4.7
+    assert set(SUBSYSTEM_STATES.rows[SubsystemState(state)]) == AT_REST[state]
 
 
 def test_a_refusal_says_what_would_be_legal() -> None:

@@ -56,6 +56,7 @@ class World:
         self.cut: set[tuple[int, int]] = set()  # (from, to)
         self.disk_hung: set[int] = set()
         self.frozen: dict[int, list[Callable[[], None]]] = {}  # node -> what happened to it meanwhile
+        self.journal: list[tuple[int, str, dict[str, Any]]] = []  # (node, kind, fields), of all nodes in one order
         self.masters: dict[int, tuple[int, int]] = {}  # epoch -> (node, incarnation) that was elected
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
@@ -209,6 +210,7 @@ class World:
         machine = self.machines[node]
         if isinstance(effect, Emit):
             machine.events.append((self.now_ms, effect.kind, effect.fields))
+            self.journal.append((node, effect.kind, effect.fields))
             self._check(node, effect)
         elif isinstance(effect, (WriteSectors, ReadSectors, ScsiCommand)):
             self.after(self.random.randint(1, 8), lambda: self._disk(node, life, effect))
@@ -242,7 +244,7 @@ class World:
         return lambda: self._to(node, life, Datagram(payload))
 
     def _check_write(self, node: int, effect: WriteSectors) -> None:
-        """One writer per sector; a step is on the disk only after all live nodes have acknowledged the one before."""
+        """One writer per sector; a step is on the disk only after all that take part have acknowledged the last."""
         region, sector = divmod(effect.lba - layout.REGIONS_LBA, layout.REGION_SECTORS)
         assert region == node, f"node {node} writes in the region of node {region}"
         if sector != layout.COMMIT_SECTOR:
@@ -254,12 +256,16 @@ class World:
         self._view = None
         if (commit.view.epoch, commit.view.step) != (before.epoch, before.step + 1):
             return
-        for subject, entry in enumerate(before.entries):
-            position = position_of(subject, entry)
-            if position is not None and commit.view.entries[subject] != entry:
+        for subject, moved in enumerate(before.entries):
+            position = position_of(subject, moved)
+            if position is not None and commit.view.entries[subject] != moved:
                 for live in before.live():
                     stack = self.machines[live].stack
-                    if stack is not None:
+                    # A node that joins does not take part yet at the levels above the one that it has come to, and what
+                    # an earlier life has acknowledged is not known any more.
+                    entry = before.entries[live]
+                    same_life = stack is not None and stack._manager.member.incarnation == entry.incarnation
+                    if stack is not None and same_life and entry.reach >= position.level:
                         given = stack._manager.member.participant.acknowledged()
                         assert position in given, f"node {live} has not acknowledged {position}: {self.story()}"
 

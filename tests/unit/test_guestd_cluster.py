@@ -30,7 +30,7 @@ def no_panics(world: World) -> bool:
     return all(not machine.panics for machine in world.machines)
 
 
-def test_three_cold_nodes_form_one_cluster_in_one_epoch(world: World) -> None:
+def test_three_cold_nodes_form_one_cluster_in_one_epoch(world: World) -> None:  # S3.1
     formed(world)
     assert (world.view.epoch, world.view.master) == (1, 0)
     for node in range(3):
@@ -73,7 +73,7 @@ def test_the_joins_of_nodes_that_boot_together_overlap(world: World) -> None:  #
     assert world.view.step == len(LEVELS)
 
 
-def test_nodes_that_come_later_are_admitted_by_the_master(world: World) -> None:
+def test_nodes_that_come_later_are_admitted_by_the_master(world: World) -> None:  # S3.1
     world.power_on(1)
     world.run_until(lambda: world.all_joined(1))
     world.power_on(0)
@@ -84,7 +84,7 @@ def test_nodes_that_come_later_are_admitted_by_the_master(world: World) -> None:
     assert world.view.epoch == 3
 
 
-def test_a_node_without_power_is_forced_out_and_comes_back(world: World) -> None:
+def test_a_node_without_power_is_forced_out_and_comes_back(world: World) -> None:  # S2.6, S5.1
     formed(world)
     world.power_off(2)
     took_ms = world.run_until(lambda: world.all_joined(0, 1))
@@ -176,7 +176,7 @@ def test_nobody_acts_before_all_could_publish_whom_they_hear(world: World, victi
     assert bid_ms - silent_ms >= world.config.timing.settle_ms
 
 
-def test_one_link_cut_in_one_direction_costs_one_node_and_not_the_master(world: World) -> None:  # S5.2
+def test_one_link_cut_in_one_direction_costs_one_node_and_not_the_master(world: World) -> None:  # S5.2, A7
     formed(world)
     world.cut.add((1, 2))
     world.run_until(lambda: any(machine.panics for machine in world.machines))
@@ -185,7 +185,7 @@ def test_one_link_cut_in_one_direction_costs_one_node_and_not_the_master(world: 
     assert world.view.epoch == 2
 
 
-def test_of_two_nodes_that_lose_each_other_the_master_goes_on() -> None:  # S5.2
+def test_of_two_nodes_that_lose_each_other_the_master_goes_on() -> None:  # S5.2, A6
     world = World(nodes=2, seed=2)
     world.power_on(1)
     world.run_until(lambda: world.all_joined(1))
@@ -196,7 +196,7 @@ def test_of_two_nodes_that_lose_each_other_the_master_goes_on() -> None:  # S5.2
     assert not world.machines[1].panics
 
 
-def test_a_node_that_boots_without_interconnect_waits_and_says_why(world: World) -> None:  # S5.4
+def test_a_node_that_boots_without_interconnect_waits_and_says_why(world: World) -> None:  # S5.4, A10
     world.power_on(0, 1)
     world.run_until(lambda: world.all_joined(0, 1))
     world.isolate(2)
@@ -209,14 +209,14 @@ def test_a_node_that_boots_without_interconnect_waits_and_says_why(world: World)
     world.run_until(world.all_joined)
 
 
-def test_a_node_whose_disk_hangs_is_forced_out_by_the_others(world: World) -> None:
+def test_a_node_whose_disk_hangs_is_forced_out_by_the_others(world: World) -> None:  # S5.1, A8
     formed(world)
     world.disk_hung.add(1)
     world.run_until(lambda: world.machines[1].panics)
     world.run_until(lambda: world.all_joined(0, 2))
 
 
-def test_when_all_lose_the_disk_nobody_panics_and_the_same_membership_goes_on(world: World) -> None:  # S5.3
+def test_when_all_lose_the_disk_nobody_panics_and_the_same_membership_goes_on(world: World) -> None:  # S5.3, A5
     formed(world)
     world.disk_hung = {0, 1, 2}
     world.run(30_000)
@@ -406,7 +406,7 @@ def test_a_disk_of_another_cluster_is_refused(world: World) -> None:
 
 
 @pytest.mark.parametrize("nodes", [2, 5, 8, 64])
-def test_clusters_of_every_size_form(nodes: int) -> None:
+def test_clusters_of_every_size_form(nodes: int) -> None:  # A15
     world = World(nodes=nodes, seed=nodes)
     formed(world)
     assert world.view.step == len(LEVELS)

@@ -183,7 +183,7 @@ def test_values_are_compared_by_type_and_fields_and_cannot_be_changed() -> None:
         Point(1, z=1)  # type: ignore[call-arg]
 
 
-def test_levels_and_barriers_that_cannot_be_are_refused() -> None:
+def test_levels_and_barriers_that_cannot_be_are_refused() -> None:  # S4.1
     with pytest.raises(ValueError, match=r"0 barriers for 'join' \(legal: 1 to 16"):
         Subsystem("x", order=5, barriers={"join": 0})
     with pytest.raises(ValueError, match="distinct orders"):

@@ -73,7 +73,7 @@ def key(world: Contenders) -> object:
 
 
 @pytest.mark.parametrize(("nodes", "crashes", "depth"), [(2, 0, 26), (2, 1, 18), (3, 0, 13)])
-def test_no_interleaving_gives_an_epoch_two_owners(nodes: int, crashes: int, depth: int) -> None:
+def test_no_interleaving_gives_an_epoch_two_owners(nodes: int, crashes: int, depth: int) -> None:  # S3.2
     reached = {key(Contenders(nodes, crashes))}
     front = [Contenders(nodes, crashes)]
     won = False
@@ -100,7 +100,7 @@ def test_no_interleaving_gives_an_epoch_two_owners(nodes: int, crashes: int, dep
 
 
 @pytest.mark.parametrize("seed", range(300))
-def test_random_interleavings_with_crashes_give_an_epoch_one_owner_at_most(seed: int) -> None:
+def test_random_interleavings_with_crashes_give_an_epoch_one_owner_at_most(seed: int) -> None:  # S3.2
     randomness = random.Random(seed)
     world = Contenders(3)
     for _ in range(150):
@@ -136,7 +136,7 @@ def test_a_block_of_a_later_epoch_makes_a_bid_give_way() -> None:
     assert bid.lost_to == 1
 
 
-def test_a_block_that_cannot_be_read_is_no_answer() -> None:
+def test_a_block_that_cannot_be_read_is_no_answer() -> None:  # S2.5, S3.2
     bid = Bid(0, 1, 7, [None, None])
     bid.written()
     assert bid.read([bid.block, None], unreadable=[1]) is Phase.READING_MBAL

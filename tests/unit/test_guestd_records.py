@@ -25,7 +25,7 @@ def large_view() -> View:
     return View(epoch=(1 << 32) - 1, step=9, master=63, entries=(entry,) * 64)
 
 
-def test_records_come_back_as_they_were_written() -> None:
+def test_records_come_back_as_they_were_written() -> None:  # S2.3
     commit = records.Commit(4, large_view())
     assert records.decode_heartbeat(ID, 3, records.encode_heartbeat(ID, 3, HEARTBEAT)) == HEARTBEAT
     assert records.decode_ballot(ID, 3, records.encode_ballot(ID, 3, BALLOT)) == BALLOT
@@ -38,7 +38,7 @@ def test_a_sector_of_zeros_was_never_written() -> None:
 
 
 @pytest.mark.parametrize("at", [0, 4, 5, 6, 8, 24, 40, 300, 508, 511])
-def test_one_flipped_bit_anywhere_is_noticed(at: int) -> None:
+def test_one_flipped_bit_anywhere_is_noticed(at: int) -> None:  # S2.5, A17
     data = bytearray(records.encode_heartbeat(ID, 3, HEARTBEAT))
     data[at] ^= 1
     with pytest.raises(Damaged):
@@ -57,12 +57,12 @@ def test_one_flipped_bit_anywhere_is_noticed(at: int) -> None:
     ],
     ids=["misdirected", "another record", "foreign", "torn", "rubbish", "missing"],
 )
-def test_a_sector_that_is_not_what_must_stand_there_is_damaged(data: bytes, why: str) -> None:
+def test_a_sector_that_is_not_what_must_stand_there_is_damaged(data: bytes, why: str) -> None:  # S2.5, A17
     with pytest.raises(Damaged, match=why):
         records.decode_heartbeat(ID, 3, data)
 
 
-def test_a_new_database_has_a_header_a_configuration_per_node_and_nothing_else() -> None:
+def test_a_new_database_has_a_header_a_configuration_per_node_and_nothing_else() -> None:  # S2.1, S2.2
     database = layout.format_database(CLUSTER_ID, "demo", 3)
     assert len(database) == layout.DATABASE_SIZE
     assert layout.read_header(ID, database[:512]) == layout.Header(cluster="demo", nodes=3)
@@ -101,7 +101,7 @@ def view(epoch: int, step: int, incarnation: int = 1) -> View:
     return View(epoch, step, 0, (Entry(NodeState.JOINED, incarnation, 4, 0, 4), Entry(), Entry()))
 
 
-def test_the_membership_is_the_valid_commit_record_with_the_highest_epoch_and_step() -> None:
+def test_the_membership_is_the_valid_commit_record_with_the_highest_epoch_and_step() -> None:  # S2.6, A17
     torn = records.encode_commit(ID, 2, records.Commit(1, view(9, 9)))[:100] + bytes(412)
     data = regions(
         n0_2=records.encode_commit(ID, 0, records.Commit(8, view(3, 1))),
@@ -114,7 +114,7 @@ def test_the_membership_is_the_valid_commit_record_with_the_highest_epoch_and_st
     assert newest_view(parse(ID, 3, regions())) == empty(3)
 
 
-def test_a_new_incarnation_is_higher_than_every_trace_of_an_earlier_one() -> None:
+def test_a_new_incarnation_is_higher_than_every_trace_of_an_earlier_one() -> None:  # S2.6
     beat = records.encode_heartbeat(ID, 0, HEARTBEAT)
     assert next_incarnation(0, parse(ID, 3, regions())) == 1
     assert next_incarnation(0, parse(ID, 3, regions(n0_0=beat))) == 8
