@@ -1,8 +1,8 @@
 """The membership manager of one node: ties the database, the interconnect and the deciding part together (level 0).
 
-Order of a life: read the header and all regions; write a new incarnation, before anything else; then, every disk
-period, write the own heartbeat and read all regions; every heartbeat and on every change, one datagram. A node that is
-not a member yet looks at the disk every heartbeat, and publishes at once whom it hears: others wait for it.
+Order of a life: read the persistent part and all regions; write a new incarnation, before anything else; then, every
+disk period, write the own heartbeat and read all regions; every heartbeat and on every change, one datagram. A node
+that is not a member yet looks at the disk every heartbeat, and publishes at once whom it hears: others wait for it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Manager:
     def start(self) -> None:
         """The disk is there."""
         self._begins = True
-        self._database.check_header(self._header_checked)
+        self._database.check_persistent(self._persistent_checked)
 
     def tick(self) -> None:
         """One heartbeat period has passed."""
@@ -157,7 +157,7 @@ class Manager:
             "bad_datagram_count": self._bad_datagrams,
         }
 
-    def _header_checked(self, refusal: str | None, readable: bool) -> None:
+    def _persistent_checked(self, refusal: str | None, readable: bool) -> None:
         if refusal is not None:
             self._context.emit("refused", reason=refusal)
             self._context.effects.append(Exit(REFUSED_STATUS))

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from guestd.membership import layout
+from guestd.membership import layout, persistent
 from hil.errors import LaboratoryError
 
 TARGET_NAME = "iqn.2026-11.hil:shared"
@@ -57,7 +57,7 @@ def make_disk(path: Path, size_mib: int, cluster_id: str, name: str, nodes: int)
     with open(path, "xb") as disk:
         disk.truncate(size_mib * 1024 * 1024)
         disk.seek(layout.DATABASE_OFFSET)
-        disk.write(layout.format_database(cluster_id, name, nodes))
+        disk.write(persistent.format_database(cluster_id, name, nodes))
 
 
 class ScsiTarget:

@@ -15,7 +15,7 @@ from guestd.core.config import Config, Timing
 from guestd.core.effects import Broadcast, Effect, Emit, Exit, Panic, ReadSectors, WriteSectors
 from guestd.core.inputs import Datagram, Input, Order, ReadDone, Start, Tick, WriteDone
 from guestd.core.node import Stack
-from guestd.membership import layout
+from guestd.membership import layout, persistent
 from guestd.membership.position import position_of
 from guestd.membership.records import decode_commit
 from guestd.membership.regions import newest_view, parse
@@ -47,7 +47,7 @@ class World:
         self.config = Config(bytes.fromhex(CLUSTER_ID), "demo", nodes, timing or Timing())
         self.random = random.Random(seed)
         self.disk = bytearray(layout.DATABASE_OFFSET + layout.DATABASE_SIZE)
-        database = layout.format_database(CLUSTER_ID, "demo", nodes)
+        database = persistent.format_database(CLUSTER_ID, "demo", nodes)
         self.disk[layout.DATABASE_OFFSET :] = database
         self.machines = [Machine() for _ in range(nodes)]
         self.now_ms = 0
