@@ -68,6 +68,14 @@ def seal(cluster_id: bytes, kind: int, node: int, sequence: int, body: bytes) ->
     return framed + _CRC.pack(zlib.crc32(framed))
 
 
+def owner(data: bytes) -> bytes | None:
+    """The id of the cluster whose record this is, if it is a whole one of this version, whatever it says."""
+    if len(data) != SECTOR_SIZE or zlib.crc32(data[:-4]) != _CRC.unpack_from(data, SECTOR_SIZE - 4)[0]:
+        return None
+    magic, version, _, _, cluster_id, _ = _FRAME.unpack_from(data)
+    return cluster_id if (magic, version) == (MAGIC, VERSION) else None
+
+
 def unseal(cluster_id: bytes, kind: int, node: int, data: bytes) -> Sector | None:
     """Check a sector against what must stand there. None: it was never written. Raises Damaged."""
     if data == _ZEROS:
