@@ -12,7 +12,7 @@ from guestd.membership import layout, persistent, records
 from guestd.membership.sector import SECTOR_SIZE
 from guestd.membership.states import NodeState
 from guestd.membership.view import Entry, View
-from hil import paths
+from hil import database, paths
 from hil.cli import main
 from tests.unit.fake_bench import fake_bench
 from tests.unit.guestd_world import CLUSTER_ID, World
@@ -122,6 +122,21 @@ def test_each_record_is_shown_with_its_validity(
     row = by_place(shown(capsys, image))["heartbeat", 1, None]
     assert (row["validity"], row["why"]) == (validity, why)
     assert (row["fields"] is not None) == (row["sequence"] is not None) == (validity == "ok")
+
+
+def test_what_was_caught_in_the_middle_of_a_write_is_read_again(
+    capsys: pytest.CaptureFixture[str], image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place(image, layout.region_lba(1, layout.HEARTBEAT_SECTOR), WHOLE[:100] + bytes(412))
+    read = database._read
+
+    def then_it_ends(path: Path) -> bytes:
+        data = read(path)
+        place(image, layout.region_lba(1, layout.HEARTBEAT_SECTOR), WHOLE)
+        return data
+
+    monkeypatch.setattr(database, "_read", then_it_ends)
+    assert by_place(shown(capsys, image))["heartbeat", 1, None]["validity"] == "ok"
 
 
 def test_a_damaged_header_is_shown_beside_its_whole_copy(capsys: pytest.CaptureFixture[str], image: Path) -> None:
