@@ -78,6 +78,11 @@ class Database:
 
         self._context.disk.read(layout.REGIONS_LBA, nodes * layout.REGION_SECTORS, ended)
 
+    @property
+    def heartbeat_sequence(self) -> int:
+        """The number of this node's last heartbeat on the disk, or on its way there."""
+        return self._heartbeat_sequence
+
     def resume(self, found: list[Region]) -> None:
         """Go on where this node's earlier life stopped: sequence numbers and the ballot, which is never forgotten."""
         own = found[self._context.node]

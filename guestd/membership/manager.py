@@ -10,11 +10,12 @@ from __future__ import annotations
 from guestd.core.effects import Exit
 from guestd.membership import datagram
 from guestd.membership.database import Database
+from guestd.membership.duplicate import DuplicateWatch
 from guestd.membership.election import Election
 from guestd.membership.member import Member
 from guestd.membership.office import Office
 from guestd.membership.records import Heartbeat
-from guestd.membership.regions import newest_view, next_incarnation
+from guestd.membership.regions import newest_view, next_incarnation, other_version
 from guestd.membership.roles import Role
 from guestd.membership.states import NodeState
 
@@ -41,6 +42,7 @@ class Manager:
         self.member = Member(context, levels, participant)
         self._election = Election(context, self._database, self._read_regions)
         self._office = Office(self.member, self._database, self._election)
+        self._duplicate = DuplicateWatch(context)
         self._begins = False  # the start-up sequence is under way
         self._in_round = False
         self._round_due_ms = 0
@@ -62,6 +64,8 @@ class Manager:
         if member.role is Role.STARTING:
             if not self._begins:
                 self.start()
+            elif self._duplicate.due():
+                self._database.read(self._first_read)
             return
         member.observer.tick(self._context.now_ms)
         self._election.tick()
@@ -82,6 +86,9 @@ class Manager:
             if self._bad_datagrams == 1:
                 self._context.emit("bad-datagram", why=str(why))
             return
+        if not self.member.role.inside:
+            self._duplicate.heard(say, self.member.incarnation, self._said)
+            self._refuse(self._duplicate.reason)
         if say.node == self._context.node or self.member.role is Role.STARTING:
             return
         observer = self.member.observer
@@ -159,22 +166,38 @@ class Manager:
 
     def _persistent_checked(self, refusal: str | None, readable: bool) -> None:
         if refusal is not None:
-            self._context.emit("refused", reason=refusal)
-            self._context.effects.append(Exit(REFUSED_STATUS))
-            self.over = True
+            self._refuse(refusal)
         elif readable:
             self._database.read(self._first_read)
         else:
             self._begins = False
+
+    def _refuse(self, reason: str | None) -> None:
+        """This machine must not go on, if there is a reason; nothing that comes after this is carried out."""
+        if reason is not None and not self.over:
+            self._context.emit("refused", reason=reason)
+            self._context.effects.append(Exit(REFUSED_STATUS))
+            self.over = True
 
     def _first_read(self, found: list[Region] | None) -> None:
         if found is None:
             self._begins = False
             return
         member = self.member
-        self._database.resume(found)
-        member.observer.read([region.heartbeat for region in found], self._context.now_ms)
+        observer = member.observer
+        observer.read([region.heartbeat for region in found], self._context.now_ms)
         member.adopt(newest_view(found))
+        written = other_version(found)
+        others_move = any(observer.moves(node) for node in range(len(found)) if node != member.node)
+        if written is not None:
+            self._refuse(f"membership database: {written}")
+            return
+        if self._duplicate.look(found[member.node].heartbeat, member.entry, others_move=others_move):
+            return
+        if self._duplicate.reason is not None:
+            self._refuse(self._duplicate.reason)
+            return
+        self._database.resume(found)
         if any(name == "ballot" for name, _ in found[member.node].damaged):
             self._election.burn(member.view.epoch + 1)
         incarnation = next_incarnation(member.node, found)
@@ -218,6 +241,10 @@ class Manager:
             if self.member.role in (Role.GONE, Role.EXPELLED):
                 return
             if found is not None:
+                if not self.member.role.inside:
+                    own, written = found[self.member.node].heartbeat, self._database.heartbeat_sequence
+                    self._duplicate.read_back(own, self.member.incarnation, written)
+                    self._refuse(self._duplicate.reason)
                 self.member.observer.read([region.heartbeat for region in found], self._context.now_ms)
                 self._adopt(newest_view(found))
                 self._news = True

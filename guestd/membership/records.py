@@ -31,6 +31,11 @@ class Heartbeat(Value):
     step: int
     hears: int  # bit mask of the nodes heard lately over the interconnect
 
+    @property
+    def order(self) -> tuple[int, int]:
+        """Newer records of one node compare greater."""
+        return (self.incarnation, self.sequence)
+
 
 class Ballot(Value):
     """A node's block in Disk Paxos (Gafni and Lamport 2003); see `paxos.py`. Blocks of another epoch do not count."""
