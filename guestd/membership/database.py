@@ -45,7 +45,7 @@ class Database:
         """What is wrong with the persistent part; None if this node may go on."""
         config = self._context.config
         if not any(any(copy) for copy in headers(data)):
-            return "membership database: there is none: no copy of its header was ever written"
+            return "membership database: there is none: its header was never written"
         try:
             found = read_persistent(self._id, self._context.node, data)
         except Damaged as why:

@@ -189,10 +189,11 @@ class Manager:
         member.adopt(newest_view(found))
         written = other_version(found)
         others_move = any(observer.moves(node) for node in range(len(found)) if node != member.node)
+        only_disk = others_move or member.view.live() == [member.node]
         if written is not None:
             self._refuse(f"membership database: {written}")
             return
-        if self._duplicate.look(found[member.node].heartbeat, member.entry, others_move=others_move):
+        if self._duplicate.look(found[member.node].heartbeat, member.entry, only_disk=only_disk):
             return
         if self._duplicate.reason is not None:
             self._refuse(self._duplicate.reason)
