@@ -49,6 +49,12 @@ class Broadcast(Effect):
     payload: bytes
 
 
+class Wake(Effect):
+    """Give one Tick more, that many milliseconds from now; the others come as they would."""
+
+    after_ms: int
+
+
 class Emit(Effect):
     """Tell the host: one event of the stream."""
 

@@ -14,7 +14,7 @@ class Start(Input):
 
 
 class Tick(Input):
-    """One heartbeat period has passed. Late ticks are not made up for."""
+    """One heartbeat period has passed, or the time of a Wake has come. Late ticks are not made up for."""
 
 
 class WriteDone(Input):

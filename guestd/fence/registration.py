@@ -1,10 +1,11 @@
 """How a new life of a node comes to its right to write (spec S6.3).
 
 1. READ KEYS: which keys earlier lives of this node have left.
-2. Of each: PREEMPT AND ABORT under that very key, which ends what that life has queued. Only then
+2. Of each: PREEMPT AND ABORT under that very key, which ends what that life has queued. A conflict: the key is another
+   path's, perhaps another machine's that was given this node's id; it is not touched until that is known.
 3. REGISTER AND IGNORE EXISTING KEY with the new one. So the key of a life is on the disk until its commands are not:
    who fences a victim and finds no key of it knows that nothing of it can land any more.
-4. A key that another path is registered with (2. gave a conflict) is preempted under the new one.
+4. Keys of this node that are another path's are preempted under the new one.
 5. RESERVE, which changes nothing if it is reserved so already.
 """
 
@@ -29,40 +30,48 @@ class Registration:
     def __init__(self, context: Context, reservations: Reservations) -> None:
         self._context = context
         self._reservations = reservations
+        self._elsewhere: list[int] = []
 
-    def begin(self, incarnation: int, then: Registered) -> None:
-        """Calls then(whether it is done, why it can never be done or None); neither: the disk did not answer."""
-        new = key_of(self._context.node, incarnation)
+    def end_earlier(self, then: Callable[[list[int] | None], None]) -> None:
+        """Steps 1 and 2; then(the keys of this node that are another path's), None: the disk did not answer."""
 
         def have_keys(keys: list[int] | None) -> None:
             if keys is None:
-                then(False, None)
+                then(None)
                 return
             own = [key for key in keys if (life_of(key) or (-1, 0))[0] == self._context.node]
-            self._abort_earlier(sorted(set(own)), [], new, then)
+            self._elsewhere = []
+            self._end(sorted(set(own)), then)
 
         self._reservations.read_keys(have_keys)
 
-    def _abort_earlier(self, earlier: list[int], elsewhere: list[int], new: int, then: Registered) -> None:
+    def _end(self, earlier: list[int], then: Callable[[list[int] | None], None]) -> None:
         if not earlier:
-            self._register(elsewhere, new, then)
+            then(self._elsewhere)
             return
         key, *others = earlier
 
         def ended(status: int) -> None:
-            if status in (pr.GOOD, pr.RESERVATION_CONFLICT):
-                if status == pr.GOOD:
-                    self._context.emit("earlier-life-aborted", key=shown(key))
-                self._abort_earlier(others, elsewhere if status == pr.GOOD else [*elsewhere, key], new, then)
+            if status == pr.GOOD:
+                self._context.emit("earlier-life-aborted", key=shown(key))
+                self._end(others, then)
+            elif status == pr.RESERVATION_CONFLICT:
+                self._elsewhere.append(key)
+                self._end(others, then)
             else:
-                then(False, None)
+                then(None)
 
         self._reservations.preempt_and_abort(key, key, ended)
+
+    def take(self, incarnation: int, then: Registered) -> None:
+        """Steps 3 to 5; then(whether it is done, why it can never be done or None); neither: no answer."""
+        new = key_of(self._context.node, incarnation)
+        self._register(self._elsewhere, new, then)
 
     def _register(self, elsewhere: list[int], new: int, then: Registered) -> None:
         def ended(status: int) -> None:
             if status == pr.GOOD:
-                self._preempt_elsewhere([key for key in elsewhere if key != new], new, then)
+                self._preempt_elsewhere(elsewhere, new, then)
             elif status in (pr.CHECK_CONDITION, pr.RESERVATION_CONFLICT):
                 then(False, f"the disk does not take a registration (status {status:#04x})")
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from guestd.core.value import replace
 from guestd.membership import layout, records, regions
+from guestd.membership.persistent import headers, read_persistent
 from guestd.membership.sector import Damaged
 
 TYPE_CHECKING = False
@@ -29,29 +30,35 @@ class Database:
         self._reported: set[tuple[int, str]] = set()
         self.damaged_count = 0
 
-    def check_header(self, then: Callable[[str | None, bool], None]) -> None:
-        """Read the header, then call then(why it is refused or None, whether it could be read)."""
+    def check_persistent(self, then: Callable[[str | None, bool], None]) -> None:
+        """Read the persistent part, then call then(why it is refused or None, whether it could be read)."""
 
         def ended(ok: bool, data: bytes) -> None:
-            if not ok:
-                then(None, False)
-                return
-            config = self._context.config
-            try:
-                header = layout.read_header(self._id, data)
-            except Damaged as why:
-                then(f"membership database: {why}", True)
-                return
-            if (header.cluster, header.nodes) == (config.cluster, config.nodes):
-                then(None, True)
+            if ok:
+                then(self._why_refused(data), True)
             else:
-                then(
-                    f"membership database: it is of the cluster {header.cluster} with {header.nodes} nodes, "
-                    f"this machine is configured for {config.cluster} with {config.nodes}",
-                    True,
-                )
+                then(None, False)
 
-        self._context.disk.read(layout.HEADER_LBA, 1, ended)
+        self._context.disk.read(layout.PERSISTENT_LBA, layout.persistent_sectors(self._context.config.nodes), ended)
+
+    def _why_refused(self, data: bytes) -> str | None:
+        """What is wrong with the persistent part; None if this node may go on."""
+        config = self._context.config
+        if not any(any(copy) for copy in headers(data)):
+            return "membership database: there is none: its header was never written"
+        try:
+            found = read_persistent(self._id, self._context.node, data)
+        except Damaged as why:
+            return f"membership database: {why}"
+        header = found.header
+        if (header.cluster, header.nodes) != (config.cluster, config.nodes):
+            return (
+                f"membership database: it is of the cluster {header.cluster} with {header.nodes} nodes, "
+                f"this machine is configured for {config.cluster} with {config.nodes}"
+            )
+        for record, why_copy in found.damaged:
+            self._report(self._context.node, record, why_copy)
+        return None
 
     def read(self, then: Callable[[list[Region] | None], None]) -> None:
         """Read all regions with one command; None if that failed."""
@@ -70,6 +77,11 @@ class Database:
             then(found)
 
         self._context.disk.read(layout.REGIONS_LBA, nodes * layout.REGION_SECTORS, ended)
+
+    @property
+    def heartbeat_sequence(self) -> int:
+        """The number of this node's last heartbeat on the disk, or on its way there."""
+        return self._heartbeat_sequence
 
     def resume(self, found: list[Region]) -> None:
         """Go on where this node's earlier life stopped: sequence numbers and the ballot, which is never forgotten."""
@@ -111,7 +123,10 @@ class Database:
     def _report_damage(self, found: list[Region]) -> None:
         for node, region in enumerate(found):
             for record, why in region.damaged:
-                self.damaged_count += 1
-                if (node, record) not in self._reported:
-                    self._reported.add((node, record))
-                    self._context.emit("damaged", subject=node, record=record, why=why)
+                self._report(node, record, str(why))
+
+    def _report(self, node: int, record: str, why: str) -> None:
+        self.damaged_count += 1
+        if (node, record) not in self._reported:
+            self._reported.add((node, record))
+            self._context.emit("damaged", subject=node, record=record, why=why)

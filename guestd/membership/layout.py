@@ -1,29 +1,35 @@
-"""Where things lie in the membership database (spec S2.1 to S2.3).
+"""Where things lie on the shared disk and in the membership database (spec S2.1 to S2.3, S2.5).
 
-    The shared disk                      The database, from DATABASE_OFFSET on
+    The shared disk
+    0        partition table (GPT), bootstrap
+    1 MiB    membership database: DATABASE_OFFSET, fixed, so that a booting node needs nobody to find it
+    2 MiB    volumes
 
-    0       partitions, bootstrap        +0        header: one sector, written by the host at creation
-    1 MiB   membership database          +4 KiB    configuration: one sector per node, 64 of them, written by the host
-    ...     volumes                      +64 KiB   active part: one region of 4 KiB per node, 64 of them
+    The membership database, offsets from its beginning
 
-    Region of node i (only node i writes it; one record per sector):
-    +0      heartbeat        +512    ballot        +1024   commit        the rest: later
+    +0       persistent part, copy 1     written by the host
+    |        +0       header             one sector: the cluster's name, how many nodes
+    |        +4 KiB   configurations     one sector per node, 64 of them
+    +64 KiB  persistent part, copy 2     the same; the copies are never written by one command
+    +128 KiB active part                 one region of 4 KiB per node, 64 of them; only node i writes region i
+    |        +0       heartbeat          one record per sector; one read of N regions sees everything
+    |        +512     ballot
+    |        +1024    commit             the rest: later
+    +384 KiB end
 
-The regions of all N configured nodes are contiguous: one read of 4 KiB x N sees everything.
+docs/membership-database.md has every byte of it; a test compares the two.
 """
 
 from __future__ import annotations
 
-import struct
-
-from guestd.core import json
 from guestd.core.config import NODES_MAX
-from guestd.core.value import Value
-from guestd.membership.sector import NO_NODE, SECTOR_SIZE, Damaged, seal, unseal
+from guestd.membership.sector import SECTOR_SIZE
 
 DATABASE_OFFSET = 1 << 20  # bytes from the beginning of the disk
-CONFIGURATION_OFFSET = 4 << 10  # bytes from the beginning of the database, as are the following
-REGIONS_OFFSET = 64 << 10
+COPIES = 2  # of the persistent part
+COPY_SIZE = 64 << 10
+CONFIGURATION_OFFSET = 4 << 10  # bytes from the beginning of a copy
+REGIONS_OFFSET = COPIES * COPY_SIZE  # bytes from the beginning of the database
 REGION_SIZE = 4 << 10
 DATABASE_SIZE = REGIONS_OFFSET + NODES_MAX * REGION_SIZE
 
@@ -37,18 +43,24 @@ RECORD_HEARTBEAT = 3
 RECORD_BALLOT = 4
 RECORD_COMMIT = 5
 
-HEADER_LBA = DATABASE_OFFSET // SECTOR_SIZE
+PERSISTENT_LBA = DATABASE_OFFSET // SECTOR_SIZE
 REGIONS_LBA = (DATABASE_OFFSET + REGIONS_OFFSET) // SECTOR_SIZE
 REGION_SECTORS = REGION_SIZE // SECTOR_SIZE
 
-_HEADER = struct.Struct("<I32s")
+
+def persistent_sectors(nodes: int) -> int:
+    """How many sectors from PERSISTENT_LBA on hold both copies of the persistent part."""
+    return (configuration_offset(nodes - 1, COPIES - 1) + SECTOR_SIZE) // SECTOR_SIZE
 
 
-class Header(Value):
-    """The persistent part that all nodes share."""
+def header_offset(copy: int) -> int:
+    """Bytes from the beginning of the database; copies count from 0."""
+    return copy * COPY_SIZE
 
-    cluster: str
-    nodes: int
+
+def configuration_offset(node: int, copy: int) -> int:
+    """Bytes from the beginning of the database."""
+    return copy * COPY_SIZE + CONFIGURATION_OFFSET + node * SECTOR_SIZE
 
 
 def region_lba(node: int, sector: int) -> int:
@@ -60,36 +72,3 @@ def region_sector(regions: bytes, node: int, sector: int) -> bytes:
     """One record out of a read of all regions."""
     start = node * REGION_SIZE + sector * SECTOR_SIZE
     return regions[start : start + SECTOR_SIZE]
-
-
-def format_database(cluster_id: str, name: str, nodes: int) -> bytes:
-    """A new database, to be written at DATABASE_OFFSET.
-
-    cluster_id: 32 hexadecimal digits; name: of the cluster, at most 31 bytes; nodes: 2 to 64.
-    Raises ValueError for anything else.
-    """
-    identity = bytes.fromhex(cluster_id)
-    encoded = name.encode()
-    if len(identity) != 16:
-        raise ValueError(f"cluster id {cluster_id!r} has {len(cluster_id)} hexadecimal digits (legal: 32)")
-    if not 1 <= len(encoded) <= 31:
-        raise ValueError(f"cluster name {name!r} has {len(encoded)} bytes (legal: 1 to 31)")
-    if not 2 <= nodes <= NODES_MAX:
-        raise ValueError(f"nodes = {nodes} (legal: 2 to {NODES_MAX})")
-    database = bytearray(DATABASE_SIZE)
-    database[:SECTOR_SIZE] = seal(identity, RECORD_HEADER, NO_NODE, 1, _HEADER.pack(nodes, encoded))
-    for node in range(nodes):
-        configuration = {"name": f"n{node}", "boot": "image", "shutdown": "order leave", "panic": "order panic"}
-        start = CONFIGURATION_OFFSET + node * SECTOR_SIZE
-        body = json.dumps(configuration).encode()
-        database[start : start + SECTOR_SIZE] = seal(identity, RECORD_CONFIGURATION, node, 1, body)
-    return bytes(database)
-
-
-def read_header(cluster_id: bytes, data: bytes) -> Header:
-    """The header, from the first sector of the database. Raises Damaged, saying what is wrong with it."""
-    sector = unseal(cluster_id, RECORD_HEADER, NO_NODE, data)
-    if sector is None:
-        raise Damaged("there is no membership database: its header was never written")
-    nodes, name = _HEADER.unpack_from(sector.body)
-    return Header(cluster=name.rstrip(b"\0").decode("utf-8", "replace"), nodes=nodes)

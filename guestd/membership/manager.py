@@ -1,9 +1,9 @@
 """The membership manager of one node: ties the database, the interconnect and the deciding part together (level 0).
 
-Order of a life: read the header and all regions; register the key of a new incarnation, which ends what the earlier
-one has left queued; read all regions again, and believe them now; write the new incarnation; then, every disk period,
-write the own heartbeat and read all regions; every heartbeat and on every change, one datagram. A node that is not a
-member yet looks at the disk every heartbeat, and publishes at once whom it hears: others wait for it.
+Order of a life: read the persistent part and all regions; register the key of a new incarnation, which ends what the
+earlier one has left queued; read all regions again, and believe them now; write the new incarnation; then, every disk
+period, write the own heartbeat and read all regions; every heartbeat and on every change, one datagram. A node that is
+not a member yet looks at the disk every heartbeat, and publishes at once whom it hears: others wait for it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from guestd.fence.reservations import Reservations
 from guestd.membership import datagram
 from guestd.membership.causes import Cause
 from guestd.membership.database import Database
+from guestd.membership.duplicate import DuplicateWatch
 from guestd.membership.election import Election
 from guestd.membership.member import Member
 from guestd.membership.office import Office
 from guestd.membership.records import Heartbeat
-from guestd.membership.regions import newest_view, next_incarnation
+from guestd.membership.regions import newest_view, next_incarnation, other_version
 from guestd.membership.roles import Role
 from guestd.membership.states import NodeState
 
@@ -48,6 +49,7 @@ class Manager:
         reservations = Reservations(context)
         self._registration = Registration(context, reservations)
         self._office = Office(self.member, self._database, self._election, Fence(context, reservations))
+        self._duplicate = DuplicateWatch(context)
         self._begins = False  # the start-up sequence is under way
         self._in_round = False
         self._round_due_ms = 0
@@ -60,7 +62,7 @@ class Manager:
     def start(self) -> None:
         """The disk is there."""
         self._begins = True
-        self._database.check_header(self._header_checked)
+        self._database.check_persistent(self._persistent_checked)
 
     def tick(self) -> None:
         """One heartbeat period has passed."""
@@ -68,6 +70,8 @@ class Manager:
         if member.role is Role.STARTING:
             if not self._begins:
                 self.start()
+            elif self._duplicate.due():
+                self._database.read(self._examine)
             return
         member.observer.tick(self._context.now_ms)
         self._election.tick()
@@ -88,6 +92,9 @@ class Manager:
             if self._bad_datagrams == 1:
                 self._context.emit("bad-datagram", why=str(why))
             return
+        if not self.member.role.inside:
+            self._duplicate.heard(say, self.member.incarnation, self.member.said)
+            self._refuse(self._duplicate.reason)
         if say.node == self._context.node or self.member.role is Role.STARTING:
             return
         observer = self.member.observer
@@ -171,7 +178,7 @@ class Manager:
             "bad_datagram_count": self._bad_datagrams,
         }
 
-    def _header_checked(self, refusal: str | None, readable: bool) -> None:
+    def _persistent_checked(self, refusal: str | None, readable: bool) -> None:
         if refusal is not None:
             self._refuse(refusal)
         elif readable:
@@ -179,19 +186,54 @@ class Manager:
         else:
             self._begins = False
 
-    def _refuse(self, reason: str) -> None:
-        self._context.emit("refused", reason=reason)
-        self._context.effects.append(Exit(REFUSED_STATUS))
-        self.over = True
+    def _refuse(self, reason: str | None) -> None:
+        """This machine must not go on, if there is a reason; nothing that comes after this is carried out."""
+        if reason is not None and not self.over:
+            self._context.emit("refused", reason=reason)
+            self._context.effects.append(Exit(REFUSED_STATUS))
+            self.over = True
 
     def _first_read(self, found: list[Region] | None) -> None:
-        """Before the registration nothing is believed: a write of the earlier life may still land."""
+        """Nothing of this is believed but what forbids to go on: a write of the earlier life may still land."""
         if found is None:
             self._begins = False
+            return
+        written = other_version(found)
+        if written is not None:
+            self._refuse(f"membership database: {written}")
         elif self._context.config.fence == "scsi":
-            self._register(next_incarnation(self.member.node, found))
+            self._registration.end_earlier(lambda elsewhere: self._earlier_ended(found, elsewhere))
         else:
-            self._second_read(next_incarnation(self.member.node, found), found)
+            self._examine(found)
+
+    def _earlier_ended(self, found: list[Region], elsewhere: list[int] | None) -> None:
+        """elsewhere: keys of this node that are another path's. Only then may another machine have this node's id."""
+        if elsewhere is None:
+            self._begins = False
+        elif elsewhere:
+            self._examine(found)
+        else:
+            self._register(next_incarnation(self.member.node, found))
+
+    def _examine(self, found: list[Region] | None) -> None:
+        """Look whether another machine runs as this node, and go on when that cannot be."""
+        if found is None:
+            self._begins = False
+            return
+        member = self.member
+        observer = member.observer
+        observer.read([region.heartbeat for region in found], self._context.now_ms)
+        member.adopt(newest_view(found))
+        others_move = any(observer.moves(node) for node in range(len(found)) if node != member.node)
+        only_disk = others_move or member.view.live() == [member.node]
+        if self._duplicate.look(found[member.node].heartbeat, member.entry, only_disk=only_disk):
+            return
+        if self._duplicate.reason is not None:
+            self._refuse(self._duplicate.reason)
+        elif self._context.config.fence == "scsi":
+            self._register(next_incarnation(member.node, found))
+        else:
+            self._second_read(next_incarnation(member.node, found), found)
 
     def _register(self, incarnation: int) -> None:
         def registered(done: bool, refusal: str | None) -> None:
@@ -202,9 +244,10 @@ class Manager:
             else:
                 self._begins = False
 
-        self._registration.begin(incarnation, registered)
+        self._registration.take(incarnation, registered)
 
     def _second_read(self, incarnation: int, found: list[Region] | None) -> None:
+        """This is believed: nothing of an earlier life of this node can land any more."""
         if found is None:
             self._begins = False
             return
@@ -260,6 +303,10 @@ class Manager:
             if self.member.role in (Role.GONE, Role.EXPELLED):
                 return
             if found is not None:
+                if not self.member.role.inside:
+                    own, written = found[self.member.node].heartbeat, self._database.heartbeat_sequence
+                    self._duplicate.read_back(own, self.member.incarnation, written)
+                    self._refuse(self._duplicate.reason)
                 self.member.observer.read([region.heartbeat for region in found], self._context.now_ms)
                 self._adopt(newest_view(found))
                 self._news = True

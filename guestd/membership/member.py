@@ -39,7 +39,7 @@ class Member:
         self.state = NodeState.INACTIVE
         self.changed = False
         self._waiting_for: str | None = None
-        self._said = 0  # datagrams sent by this incarnation
+        self.said = 0  # datagrams sent by this incarnation
 
     @property
     def entry(self) -> Entry:
@@ -121,11 +121,11 @@ class Member:
     def say(self, *, gasp: bool = False) -> None:
         """One datagram: the whole say of this node. With `gasp` it is the last one of this life."""
         own_view = self.view.master == self.node and self.entry.incarnation == self.incarnation
-        self._said += 1
+        self.said += 1
         say = datagram.Say(
             node=self.node,
             incarnation=self.incarnation,
-            sequence=self._said,
+            sequence=self.said,
             hears=self.observer.hears(),
             intent=self.intent,
             acknowledged=self.participant.acknowledged(),

@@ -80,8 +80,9 @@ class Observer:
         self.watched_ms += gap_ms
         for peer, heartbeat in zip(self.peers, heartbeats, strict=True):
             before = peer.heartbeat
-            # Sequence numbers only grow; an older record than the last one is a stale sector and no sign of life.
-            newer = heartbeat is not None and (before is None or heartbeat.sequence > before.sequence)
+            # Sequence numbers only grow within a life; an older record than the last one is a stale sector and no sign
+            # of life. A new life begins them anew if it could not read where the one before had stopped.
+            newer = heartbeat is not None and (before is None or heartbeat.order > before.order)
             peer.unmoved_ms = 0 if newer and not first else min(FOREVER_MS, peer.unmoved_ms + gap_ms)
             if newer:
                 peer.heartbeat = heartbeat

@@ -10,6 +10,10 @@ from guestd.membership.sector import seal, unseal
 from guestd.membership.states import NodeState
 from guestd.membership.view import View
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from guestd.membership.sector import Sector
+
 INTENTS = ("none", "join", "leave")
 
 _HEARTBEAT = struct.Struct("<IBBIIQ")
@@ -26,6 +30,11 @@ class Heartbeat(Value):
     epoch: int  # newest view that this node knows
     step: int
     hears: int  # bit mask of the nodes heard lately over the interconnect
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Newer records of one node compare greater."""
+        return (self.incarnation, self.sequence)
 
 
 class Ballot(Value):
@@ -58,8 +67,11 @@ def encode_heartbeat(cluster_id: bytes, node: int, record: Heartbeat) -> bytes:
 def decode_heartbeat(cluster_id: bytes, node: int, data: bytes) -> Heartbeat | None:
     """None: never written. Raises Damaged."""
     sector = unseal(cluster_id, layout.RECORD_HEARTBEAT, node, data)
-    if sector is None:
-        return None
+    return None if sector is None else heartbeat_in(sector)
+
+
+def heartbeat_in(sector: Sector) -> Heartbeat:
+    """What a valid sector says."""
     incarnation, state, intent, epoch, step, hears = _HEARTBEAT.unpack_from(sector.body)
     return Heartbeat(
         incarnation=incarnation,
@@ -83,8 +95,11 @@ def encode_ballot(cluster_id: bytes, node: int, record: Ballot) -> bytes:
 def decode_ballot(cluster_id: bytes, node: int, data: bytes) -> Ballot | None:
     """None: never written. Raises Damaged."""
     sector = unseal(cluster_id, layout.RECORD_BALLOT, node, data)
-    if sector is None:
-        return None
+    return None if sector is None else ballot_in(sector)
+
+
+def ballot_in(sector: Sector) -> Ballot:
+    """What a valid sector says."""
     return Ballot(sector.sequence, *_BALLOT.unpack_from(sector.body))
 
 
@@ -96,4 +111,9 @@ def encode_commit(cluster_id: bytes, node: int, record: Commit) -> bytes:
 def decode_commit(cluster_id: bytes, node: int, data: bytes, nodes: int) -> Commit | None:
     """None: never written. Raises Damaged, or ValueError for a valid frame around something else."""
     sector = unseal(cluster_id, layout.RECORD_COMMIT, node, data)
-    return None if sector is None else Commit(sector.sequence, wire.decode_view(sector.body, nodes))
+    return None if sector is None else commit_in(sector, nodes)
+
+
+def commit_in(sector: Sector, nodes: int) -> Commit:
+    """What a valid sector says. Raises ValueError for something else."""
+    return Commit(sector.sequence, wire.decode_view(sector.body, nodes))

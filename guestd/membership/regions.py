@@ -5,7 +5,7 @@ from __future__ import annotations
 from guestd.core.value import Value
 from guestd.membership import layout
 from guestd.membership.records import Ballot, Commit, Heartbeat, decode_ballot, decode_commit, decode_heartbeat
-from guestd.membership.sector import Damaged
+from guestd.membership.sector import Damaged, OtherVersion
 from guestd.membership.view import View, empty
 
 TYPE_CHECKING = False
@@ -23,6 +23,7 @@ class Region(Value):
     ballot: Ballot | None
     commit: Commit | None
     damaged: tuple[tuple[str, str], ...]  # (record, why)
+    other_version: tuple[str, str] | None = None  # the first of those that another version has written
 
 
 def parse(cluster_id: bytes, nodes: int, data: bytes) -> list[Region]:
@@ -47,14 +48,25 @@ def next_incarnation(node: int, regions: list[Region]) -> int:
     return max(seen) + 1
 
 
+def other_version(regions: list[Region]) -> str | None:
+    """The first record that another version has written, if any: without it nobody knows what the membership is."""
+    for node, region in enumerate(regions):
+        if region.other_version is not None:
+            return f"the {region.other_version[0]} of node {node} {region.other_version[1]}"
+    return None
+
+
 def _region(cluster_id: bytes, nodes: int, node: int, data: bytes) -> Region:
     damaged: list[tuple[str, str]] = []
+    other: list[tuple[str, str]] = []
 
     def record(name: str, sector: int, decode: Callable[[bytes], _Record | None]) -> _Record | None:
         try:
             return decode(layout.region_sector(data, node, sector))
         except (Damaged, ValueError) as why:
             damaged.append((name, str(why)))
+            if isinstance(why, OtherVersion):
+                other.append((name, str(why)))
             return None
 
     return Region(
@@ -62,4 +74,5 @@ def _region(cluster_id: bytes, nodes: int, node: int, data: bytes) -> Region:
         ballot=record("ballot", layout.BALLOT_SECTOR, lambda raw: decode_ballot(cluster_id, node, raw)),
         commit=record("commit", layout.COMMIT_SECTOR, lambda raw: decode_commit(cluster_id, node, raw, nodes)),
         damaged=tuple(damaged),
+        other_version=other[0] if other else None,
     )

@@ -2,7 +2,7 @@
 
 offset  size
 0       4     magic "HILM"
-4       1     version of the format, 1
+4       1     version of the format, 2
 5       1     record type
 6       1     node that owns the sector (255: nobody, written by the host)
 7       1     zero
@@ -10,7 +10,8 @@ offset  size
 24      8     sequence number: grows with each write of this sector
 32      476   body
 508     4     CRC-32 of bytes 0 to 507
-All numbers are little-endian. A sector of zeros was never written.
+All numbers are little-endian. A sector of zeros was never written. Magic, version and checksum stay where they are in
+every version, so that a record of another version is told from a torn one.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from guestd.core.value import Value
 SECTOR_SIZE = 512
 BODY_SIZE = 476
 MAGIC = b"HILM"
-VERSION = 1
+VERSION = 2  # 1 had one copy of the persistent part
 NO_NODE = 255
 
 _FRAME = struct.Struct("<4sBBBx16sQ")
@@ -41,6 +42,23 @@ class Sector(Value):
 class Damaged(Exception):
     """A sector that must not be believed: torn, stale, misdirected, foreign or of another version. Says which."""
 
+    validity = "damaged"  # in a word, for tables
+
+
+class Foreign(Damaged):
+    """A whole record, of another cluster."""
+
+    validity = "foreign cluster"
+
+
+class OtherVersion(Damaged):
+    """A whole record that another version has written. Never overwritten: only that version knows what it says."""
+
+    def __init__(self, found: int, where: str = "") -> None:
+        super().__init__(f"{where}has format version {found}, this software reads and writes version {VERSION}")
+        self.found = found
+        self.validity = "future version" if found > VERSION else "former version"
+
 
 def seal(cluster_id: bytes, kind: int, node: int, sequence: int, body: bytes) -> bytes:
     """The 512 bytes of a record. Raises ValueError if the body is too long."""
@@ -48,6 +66,14 @@ def seal(cluster_id: bytes, kind: int, node: int, sequence: int, body: bytes) ->
         raise ValueError(f"the body of record type {kind} has {len(body)} bytes (legal: at most {BODY_SIZE})")
     framed = _FRAME.pack(MAGIC, VERSION, kind, node, cluster_id, sequence) + body.ljust(BODY_SIZE, b"\0")
     return framed + _CRC.pack(zlib.crc32(framed))
+
+
+def owner(data: bytes) -> bytes | None:
+    """The id of the cluster whose record this is, if it is a whole one of this version, whatever it says."""
+    if len(data) != SECTOR_SIZE or zlib.crc32(data[:-4]) != _CRC.unpack_from(data, SECTOR_SIZE - 4)[0]:
+        return None
+    magic, version, _, _, cluster_id, _ = _FRAME.unpack_from(data)
+    return cluster_id if (magic, version) == (MAGIC, VERSION) else None
 
 
 def unseal(cluster_id: bytes, kind: int, node: int, data: bytes) -> Sector | None:
@@ -62,9 +88,9 @@ def unseal(cluster_id: bytes, kind: int, node: int, data: bytes) -> Sector | Non
     if zlib.crc32(data[:-4]) != _CRC.unpack_from(data, SECTOR_SIZE - 4)[0]:
         raise Damaged("the checksum does not match")
     if version != VERSION:
-        raise Damaged(f"format version {version} instead of {VERSION}")
+        raise OtherVersion(version)
     if found_id != cluster_id:
-        raise Damaged(f"belongs to the cluster {found_id.hex()}")
+        raise Foreign(f"belongs to the cluster {found_id.hex()}")
     if (found_kind, found_node) != (kind, node):
         raise Damaged(f"is record type {found_kind} of node {found_node}, not type {kind} of node {node}")
     return Sector(sequence, data[_FRAME.size : -4])

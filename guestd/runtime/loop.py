@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import select
+import sys
 import time
 
-from guestd.core.effects import Broadcast, Emit, Exit, Panic, ReadSectors, ScsiCommand, WriteSectors
+from guestd.core.effects import Broadcast, Emit, Exit, Panic, ReadSectors, ScsiCommand, Wake, WriteSectors
 from guestd.core.inputs import Datagram, Order, Start, Tick
 
 TYPE_CHECKING = False
@@ -48,6 +49,7 @@ class Loop:
         self._panic = panic
         self._poll = select.epoll()
         self._status: int | None = None
+        self._wake_ms: int | None = None  # when the stack wants one tick more
 
     def emit(self, kind: str, **fields: Any) -> None:
         """An event of the runtime itself."""
@@ -78,7 +80,8 @@ class Loop:
         due_ms = _now_ms()
         while self._status is None:
             self._register()
-            ready = {fd for fd, _ in self._poll.poll(max(0, due_ms - _now_ms()) / 1000)}
+            next_ms = due_ms if self._wake_ms is None else min(due_ms, self._wake_ms)
+            ready = {fd for fd, _ in self._poll.poll(max(0, next_ms - _now_ms()) / 1000)}
             if self._disk.fileno() in ready:
                 ended = self._disk.take()
                 if ended is not None:
@@ -88,6 +91,9 @@ class Loop:
             if self._port.fileno() in ready:
                 self._port.flush()
                 self._take_orders()
+            if self._wake_ms is not None and _now_ms() >= self._wake_ms:
+                self._wake_ms = None
+                self._give(Tick())
             if _now_ms() >= due_ms:
                 self._port.open()
                 self._interconnect.open()
@@ -146,10 +152,14 @@ class Loop:
     def _carry_out(self, effect: Effect) -> None:
         if isinstance(effect, Emit):
             self._port.emit(effect.kind, effect.fields, time.monotonic())
+            if effect.kind == "refused":
+                print(f"hil: guestd: refused: {effect.fields['reason']}", file=sys.stderr, flush=True)
         elif isinstance(effect, Broadcast):
             self._interconnect.send(effect.payload)
         elif isinstance(effect, (WriteSectors, ReadSectors, ScsiCommand)):
             self._disk.submit(effect)
+        elif isinstance(effect, Wake):
+            self._wake_ms = _now_ms() + effect.after_ms
         elif isinstance(effect, Panic):
             self._port.flush()  # the last words
             self._status = self._panic(effect.reason)

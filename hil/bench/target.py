@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from guestd.membership import layout
+from guestd.membership import layout, persistent
+from hil.bench.partitions import partition_tables
 from hil.errors import LaboratoryError
 
 TARGET_NAME = "iqn.2026-11.hil:shared"
@@ -53,11 +54,16 @@ def serial_number(size_mib: int) -> str:
 
 
 def make_disk(path: Path, size_mib: int, cluster_id: str, name: str, nodes: int) -> None:
-    """Make the sparse disk image with a fresh membership database on it (spec S2.1)."""
+    """Make the sparse disk image with partitions and a fresh membership database on it (spec S2.1)."""
+    size = size_mib * 1024 * 1024
+    table, backup = partition_tables(size, cluster_id)
     with open(path, "xb") as disk:
-        disk.truncate(size_mib * 1024 * 1024)
+        disk.truncate(size)
+        disk.write(table)
         disk.seek(layout.DATABASE_OFFSET)
-        disk.write(layout.format_database(cluster_id, name, nodes))
+        disk.write(persistent.format_database(cluster_id, name, nodes))
+        disk.seek(size - len(backup))
+        disk.write(backup)
 
 
 class ScsiTarget:

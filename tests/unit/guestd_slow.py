@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from guestd.core.config import Timing
 from guestd.core.inputs import Order
+from guestd.core.timing import Timing
 from guestd.membership.position import Position
 from guestd.transition.levels import Level
 from guestd.transition.subsystem import Notification, Subsystem

@@ -1,16 +1,17 @@
 """The cluster in memory in which something happens at an exactly counted moment of one node, such as its end.
 
-A moment is one of a node's effects: a write before it reaches the disk, the same write when it has but the node does
-not know yet, a datagram before it is sent, and after it has come to one other node only. Nothing a node does is seen by
-others in between, so these are all the moments there are; notifications of its own subsystems lie between two of them.
+A moment is one of a node's effects: a write or a SCSI command before it reaches the disk, the same one when it has but
+the node does not know yet, a datagram before it is sent, and after it has come to one other node only. Nothing a node
+does is seen by others in between, so these are all the moments there are; notifications of its own subsystems lie
+between two of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from guestd.core.config import Timing
-from guestd.core.effects import Effect, ReadSectors, WriteSectors
+from guestd.core.effects import Effect, ReadSectors, ScsiCommand, WriteSectors
+from guestd.core.timing import Timing
 from tests.unit.guestd_world import World
 
 
@@ -41,16 +42,20 @@ class MortalWorld(World):
                 self._action()
         return self.machines[node].stack is None
 
-    def _disk(self, node: int, life: int, effect: WriteSectors | ReadSectors) -> None:
+    def _disk(self, node: int, life: int, effect: WriteSectors | ReadSectors | ScsiCommand) -> None:
         alive = self.machines[node].life == life and self.machines[node].stack is not None
-        if alive and isinstance(effect, WriteSectors):
-            if self._moment(node, f"before the write of LBA {effect.lba}"):
+        if alive and not isinstance(effect, ReadSectors):
+            if isinstance(effect, WriteSectors):
+                what = f"the write of LBA {effect.lba}"
+            else:
+                what = f"the command {effect.cdb[:2].hex()}"
+            if self._moment(node, f"before {what}"):
                 return
-            start = effect.lba * 512
             if node == self._watched and len(self.moments) == self._at:
-                self._check_write(node, effect)
-                self.disk[start : start + len(effect.data)] = effect.data
-            if self._moment(node, f"after the write of LBA {effect.lba}"):
+                if isinstance(effect, WriteSectors):
+                    self._check_write(node, effect)
+                self.device.execute(node, effect)
+            if self._moment(node, f"after {what}"):
                 return
         super()._disk(node, life, effect)
 

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 from guestd.core.config import Config
-from guestd.core.effects import Broadcast, Effect, Emit, Exit, Panic, ReadSectors, ScsiCommand, WriteSectors
+from guestd.core.effects import Broadcast, Effect, Emit, Exit, Panic, ReadSectors, ScsiCommand, Wake, WriteSectors
 from guestd.core.inputs import Datagram, Input, Order, Start, Tick
 from guestd.core.node import Stack
 from guestd.core.timing import Timing
-from guestd.membership import layout
+from guestd.membership import layout, persistent
 from guestd.membership.position import position_of
 from guestd.membership.records import decode_commit
 from guestd.membership.regions import newest_view, parse
@@ -49,8 +49,9 @@ class World:
         self.config = Config(bytes.fromhex(CLUSTER_ID), "demo", nodes, timing or Timing())
         self.random = random.Random(seed)
         self.device = ReservableDisk(layout.DATABASE_OFFSET + layout.DATABASE_SIZE)
-        self.device.data[layout.DATABASE_OFFSET :] = layout.format_database(CLUSTER_ID, "demo", nodes)
+        self.device.data[layout.DATABASE_OFFSET :] = persistent.format_database(CLUSTER_ID, "demo", nodes)
         self.machines = [Machine() for _ in range(nodes)]
+        self.ids = list(range(nodes))  # machine -> the node id that it was given
         self.now_ms = 0
         self.loss = 0.0
         self.cut: set[tuple[int, int]] = set()  # (from, to)
@@ -92,11 +93,17 @@ class World:
         for node in nodes or range(self.config.nodes):
             machine = self.machines[node]
             assert machine.stack is None, f"node {node} runs already"
-            machine.stack = Stack(self.config, node)
+            machine.stack = Stack(self.config, self.ids[node])
             machine.life += 1
             machine.orders = 0
             self._to(node, machine.life, Start())
             self._tick(node, machine.life)
+
+    def add_machine(self, node: int) -> int:
+        """One more machine that was given a node id that another one has; its number, to be used as a node's."""
+        self.machines.append(Machine())
+        self.ids.append(node)
+        return len(self.machines) - 1
 
     def power_off(self, *nodes: int) -> None:
         for node in nodes or range(self.config.nodes):
@@ -116,7 +123,7 @@ class World:
             action()
 
     def isolate(self, node: int) -> None:
-        for other in range(self.config.nodes):
+        for other in range(len(self.machines)):
             self.cut |= {(node, other), (other, node)}
 
     def let_go(self, node: int) -> None:
@@ -216,6 +223,8 @@ class World:
             self.after(self.random.randint(1, 8), lambda: self._disk(node, life, effect))
         elif isinstance(effect, Broadcast):
             self._send(node, effect.payload)
+        elif isinstance(effect, Wake):
+            self.after(effect.after_ms, lambda: self._to(node, life, Tick()))
         elif isinstance(effect, Panic):
             machine.panics.append(effect.reason)
             machine.stack = None
@@ -246,6 +255,7 @@ class World:
     def _check_write(self, node: int, effect: WriteSectors) -> None:
         """One writer per sector; a step is on the disk only after all that take part have acknowledged the last."""
         region, sector = divmod(effect.lba - layout.REGIONS_LBA, layout.REGION_SECTORS)
+        node = self.ids[node]
         assert region == node, f"node {node} writes in the region of node {region}"
         if sector != layout.COMMIT_SECTOR:
             return
@@ -260,14 +270,16 @@ class World:
             position = position_of(subject, moved)
             if position is not None and commit.view.entries[subject] != moved:
                 for live in before.live():
-                    stack = self.machines[live].stack
                     # A node that joins does not take part yet at the levels above the one that it has come to, and what
                     # an earlier life has acknowledged is not known any more.
                     entry = before.entries[live]
-                    same_life = stack is not None and stack._manager.member.incarnation == entry.incarnation
-                    if stack is not None and same_life and entry.reach >= position.level:
-                        given = stack._manager.member.participant.acknowledged()
-                        assert position in given, f"node {live} has not acknowledged {position}: {self.story()}"
+                    machines = [self.machines[index] for index, node_id in enumerate(self.ids) if node_id == live]
+                    members = [machine.stack._manager.member for machine in machines if machine.stack is not None]
+                    members = [member for member in members if member.incarnation == entry.incarnation]
+                    if members and entry.reach >= position.level:
+                        given = [member.participant.acknowledged() for member in members]
+                        known = any(position in one for one in given)
+                        assert known, f"node {live} has not acknowledged {position}: {self.story()}"
 
     def _check_order(self, node: int, life: int, fields: dict[str, Any]) -> None:
         """Levels in the order of spec S4.4 for each transition, each step once."""
@@ -284,7 +296,7 @@ class World:
         if effect.kind == "elected":
             stack = self.machines[node].stack
             assert stack is not None
-            owner = (node, stack._manager.member.incarnation)
+            owner = (self.ids[node], stack._manager.member.incarnation)
             epoch = effect.fields["epoch"]
             assert self.masters.setdefault(epoch, owner) == owner, f"two owners of epoch {epoch}: {self.story()}"
 

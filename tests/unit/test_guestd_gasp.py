@@ -32,7 +32,7 @@ def said(world: World, node: int) -> int:
     """How many datagrams this life has sent."""
     stack = world.machines[node].stack
     assert stack is not None
-    return stack._manager.member._said
+    return stack._manager.member.said
 
 
 def sent(world: World) -> list[datagram.Say]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import zlib
+from collections.abc import Callable
 
 import pytest
 
-from guestd.membership import datagram, layout, records, wire
+from guestd.membership import datagram, layout, persistent, records, wire
 from guestd.membership.position import Position
 from guestd.membership.regions import newest_view, next_incarnation, parse
-from guestd.membership.sector import SECTOR_SIZE, Damaged, seal, unseal
+from guestd.membership.sector import SECTOR_SIZE, VERSION, Damaged, OtherVersion, seal
 from guestd.membership.states import NodeState
 from guestd.membership.view import Entry, View, empty
 from tests.unit.guestd_world import CLUSTER_ID
@@ -62,20 +63,109 @@ def test_a_sector_that_is_not_what_must_stand_there_is_damaged(data: bytes, why:
         records.decode_heartbeat(ID, 3, data)
 
 
-def test_a_new_database_has_a_header_a_configuration_per_node_and_nothing_else() -> None:  # S2.1, S2.2
-    database = layout.format_database(CLUSTER_ID, "demo", 3)
+COPIES = range(layout.COPIES)
+HEADER = persistent.Header(cluster="demo", nodes=3)
+SECOND = persistent.Configuration("n1", "image", "order leave", "order panic")
+
+
+def read(data: bytes, cluster_id: bytes = ID) -> persistent.Persistent:
+    """What node 1 of three reads."""
+    return persistent.read_persistent(cluster_id, 1, data[: layout.persistent_sectors(3) * SECTOR_SIZE])
+
+
+def with_sector(database: bytes, offset: int, sector: bytes) -> bytes:
+    return database[:offset] + sector + database[offset + SECTOR_SIZE :]
+
+
+def test_a_new_database_has_two_copies_of_a_header_and_of_a_configuration_per_node_and_nothing_else() -> None:  # S2.2
+    database = persistent.format_database(CLUSTER_ID, "demo", 3)
     assert len(database) == layout.DATABASE_SIZE
-    assert layout.read_header(ID, database[:512]) == layout.Header(cluster="demo", nodes=3)
-    assert not any(database[layout.REGIONS_OFFSET :])
-    for node in range(3):
-        start = layout.CONFIGURATION_OFFSET + node * SECTOR_SIZE
-        sector = unseal(ID, layout.RECORD_CONFIGURATION, node, database[start : start + SECTOR_SIZE])
-        assert sector is not None
-        assert json.loads(sector.body.rstrip(b"\0"))["name"] == f"n{node}"
-    with pytest.raises(Damaged, match="belongs to the cluster"):
-        layout.read_header(OTHER, database[:512])
-    with pytest.raises(Damaged, match="never written"):
-        layout.read_header(ID, bytes(512))
+    assert read(database) == persistent.Persistent(HEADER, SECOND, ())
+    written = [at for at in range(0, len(database), SECTOR_SIZE) if any(database[at : at + SECTOR_SIZE])]
+    assert written == [
+        offset
+        for copy in COPIES
+        for offset in (layout.header_offset(copy), *(layout.configuration_offset(node, copy) for node in range(3)))
+    ]
+    with pytest.raises(
+        Damaged, match=r"header, copy 1: belongs to the cluster 0011.*copy 2: belongs to the cluster 0011"
+    ):
+        read(database, OTHER)
+
+
+RECORDS: dict[str, tuple[Callable[[int], int], Callable[[int], bytes]]] = {
+    "header": (layout.header_offset, lambda sequence: persistent.encode_header(ID, HEADER, sequence)),
+    "configuration of node 1": (
+        lambda copy: layout.configuration_offset(1, copy),
+        lambda sequence: persistent.encode_configuration(ID, 1, SECOND, sequence),
+    ),
+}
+
+
+@pytest.mark.parametrize("record", RECORDS)
+@pytest.mark.parametrize("copy", COPIES)
+@pytest.mark.parametrize("torn_at", [30, 300, 510])
+def test_one_torn_write_of_the_persistent_part_does_not_matter(record: str, copy: int, torn_at: int) -> None:  # S2.5
+    database = persistent.format_database(CLUSTER_ID, "demo", 3)
+    place, encode = RECORDS[record]
+    old, new = encode(1), encode(2)
+    database = with_sector(database, place(copy), new[:torn_at] + old[torn_at:])
+    found = read(database)
+    assert (found.header, found.configuration) == (HEADER, SECOND)
+    assert found.damaged == ((f"{record}, copy {copy + 1}", "the checksum does not match"),)
+
+
+@pytest.mark.parametrize("newer", COPIES)
+def test_of_two_valid_copies_the_one_with_the_higher_sequence_number_counts(newer: int) -> None:  # S2.5
+    database = persistent.format_database(CLUSTER_ID, "demo", 3)
+    header = persistent.Header("demo", 4)
+    configuration = persistent.Configuration("n1", "disk", "order leave", "order panic")
+    database = with_sector(database, layout.header_offset(newer), persistent.encode_header(ID, header, 2))
+    sector = persistent.encode_configuration(ID, 1, configuration, 2)
+    database = with_sector(database, layout.configuration_offset(1, newer), sector)
+    assert read(database) == persistent.Persistent(header, configuration, ())
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_with_both_copies_damaged_the_error_names_both(record: str) -> None:  # S2.5
+    database = persistent.format_database(CLUSTER_ID, "demo", 3)
+    place, encode = RECORDS[record]
+    database = with_sector(database, place(0), bytes(SECTOR_SIZE))
+    database = with_sector(database, place(1), encode(1)[:300] + bytes(212))
+    wanted = f"{record}, copy 1: was never written; {record}, copy 2: the checksum does not match"
+    with pytest.raises(Damaged, match=wanted):
+        read(database)
+
+
+def of_version(version: int, sector: bytes) -> bytes:
+    """The same record as another version would write it: whole, with its own checksum."""
+    framed = sector[:4] + bytes([version]) + sector[5:-4]
+    return framed + zlib.crc32(framed).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize("record", RECORDS)
+@pytest.mark.parametrize("copy", COPIES)
+@pytest.mark.parametrize("version", [1, 3, 255])
+def test_a_copy_of_another_version_is_refused_and_both_versions_are_named(record: str, copy: int, version: int) -> None:
+    database = persistent.format_database(CLUSTER_ID, "demo", 3)
+    place, encode = RECORDS[record]
+    database = with_sector(database, place(copy), of_version(version, encode(9)))
+    wanted = (
+        f"{record}, copy {copy + 1}: has format version {version}, this software reads and writes version {VERSION}"
+    )
+    with pytest.raises(OtherVersion, match=wanted):
+        read(database)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [(b"", "no JSON value"), (b"[]", "is no JSON object"), (b'{"name": 1}', "says name: 1, which is no text")],
+)
+def test_a_configuration_that_says_what_cannot_be_is_damaged(body: bytes, why: str) -> None:
+    database = persistent.format_database(CLUSTER_ID, "demo", 3)
+    sector = seal(ID, layout.RECORD_CONFIGURATION, 1, 2, body)
+    with pytest.raises(Damaged, match=why):
+        read(with_sector(database, layout.configuration_offset(1, 0), sector))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +174,7 @@ def test_a_new_database_has_a_header_a_configuration_per_node_and_nothing_else()
 )
 def test_a_database_that_cannot_be_is_refused(cluster_id: str, name: str, nodes: int) -> None:
     with pytest.raises(ValueError, match=r"legal: "):
-        layout.format_database(cluster_id, name, nodes)
+        persistent.format_database(cluster_id, name, nodes)
 
 
 def regions(**sectors: bytes) -> bytes:

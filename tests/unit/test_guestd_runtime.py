@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from guestd.membership import layout
+from guestd.membership import layout, persistent
 from guestd.runtime.panic import REFUSED_STATUS
 
 TREE = Path(__file__).resolve().parents[2]
@@ -93,7 +93,7 @@ class Trio:
         self.directory = directory
         self.disk = directory / "disk"
         content = bytearray(layout.DATABASE_OFFSET)
-        content += layout.format_database(CLUSTER_ID, "trio", 3)
+        content += persistent.format_database(CLUSTER_ID, "trio", 3)
         self.disk.write_bytes(content)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
             free.bind(("127.0.0.1", 0))

@@ -1,0 +1,160 @@
+"""The persistent part of the membership database (spec S2.2): how many nodes there are, and each one's configuration.
+
+Each record is there twice. A copy is written only when the other one is whole, so one torn write does not matter: the
+valid copy with the higher sequence number counts. With neither valid nothing can be believed, and nothing is written.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from guestd.core import json
+from guestd.core.config import NODES_MAX
+from guestd.core.value import Value
+from guestd.membership import layout
+from guestd.membership.sector import NO_NODE, SECTOR_SIZE, Damaged, OtherVersion, seal, unseal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from guestd.membership.sector import Sector
+
+NAME_SIZE_MAX = 31
+
+_HEADER = struct.Struct("<I32s")
+
+
+class Header(Value):
+    """What all nodes share."""
+
+    cluster: str
+    nodes: int
+
+
+class Configuration(Value):
+    """What is needed to boot, shut down or panic one node."""
+
+    name: str
+    boot: str
+    shutdown: str
+    panic: str
+
+
+class Persistent(Value):
+    """What a node has read: the cluster's header, its own configuration, and the copies that cannot be believed."""
+
+    header: Header
+    configuration: Configuration
+    damaged: tuple[tuple[str, str], ...]  # (record and copy, why); at most one copy of each record
+
+
+def format_database(cluster_id: str, name: str, nodes: int) -> bytes:
+    """A new database, to be written at DATABASE_OFFSET.
+
+    cluster_id: 32 hexadecimal digits; name: of the cluster, at most 31 bytes; nodes: 2 to 64.
+    Raises ValueError for anything else.
+    """
+    identity = bytes.fromhex(cluster_id)
+    encoded = name.encode()
+    if len(identity) != 16:
+        raise ValueError(f"cluster id {cluster_id!r} has {len(cluster_id)} hexadecimal digits (legal: 32)")
+    if not 1 <= len(encoded) <= NAME_SIZE_MAX:
+        raise ValueError(f"cluster name {name!r} has {len(encoded)} bytes (legal: 1 to {NAME_SIZE_MAX})")
+    if not 2 <= nodes <= NODES_MAX:
+        raise ValueError(f"nodes = {nodes} (legal: 2 to {NODES_MAX})")
+    database = bytearray(layout.DATABASE_SIZE)
+    for copy in range(layout.COPIES):
+        _put(database, layout.header_offset(copy), encode_header(identity, Header(name, nodes), 1))
+        for node in range(nodes):
+            configuration = Configuration(f"n{node}", boot="image", shutdown="order leave", panic="order panic")
+            sector = encode_configuration(identity, node, configuration, 1)
+            _put(database, layout.configuration_offset(node, copy), sector)
+    return bytes(database)
+
+
+def encode_header(cluster_id: bytes, header: Header, sequence: int) -> bytes:
+    """One sector."""
+    body = _HEADER.pack(header.nodes, header.cluster.encode())
+    return seal(cluster_id, layout.RECORD_HEADER, NO_NODE, sequence, body)
+
+
+def decode_header(body: bytes) -> Header:
+    """Raises ValueError for a valid frame around something else."""
+    nodes, name = _HEADER.unpack_from(body)
+    if not 2 <= nodes <= NODES_MAX:
+        raise ValueError(f"says {nodes} nodes (legal: 2 to {NODES_MAX})")
+    return Header(cluster=name.rstrip(b"\0").decode("utf-8", "replace"), nodes=nodes)
+
+
+def encode_configuration(cluster_id: bytes, node: int, configuration: Configuration, sequence: int) -> bytes:
+    """One sector. Raises ValueError if it does not fit."""
+    told = {field: getattr(configuration, field) for field in Configuration.value_fields}
+    return seal(cluster_id, layout.RECORD_CONFIGURATION, node, sequence, json.dumps(told).encode())
+
+
+def decode_configuration(body: bytes) -> Configuration:
+    """Raises ValueError for a valid frame around something else."""
+    told = json.loads(body.rstrip(b"\0"))
+    if not isinstance(told, dict):
+        raise ValueError("is no JSON object")
+    for field in Configuration.value_fields:
+        if not isinstance(told.get(field), str):
+            raise ValueError(f"says {field}: {told.get(field)!r}, which is no text")
+    return Configuration(**{field: told[field] for field in Configuration.value_fields})
+
+
+def read_persistent(cluster_id: bytes, node: int, data: bytes) -> Persistent:
+    """From a read of both copies. Raises Damaged, saying of each copy what is wrong, if a record has no valid one.
+
+    Raises OtherVersion if any copy is of another version: it may be the newer one, and must not be overwritten.
+    """
+    damaged: list[tuple[str, str]] = []
+    header = _newest(cluster_id, "header", layout.RECORD_HEADER, NO_NODE, headers(data), damaged)
+    found = configurations(data, node)
+    name = f"configuration of node {node}"
+    configuration = _newest(cluster_id, name, layout.RECORD_CONFIGURATION, node, found, damaged)
+    try:
+        return Persistent(decode_header(header.body), decode_configuration(configuration.body), tuple(damaged))
+    except ValueError as why:
+        raise Damaged(f"header or {name}: {why}") from None
+
+
+def headers(data: bytes) -> list[bytes]:
+    """The sector of each copy of the header, out of a read of the persistent part."""
+    return [_sector(data, layout.header_offset(copy)) for copy in range(layout.COPIES)]
+
+
+def configurations(data: bytes, node: int) -> list[bytes]:
+    """The sector of each copy of a node's configuration."""
+    return [_sector(data, layout.configuration_offset(node, copy)) for copy in range(layout.COPIES)]
+
+
+def _newest(
+    cluster_id: bytes, name: str, kind: int, node: int, copies: list[bytes], damaged: list[tuple[str, str]]
+) -> Sector:
+    """The valid copy with the higher sequence number; the other one is told in `damaged` if it is not valid."""
+    newest: Sector | None = None
+    wrong = []
+    for copy, data in enumerate(copies, 1):
+        try:
+            found = unseal(cluster_id, kind, node, data)
+            if found is None:
+                raise Damaged("was never written")
+        except OtherVersion as why:
+            raise OtherVersion(why.found, f"{name}, copy {copy}: ") from None
+        except Damaged as why:
+            wrong.append((f"{name}, copy {copy}", str(why)))
+        else:
+            if newest is None or found.sequence > newest.sequence:
+                newest = found
+    if newest is None:
+        raise Damaged("; ".join(f"{copy}: {why}" for copy, why in wrong))
+    damaged += wrong
+    return newest
+
+
+def _sector(data: bytes, offset: int) -> bytes:
+    return data[offset : offset + SECTOR_SIZE]
+
+
+def _put(database: bytearray, offset: int, sector: bytes) -> None:
+    database[offset : offset + SECTOR_SIZE] = sector
