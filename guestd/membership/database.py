@@ -45,7 +45,7 @@ class Database:
         """What is wrong with the persistent part; None if this node may go on."""
         config = self._context.config
         if not any(any(copy) for copy in headers(data)):
-            return "membership database: there is none: no copy of its header was ever written"
+            return "membership database: there is none: its header was never written"
         try:
             found = read_persistent(self._id, self._context.node, data)
         except Damaged as why:
@@ -103,13 +103,26 @@ class Database:
     def write_ballot(self, ballot: records.Ballot, then: Done) -> None:
         """Write the own ballot. It counts as written from now on: a failed write may have reached the disk."""
         self._ballots[self._context.node] = ballot
-        self._write(layout.BALLOT_SECTOR, records.encode_ballot(self._id, self._context.node, ballot), then)
+        data = records.encode_ballot(self._id, self._context.node, ballot)
+        self._write(layout.BALLOT_SECTOR, data * layout.COPIES, then)
+
+    def repair_ballot(self, found: list[Region], then: Done) -> bool:
+        """Write an empty ballot over the own one if it cannot be read; whether it could not.
+
+        Nobody could win an election while that block is not legible. It is no loss: a value that the node's former life
+        has chosen only matters to its owner, which goes by its own block; and if that was the former life, it is over.
+        """
+        unreadable = any(record == "ballot" for record, _ in found[self._context.node].damaged)
+        if unreadable:
+            self.write_ballot(records.Ballot(1, 0, 0, mbal=0, bal=0, owner=0, owner_incarnation=0), then)
+        return unreadable
 
     def write_commit(self, view: View, then: Done) -> None:
         """Write the own commit record with the next sequence number."""
         self._commit_sequence += 1
         commit = records.Commit(self._commit_sequence, view)
-        self._write(layout.COMMIT_SECTOR, records.encode_commit(self._id, self._context.node, commit), then)
+        data = records.encode_commit(self._id, self._context.node, commit)
+        self._write(layout.COMMIT_SECTOR, data * layout.COPIES, then)
 
     def _write(self, sector: int, data: bytes, then: Done) -> None:
         self._context.disk.write(layout.region_lba(self._context.node, sector), data, lambda ok, _: then(ok))

@@ -6,12 +6,13 @@ The first machine must notice nothing, so the second has to know before it write
     read    the disk says that the last life may still live   -> watch, for one disk heartbeat period
             it left gracefully or was forced out, or never was -> go on at once
     watch   its heartbeat moves, or a datagram of it is heard  -> refused
-            others move on the disk and nobody is heard        -> watch once more: only the disk can tell
+            nobody is heard, though others move on the disk,   -> watch once more: only the disk can tell, and between
+            or there is no other member                           two heartbeats may be more than a period
             nothing                                            -> go on
 
-Both may begin at the same time, or the period may have been too short. So a node that is not a member yet goes on
-looking: another machine shows by datagrams of a former life, or of this one with numbers that this machine has not
-come to yet (of two that began together only the one behind sees that), and by such heartbeats in its own sector.
+Both may begin at the same time. So a node that is not a member yet goes on looking: another machine shows by datagrams
+of a former life, or of this one with numbers that this machine has not come to yet (of two that began together only the
+one behind sees that), and by such heartbeats in its own sector.
 """
 
 from __future__ import annotations
@@ -37,10 +38,12 @@ class DuplicateWatch:
         self._asked = False  # the look at the end of the watch is under way
         self._again = False  # the second watch
         self._heard_others = False
-        self._stray_sequence: int | None = None
 
-    def look(self, beat: Heartbeat | None, entry: Entry, *, others_move: bool) -> bool:
-        """Before anything is written: take in the own record and the own entry; True: look again when it is `due`."""
+    def look(self, beat: Heartbeat | None, entry: Entry, *, only_disk: bool) -> bool:
+        """Before anything is written: take in the own record and the own entry; True: look again when it is `due`.
+
+        only_disk: that nobody is heard does not say that nobody is there.
+        """
         if self._ends_ms is None:
             if not _may_live(beat, entry):
                 return False
@@ -52,7 +55,7 @@ class DuplicateWatch:
             return False
         if self._context.now_ms < self._ends_ms:
             return True
-        if others_move and not self._heard_others and not self._again:
+        if only_disk and not self._heard_others and not self._again:
             self._again = True
             self._watch()
             return True
@@ -76,15 +79,9 @@ class DuplicateWatch:
 
     def read_back(self, beat: Heartbeat | None, incarnation: int, written: int) -> None:
         """The own record after this machine has begun to write it; written: the number of its last write."""
-        if beat is None:
-            return
-        if beat.incarnation == incarnation and beat.sequence > written:
+        # A record of a former life proves nothing: it may be a write that was under way when that life ended.
+        if beat is not None and beat.incarnation == incarnation and beat.sequence > written:
             self._found(f"it writes this node's heartbeat (incarnation {incarnation}, sequence {beat.sequence})")
-        if beat.incarnation < incarnation:
-            # One alone may be a late write of the life before; one that moves is a living machine's.
-            if self._stray_sequence is not None and beat.sequence > self._stray_sequence:
-                self._found(f"it writes this node's heartbeat (incarnation {beat.incarnation})")
-            self._stray_sequence = beat.sequence
 
     def _watch(self) -> None:
         period_ms = self._context.config.timing.disk_heartbeat_ms

@@ -189,17 +189,18 @@ class Manager:
         member.adopt(newest_view(found))
         written = other_version(found)
         others_move = any(observer.moves(node) for node in range(len(found)) if node != member.node)
+        only_disk = others_move or member.view.live() == [member.node]
         if written is not None:
             self._refuse(f"membership database: {written}")
             return
-        if self._duplicate.look(found[member.node].heartbeat, member.entry, others_move=others_move):
+        if self._duplicate.look(found[member.node].heartbeat, member.entry, only_disk=only_disk):
             return
         if self._duplicate.reason is not None:
             self._refuse(self._duplicate.reason)
             return
         self._database.resume(found)
-        if any(name == "ballot" for name, _ in found[member.node].damaged):
-            self._election.burn(member.view.epoch + 1)
+        # What a heartbeat tells of was committed, whether the commit record can be read or not.
+        self._election.burn(max((region.heartbeat.epoch for region in found if region.heartbeat), default=0))
         incarnation = next_incarnation(member.node, found)
         member.intent = "join"
 
@@ -208,7 +209,16 @@ class Manager:
             if ok and member.role is Role.STARTING:
                 member.announced(incarnation)
 
-        self._database.write_heartbeat(self._heartbeat(incarnation), announced)
+        def announce(ok: bool) -> None:
+            if ok:
+                self._database.write_heartbeat(self._heartbeat(incarnation), announced)
+            else:
+                self._begins = False
+
+        if self._database.repair_ballot(found, announce):
+            self._election.burn(member.view.epoch + 1)
+        else:
+            announce(True)
 
     def _round(self) -> None:
         """One disk period: write the own heartbeat, then read everything."""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from guestd.membership import layout
+from guestd.core.config import Config, Timing
+from guestd.core.context import Context
+from guestd.membership.datagram import Say
+from guestd.membership.duplicate import DuplicateWatch
 from tests.unit.guestd_world import World
 
 SEEDS = range(12)
+# Ticks fall so that a heartbeat is written every 600 ms: one period of watching does not always see one.
+TIMING = Timing(heartbeat_ms=300, disk_heartbeat_ms=500, death_ms=4000, settle_ms=700)
 
 
 def formed(seed: int, *nodes: int) -> World:
-    world = World(nodes=3, seed=seed)
+    world = World(nodes=3, seed=seed, timing=TIMING)
     world.power_on(*nodes)
     world.run_until(lambda: world.all_joined(*nodes))
     world.run(world.random.randint(0, 2000))  # so that the second machine begins anywhere in the periods of the first
@@ -20,11 +25,6 @@ def formed(seed: int, *nodes: int) -> World:
 
 def refusals(world: World, machine: int) -> list[str]:
     return [event["reason"] for event in world.events(machine, "refused")]
-
-
-def own_region(world: World, node: int) -> bytes:
-    start = layout.DATABASE_OFFSET + layout.REGIONS_OFFSET + node * layout.REGION_SIZE
-    return bytes(world.disk[start : start + layout.REGION_SIZE])
 
 
 def writes_of(world: World, machine: int) -> list[int]:
@@ -122,8 +122,9 @@ def test_a_boot_is_slower_only_after_a_life_that_did_not_end_and_by_one_period_a
     world = World(nodes=3, seed=1)
     quick_ms = delay(world, 2)
     assert quick_ms < 100
-    world.run_until(lambda: world.all_joined(2))
-    world.power_off(2)  # a power failure: the disk says that it is joined
+    world.power_on(0, 1)
+    world.run_until(world.all_joined)
+    world.power_off()  # a power failure: the disk says that all are joined
     period_ms = world.config.timing.disk_heartbeat_ms
     assert period_ms <= delay(world, 2) <= period_ms + 4 * quick_ms
     world.run_until(lambda: world.all_joined(2))
@@ -140,18 +141,22 @@ def test_a_node_that_was_forced_out_comes_back_without_a_watch() -> None:
     world.run_until(world.all_joined)
 
 
-def test_one_late_write_of_the_life_before_is_no_other_machine() -> None:  # S2.5
-    world = formed(4, 0, 1)
-    world.isolate(2)  # it stays outside
-    world.power_on(2)
-    world.run(2000)
-    late = own_region(world, 2)
-    world.power_off(2)
-    world.power_on(2)
-    world.run(2000)
-    start = layout.DATABASE_OFFSET + layout.REGIONS_OFFSET + 2 * layout.REGION_SIZE
-    world.disk[start : start + 512] = late[:512]
-    world.run(5000)
-    assert not refusals(world, 2)
-    world.cut.clear()
-    world.run_until(world.all_joined)
+@pytest.mark.parametrize(
+    ("heard", "this", "refused"),
+    [
+        ((1, 9), (0, 0), True),  # this machine has not spoken yet
+        ((1, 9), (2, 40), True),  # the life before still speaks
+        ((2, 9), (2, 8), True),  # both have this life; this one is behind
+        ((2, 9), (2, 9), False),  # its own datagram, come back
+        ((2, 9), (2, 40), False),  # one of its own that was late, or the other one is behind
+        ((3, 9), (2, 8), False),  # the later one will see
+    ],
+)
+def test_a_datagram_with_the_own_node_id_is_another_machines_if_this_one_cannot_have_sent_it(
+    heard: tuple[int, int], this: tuple[int, int], *, refused: bool
+) -> None:  # A16
+    watch = DuplicateWatch(Context(Config(bytes(16), "demo", 3), 1))
+    watch.heard(Say(0, *heard, 0, "none", (), None), *this)
+    assert watch.reason is None  # another node's
+    watch.heard(Say(1, *heard, 0, "none", (), None), *this)
+    assert (watch.reason is not None) == refused
