@@ -36,7 +36,7 @@ class Record:
     node: int | None
     """Whose; None: all nodes'."""
     copy: int | None
-    """1 or 2 in the persistent part."""
+    """1 or 2; None: there is one."""
     lba: int
     """Block address on the disk."""
     validity: str
@@ -157,13 +157,15 @@ def _places(nodes: int) -> Iterator[_Place]:
             yield _Place("configuration", node, copy + 1, offset, kind, _configuration_in)
     for node in range(nodes):
         region = layout.REGIONS_OFFSET + node * layout.REGION_SIZE
-        heartbeat, ballot, commit = (
-            region + sector * SECTOR_SIZE
-            for sector in (layout.HEARTBEAT_SECTOR, layout.BALLOT_SECTOR, layout.COMMIT_SECTOR)
-        )
-        yield _Place("heartbeat", node, None, heartbeat, layout.RECORD_HEARTBEAT, records.heartbeat_in)
-        yield _Place("ballot", node, None, ballot, layout.RECORD_BALLOT, records.ballot_in)
-        yield _Place("commit", node, None, commit, layout.RECORD_COMMIT, lambda frame: records.commit_in(frame, nodes))
+        offset = region + layout.HEARTBEAT_SECTOR * SECTOR_SIZE
+        yield _Place("heartbeat", node, None, offset, layout.RECORD_HEARTBEAT, records.heartbeat_in)
+        for copy in range(layout.COPIES):
+            offset = region + (layout.BALLOT_SECTOR + copy) * SECTOR_SIZE
+            yield _Place("ballot", node, copy + 1, offset, layout.RECORD_BALLOT, records.ballot_in)
+        for copy in range(layout.COPIES):
+            offset = region + (layout.COMMIT_SECTOR + copy) * SECTOR_SIZE
+            kind = layout.RECORD_COMMIT
+            yield _Place("commit", node, copy + 1, offset, kind, lambda frame: records.commit_in(frame, nodes))
 
 
 def _header_in(frame: Sector) -> Value:

@@ -7,6 +7,8 @@
    who fences a victim and finds no key of it knows that nothing of it can land any more.
 4. Keys of this node that are another path's are preempted under the new one.
 5. RESERVE, which changes nothing if it is reserved so already.
+6. READ KEYS: the new key may be there once only. Twice: another machine that was given this node's id begins at the
+   same time. This one takes its registration back and begins anew a little later, when it finds the other one's.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ class Registration:
         self._reservations.preempt_and_abort(key, key, ended)
 
     def take(self, incarnation: int, then: Registered) -> None:
-        """Steps 3 to 5; then(whether it is done, why it can never be done or None); neither: no answer."""
+        """Steps 3 to 6; then(whether it is done, why it can never be done or None); neither: no answer."""
         new = key_of(self._context.node, incarnation)
         self._register(self._elsewhere, new, then)
 
@@ -96,8 +98,7 @@ class Registration:
     def _reserve(self, new: int, then: Registered) -> None:
         def ended(status: int) -> None:
             if status == pr.GOOD:
-                self._context.emit("registered", key=shown(new))
-                then(True, None)
+                self._verify(new, then)
             elif status == pr.RESERVATION_CONFLICT:
                 then(
                     False,
@@ -109,3 +110,15 @@ class Registration:
                 then(False, None)
 
         self._reservations.reserve(new, ended)
+
+    def _verify(self, new: int, then: Registered) -> None:
+        def have_keys(keys: list[int] | None) -> None:
+            if keys is not None and keys.count(new) == 1:
+                self._context.emit("registered", key=shown(new))
+                then(True, None)
+            elif keys is not None and new in keys:
+                self._reservations.register(0, lambda _: then(False, None))
+            else:
+                then(False, None)
+
+        self._reservations.read_keys(have_keys)

@@ -26,7 +26,7 @@ class Reservations:
         self._context = context
 
     def register(self, key: int, then: Ended) -> None:
-        """This node's path is registered with `key` from now on, whatever it was registered with."""
+        """This node's path is registered with `key` from now on, whatever it was registered with; 0: with none."""
         self._out(pr.REGISTER_AND_IGNORE_EXISTING_KEY, 0, key, then)
 
     def reserve(self, key: int, then: Ended) -> None:

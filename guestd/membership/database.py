@@ -104,17 +104,26 @@ class Database:
     def write_ballot(self, ballot: records.Ballot, then: Done) -> None:
         """Write the own ballot. It counts as written from now on: a failed write may have reached the disk."""
         self._ballots[self._context.node] = ballot
-        self._write(
-            layout.BALLOT_SECTOR, records.encode_ballot(self._id, self._context.node, ballot), then, durable=True
-        )
+        data = records.encode_ballot(self._id, self._context.node, ballot)
+        self._write(layout.BALLOT_SECTOR, data * layout.COPIES, then, durable=True)
+
+    def repair_ballot(self, found: list[Region], then: Done) -> bool:
+        """Write an empty ballot over the own one if it cannot be read; whether it could not.
+
+        Nobody could win an election while that block is not legible. It is no loss: a value that the node's former life
+        has chosen only matters to its owner, which goes by its own block; and if that was the former life, it is over.
+        """
+        unreadable = any(record == "ballot" for record, _ in found[self._context.node].damaged)
+        if unreadable:
+            self.write_ballot(records.Ballot(1, 0, 0, mbal=0, bal=0, owner=0, owner_incarnation=0), then)
+        return unreadable
 
     def write_commit(self, view: View, then: Done) -> None:
         """Write the own commit record with the next sequence number."""
         self._commit_sequence += 1
         commit = records.Commit(self._commit_sequence, view)
-        self._write(
-            layout.COMMIT_SECTOR, records.encode_commit(self._id, self._context.node, commit), then, durable=True
-        )
+        data = records.encode_commit(self._id, self._context.node, commit)
+        self._write(layout.COMMIT_SECTOR, data * layout.COPIES, then, durable=True)
 
     def _write(self, sector: int, data: bytes, then: Done, *, durable: bool) -> None:
         lba = layout.region_lba(self._context.node, sector)

@@ -3,7 +3,9 @@
 A node id that was given twice would have two writers in one region, and each new incarnation would force the other out.
 The first machine must notice nothing, so the second has to know before it writes:
 
-    read    the disk says that the last life may still live   -> watch, for one disk heartbeat period
+    read    the disk says that the last life may still live   -> watch, for `watch_ms`
+            (with a fence at the disk: another path has a key
+            of this node's; its own path's it ends itself)
             it left gracefully or was forced out, or never was -> go on at once
     watch   its heartbeat moves, or a datagram of it is heard  -> refused
             nobody is heard, though others move on the disk,   -> watch once more: only the disk can tell, and between
@@ -22,6 +24,7 @@ from guestd.core.effects import Wake
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from guestd.core.context import Context
+    from guestd.core.timing import Timing
     from guestd.membership.datagram import Say
     from guestd.membership.records import Heartbeat
     from guestd.membership.view import Entry
@@ -39,13 +42,14 @@ class DuplicateWatch:
         self._again = False  # the second watch
         self._heard_others = False
 
-    def look(self, beat: Heartbeat | None, entry: Entry, *, only_disk: bool) -> bool:
+    def look(self, beat: Heartbeat | None, entry: Entry, *, only_disk: bool, registered: bool) -> bool:
         """Before anything is written: take in the own record and the own entry; True: look again when it is `due`.
 
-        only_disk: that nobody is heard does not say that nobody is there.
+        only_disk: that nobody is heard does not say that nobody is there. registered: another path of the disk has a
+        key of this node's, so somebody has begun who may have written nothing yet.
         """
         if self._ends_ms is None:
-            if not _may_live(beat, entry):
+            if not registered and not _may_live(beat, entry):
                 return False
             self._first = beat
             self._watch()
@@ -84,13 +88,18 @@ class DuplicateWatch:
             self._found(f"it writes this node's heartbeat (incarnation {incarnation}, sequence {beat.sequence})")
 
     def _watch(self) -> None:
-        period_ms = self._context.config.timing.disk_heartbeat_ms
+        period_ms = watch_ms(self._context.config.timing)
         self._ends_ms = self._context.now_ms + period_ms
         self._asked = False
         self._context.effects.append(Wake(period_ms))
 
     def _found(self, how: str) -> None:
         self.reason = f"another machine runs as node {self._context.node}: {how}"
+
+
+def watch_ms(timing: Timing) -> int:
+    """How long a watch is: a heartbeat on the disk waits for a tick, so two may lie a tick more than a period apart."""
+    return timing.disk_heartbeat_ms + 2 * timing.heartbeat_ms
 
 
 def _may_live(beat: Heartbeat | None, entry: Entry) -> bool:

@@ -37,8 +37,11 @@ class Election:
     def start(self, incarnation: int, after_epoch: int, ended: Callable[[bool], None]) -> None:
         """Bid for the epoch that follows; ended(whether it was won) is called once."""
         assert self._bid is None, "one bid at a time"
-        epoch = max(after_epoch, self._burned_epoch) + 1
-        self._bid = Bid(self._context.node, incarnation, epoch, self._database.ballots())
+        ballots = self._database.ballots()
+        # Blocks of a later epoch than the membership's next one: its commit record was lost. Below them nobody can win.
+        latest = max((ballot.epoch for ballot in ballots if ballot is not None), default=0)
+        epoch = max(after_epoch, self._burned_epoch, latest - 1) + 1
+        self._bid = Bid(self._context.node, incarnation, epoch, ballots)
         self._ended = ended
         self._context.emit("bid", epoch=epoch, ballot=self._bid.block.mbal)
         self._write()

@@ -10,11 +10,13 @@
     +0       persistent part, copy 1     written by the host
     |        +0       header             one sector: the cluster's name, how many nodes
     |        +4 KiB   configurations     one sector per node, 64 of them
-    +64 KiB  persistent part, copy 2     the same; the copies are never written by one command
+    +64 KiB  persistent part, copy 2     the same; written only while copy 1 is whole
     +128 KiB active part                 one region of 4 KiB per node, 64 of them; only node i writes region i
     |        +0       heartbeat          one record per sector; one read of N regions sees everything
-    |        +512     ballot
-    |        +1024    commit             the rest: later
+    |        +512     ballot, copy 1     both copies by one command: a torn write damages one sector, and the other
+    |        +1024    ballot, copy 2     copy is whole, of this write or of the one before
+    |        +1536    commit, copy 1
+    |        +2048    commit, copy 2     the rest: later
     +384 KiB end
 
 docs/membership-database.md has every byte of it; a test compares the two.
@@ -26,7 +28,7 @@ from guestd.core.config import NODES_MAX
 from guestd.membership.sector import SECTOR_SIZE
 
 DATABASE_OFFSET = 1 << 20  # bytes from the beginning of the disk
-COPIES = 2  # of the persistent part
+COPIES = 2  # of the persistent part, and of ballots and commits
 COPY_SIZE = 64 << 10
 CONFIGURATION_OFFSET = 4 << 10  # bytes from the beginning of a copy
 REGIONS_OFFSET = COPIES * COPY_SIZE  # bytes from the beginning of the database
@@ -34,8 +36,8 @@ REGION_SIZE = 4 << 10
 DATABASE_SIZE = REGIONS_OFFSET + NODES_MAX * REGION_SIZE
 
 HEARTBEAT_SECTOR = 0  # sectors within a region
-BALLOT_SECTOR = 1
-COMMIT_SECTOR = 2
+BALLOT_SECTOR = 1  # its first copy, as the following
+COMMIT_SECTOR = BALLOT_SECTOR + COPIES
 
 RECORD_HEADER = 1  # record types
 RECORD_CONFIGURATION = 2

@@ -226,11 +226,12 @@ class Manager:
         member.adopt(newest_view(found))
         others_move = any(observer.moves(node) for node in range(len(found)) if node != member.node)
         only_disk = others_move or member.view.live() == [member.node]
-        if self._duplicate.look(found[member.node].heartbeat, member.entry, only_disk=only_disk):
+        beat, fenced = found[member.node].heartbeat, self._context.config.fence == "scsi"
+        if self._duplicate.look(beat, member.entry, only_disk=only_disk, registered=fenced):
             return
         if self._duplicate.reason is not None:
             self._refuse(self._duplicate.reason)
-        elif self._context.config.fence == "scsi":
+        elif fenced:
             self._register(next_incarnation(member.node, found))
         else:
             self._second_read(next_incarnation(member.node, found), found)
@@ -258,8 +259,8 @@ class Manager:
         self._database.resume(found)
         member.observer.read([region.heartbeat for region in found], self._context.now_ms)
         member.adopt(newest_view(found))
-        if any(name == "ballot" for name, _ in found[member.node].damaged):
-            self._election.burn(member.view.epoch + 1)
+        # What a heartbeat tells of was committed, whether the commit record can be read or not.
+        self._election.burn(max((region.heartbeat.epoch for region in found if region.heartbeat), default=0))
         member.intent = "join"
 
         def announced(ok: bool) -> None:
@@ -267,7 +268,16 @@ class Manager:
             if ok and member.role is Role.STARTING:
                 member.announced(incarnation)
 
-        self._database.write_heartbeat(self._heartbeat(incarnation), announced, durable=True)
+        def announce(ok: bool) -> None:
+            if ok:
+                self._database.write_heartbeat(self._heartbeat(incarnation), announced, durable=True)
+            else:
+                self._begins = False
+
+        if self._database.repair_ballot(found, announce):
+            self._election.burn(member.view.epoch + 1)
+        else:
+            announce(True)
 
     def _round(self) -> None:
         """One disk period: write the own heartbeat, then read everything."""

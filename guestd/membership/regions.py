@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     _Record = TypeVar("_Record")
+    _Numbered = TypeVar("_Numbered", Ballot, Commit)
 
 
 class Region(Value):
@@ -69,10 +70,25 @@ def _region(cluster_id: bytes, nodes: int, node: int, data: bytes) -> Region:
                 other.append((name, str(why)))
             return None
 
+    def pair(name: str, first: int, decode: Callable[[bytes], _Numbered | None]) -> _Numbered | None:
+        """The valid copy with the higher sequence number; damaged only if neither copy can be read.
+
+        A copy of zeros counts as one that can: nothing was written before the write that damaged the other.
+        """
+        newest: _Numbered | None = None
+        before = len(damaged)
+        for copy in range(layout.COPIES):
+            found = record(f"{name}, copy {copy + 1}", first + copy, decode)
+            if found is not None and (newest is None or found.sequence > newest.sequence):
+                newest = found
+        if len(damaged) - before == layout.COPIES:
+            damaged[before:] = [(name, damaged[before][1])]
+        return newest
+
     return Region(
         heartbeat=record("heartbeat", layout.HEARTBEAT_SECTOR, lambda raw: decode_heartbeat(cluster_id, node, raw)),
-        ballot=record("ballot", layout.BALLOT_SECTOR, lambda raw: decode_ballot(cluster_id, node, raw)),
-        commit=record("commit", layout.COMMIT_SECTOR, lambda raw: decode_commit(cluster_id, node, raw, nodes)),
+        ballot=pair("ballot", layout.BALLOT_SECTOR, lambda raw: decode_ballot(cluster_id, node, raw)),
+        commit=pair("commit", layout.COMMIT_SECTOR, lambda raw: decode_commit(cluster_id, node, raw, nodes)),
         damaged=tuple(damaged),
         other_version=other[0] if other else None,
     )

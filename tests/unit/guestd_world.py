@@ -260,7 +260,7 @@ class World:
         if sector != layout.COMMIT_SECTOR:
             return
         before = self.view
-        commit = decode_commit(self.config.cluster_id, node, effect.data, self.config.nodes)
+        commit = decode_commit(self.config.cluster_id, node, effect.data[:512], self.config.nodes)
         assert commit is not None
         assert commit.view.master == node
         self._view = None

@@ -66,10 +66,10 @@ def test_a_living_cluster_is_shown_record_by_record(capsys: pytest.CaptureFixtur
     joined = {"state": "joined", "incarnation": 1, "level": None, "barrier": None, "reach": 4, "forced": False}
     assert found["membership"] == {"epoch": 1, "step": world.view.step, "master": 0, "nodes": [joined] * 3}
     rows = by_place(found)
-    assert len(rows) == len(found["records"]) == 2 + 3 * 2 + 3 * 3
+    assert len(rows) == len(found["records"]) == 2 + 3 * 2 + 3 * 5
     assert {one["validity"] for one in rows.values()} == {"ok", "never written"}
-    assert rows["commit", 0, None]["fields"] == found["membership"]
-    assert rows["ballot", 0, None]["fields"]["owner"] == 0
+    assert rows["commit", 0, 1]["fields"] == found["membership"]
+    assert rows["ballot", 0, 1]["fields"]["owner"] == 0
     for node in range(3):
         beat = rows["heartbeat", node, None]
         assert (beat["fields"]["incarnation"], beat["sequence"] > 0) == (1, True)
@@ -79,7 +79,7 @@ def test_a_living_cluster_is_shown_record_by_record(capsys: pytest.CaptureFixtur
 
 def test_people_get_a_table(capsys: pytest.CaptureFixture[str], image: Path) -> None:
     place(image, layout.region_lba(1, 0), records.encode_heartbeat(ID, 1, BEAT))
-    place(image, layout.region_lba(1, 2), records.encode_commit(ID, 1, records.Commit(3, VIEW)))
+    place(image, layout.region_lba(1, 3), records.encode_commit(ID, 1, records.Commit(3, VIEW)))
     place(image, layout.region_lba(2, 1), b"x" * SECTOR_SIZE)
     status, out, _ = hil(capsys, "member", "show", image)
     assert status == 0
@@ -94,9 +94,9 @@ def test_people_get_a_table(capsys: pytest.CaptureFixture[str], image: Path) -> 
     beat = ["incarnation=7", "state=joined", "intent=none", "epoch=5", "step=6", "hears=0,2"]
     assert ["heartbeat", "n1", "-", "2312", "ok", "41", *beat] in rows
     view = ["epoch=5.6", "master=1", "n0:joining(3)@2.1", "n1:joined(2)", "n2:inactive(0)"]
-    assert ["commit", "n1", "-", "2314", "ok", "3", *view] in rows
-    assert ["ballot", "n2", "-", "2321", "damaged", "-", "magic", "b'xxxx'", "instead", "of", "b'HILM'"] in rows
-    assert ["commit", "n2", "-", "2322", "never", "written", "-"] in rows
+    assert ["commit", "n1", "1", "2315", "ok", "3", *view] in rows
+    assert ["ballot", "n2", "1", "2321", "damaged", "-", "magic", "b'xxxx'", "instead", "of", "b'HILM'"] in rows
+    assert ["commit", "n2", "1", "2323", "never", "written", "-"] in rows
 
 
 WHOLE = records.encode_heartbeat(ID, 1, BEAT)

@@ -194,9 +194,10 @@ def view(epoch: int, step: int, incarnation: int = 1) -> View:
 def test_the_membership_is_the_valid_commit_record_with_the_highest_epoch_and_step() -> None:  # S2.6, A17
     torn = records.encode_commit(ID, 2, records.Commit(1, view(9, 9)))[:100] + bytes(412)
     data = regions(
-        n0_2=records.encode_commit(ID, 0, records.Commit(8, view(3, 1))),
-        n1_2=records.encode_commit(ID, 1, records.Commit(1, view(3, 2))),
-        n2_2=torn,
+        n0_3=records.encode_commit(ID, 0, records.Commit(8, view(3, 1))),
+        n1_3=records.encode_commit(ID, 1, records.Commit(1, view(3, 2))),
+        n2_3=torn,
+        n2_4=torn,
     )
     found = parse(ID, 3, data)
     assert newest_view(found) == view(3, 2)
@@ -209,7 +210,7 @@ def test_a_new_incarnation_is_higher_than_every_trace_of_an_earlier_one() -> Non
     assert next_incarnation(0, parse(ID, 3, regions())) == 1
     assert next_incarnation(0, parse(ID, 3, regions(n0_0=beat))) == 8
     commit = records.encode_commit(ID, 1, records.Commit(1, view(3, 2, incarnation=11)))
-    assert next_incarnation(0, parse(ID, 3, regions(n0_0=b"x" * 512, n1_2=commit))) == 12
+    assert next_incarnation(0, parse(ID, 3, regions(n0_0=b"x" * 512, n1_3=commit))) == 12
 
 
 def test_a_view_with_an_unknown_state_or_of_another_size_is_refused() -> None:
