@@ -1,4 +1,6 @@
-"""Draws docs/state-machines.md, and a table of docs/disk-faults.md, from the code: ``.venv/bin/python docs/draw.py``.
+"""Draws from the code what pages say of it: ``.venv/bin/python docs/draw.py``.
+
+All of docs/state-machines.md, a table of docs/disk-faults.md, and the timeline and the tables of docs/timing.md.
 
 A test compares the pages with what this makes, so they cannot lag behind.
 """
@@ -19,6 +21,11 @@ PAGE = ROOT / "docs" / "state-machines.md"
 
 FAULTS_PAGE = ROOT / "docs" / "disk-faults.md"
 BEGIN, END = "<!-- kinds: made by docs/draw.py -->\n", "<!-- end of kinds -->\n"
+
+TIMING_PAGE = ROOT / "docs" / "timing.md"
+TIMELINE = ("<!-- timeline: made by docs/draw.py -->\n", "<!-- end of timeline -->\n")
+TIMES = ("<!-- times: made by docs/draw.py -->\n", "<!-- end of times -->\n")
+FACTORS_SHOWN = (1, 2.5, 10)
 
 MACHINES = {
     "guestd.membership.states": ("NODE_STATES", "NodeState", "A node, as all nodes see it (S2.4)"),
@@ -62,12 +69,13 @@ def _name(state: Enum) -> str:
 
 
 def _remarks(source: str, enum_name: str) -> dict[str, str]:
-    """The remark behind each member of the enum, from its source."""
+    """The remark behind each member of the enum, or field of the value, from its source."""
     lines = source.splitlines()
     for node in ast.parse(source).body:
         if isinstance(node, ast.ClassDef) and node.name == enum_name:
-            members = [item for item in node.body if isinstance(item, ast.Assign)]
-            texts = {item.targets[0]: lines[item.lineno - 1].partition("# ")[2] for item in members}
+            members = [item for item in node.body if isinstance(item, (ast.Assign, ast.AnnAssign))]
+            targets = [item.target if isinstance(item, ast.AnnAssign) else item.targets[0] for item in members]
+            texts = {target: lines[target.lineno - 1].partition("# ")[2] for target in targets}
             return {target.id: text for target, text in texts.items() if isinstance(target, ast.Name)}
     raise LookupError(f"no class {enum_name}")
 
@@ -98,6 +106,50 @@ def _parameters(parameters: Mapping[str, Any]) -> str:
     return "; ".join(told) or "-"
 
 
+def timing_page() -> str:
+    """The page on timing as it should be."""
+    sys.path.insert(0, str(ROOT))
+    timing = importlib.import_module("guestd.core.timing")
+    text = _between(TIMING_PAGE.read_text(encoding="utf-8"), TIMELINE, _timeline(timing.__doc__ or ""))
+    return _between(text, TIMES, _times(timing))
+
+
+def _between(text: str, marks: tuple[str, str], made: str) -> str:
+    before, begin, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
+    if not begin or not end:
+        raise LookupError(f"no {marks[0].strip()} or no {marks[1].strip()}")
+    return f"{before}{begin}{made}{end}{after}"
+
+
+def _timeline(told: str) -> str:
+    """The part of the docstring from its first T= up to the next empty line."""
+    lines = told.splitlines()
+    first = next(index for index, line in enumerate(lines) if line.startswith("T="))
+    return "\n".join(["", "```text", *lines[first : lines.index("", first)], "```", "", ""])
+
+
+def _times(timing: Any) -> str:
+    remarks = _remarks(inspect.getsource(timing), "Timing")
+    at = [timing.scaled(timing.Timing(), factor) for factor in FACTORS_SHOWN]
+    head = " | ".join(f"x {factor:g}" for factor in FACTORS_SHOWN)
+    lines = ["", f"| ms | {head} | |", f"|---|{'---|' * len(at)}---|"]
+    derived = [name for name, found in vars(timing.Timing).items() if isinstance(found, property)]
+    for name in (*timing.Timing.value_fields, *derived):
+        if name.endswith(("_ms", "_ms_max")):
+            told = (inspect.getdoc(vars(timing.Timing)[name]) or "").partition(".")[0]
+            about = remarks.get(name) or told[:1].lower() + told[1:]
+            values = " | ".join(str(getattr(one, name)) for one in at)
+            lines.append(f"| `{name}` | {values} | {about} |")
+    lines += ["", "| must hold | by default | because |", "|---|---|---|"]
+    for rule in timing.RULES:
+        value, bound = getattr(at[0], rule.name), rule.times * getattr(at[0], rule.other)
+        sign = rule.relation.replace(">=", "≥").replace("<=", "≤")
+        lines.append(f"| `{rule.name}` {sign} {rule.bound} | {value} {sign} {bound} | {rule.why} |")
+    return "\n".join(lines) + "\n\n"
+
+
 if __name__ == "__main__":
+    TIMING_PAGE.write_text(timing_page(), encoding="utf-8")
     FAULTS_PAGE.write_text(faults_page(), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")

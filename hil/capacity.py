@@ -32,8 +32,9 @@ nodes  until all have joined, s    nodes that lost their place in the cluster be
 =====  ==========================  =================================================================
 
 A node that boots takes a whole core, so the time grows with the nodes, and with it how long a node is silent now and
-then; ``death_ms`` is 4 s. 6 on 2 cores is the largest number without a loss, a third below the smallest with one. What
-has joined takes 0.03 to 0.07 of a core a node, so it is the boots that count. Two clusters that *started* side by side
+then; ``death_ms`` was 4 s (now it goes by the machine and the cluster's nodes, `hil/timing.py`). 6 on 2 cores is the
+largest number without a loss, a third below the smallest with one. What has joined takes 0.03 to 0.07 of a core a
+node, so it is the boots that count. Two clusters that *started* side by side
 lost nodes in one of four pairs; so starts take turns (`hil/room.py`): 8 to 12 s each, one after the other, instead of
 15 to 22 s.
 

@@ -27,6 +27,9 @@ class Order:
     cluster_id: str
     cold: bool
     """Boot all nodes; no saved machines."""
+    timing: dict[str, int]
+    """Of ``guestd``, as they are on this machine."""
+    timing_factor: float
     checkpoint: Checkpoint | None
     """What the cluster goes on from; None: it is new."""
 
@@ -52,6 +55,8 @@ def read_order(run_dir: Path) -> Order:
         image=Path(settings["image"]),
         image_digest=settings.get("image_digest", ""),
         cold=settings.get("cold", True),
+        timing=settings["timing"],
+        timing_factor=settings["timing_factor"],
         run_dir=run_dir,
         cluster_id=saved.manifest.cluster_id if saved else uuid.uuid4().hex,
         checkpoint=saved,

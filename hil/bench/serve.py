@@ -19,7 +19,7 @@ from hil.bench.cluster import Bench
 from hil.bench.log import EventLog
 from hil.bench.order import Order
 from hil.bench.server import Server
-from hil.config import ClusterConfig, make_config
+from hil.config import ClusterConfig, TimingOverrides, make_config
 from hil.errors import HilError, UsageError
 from hil.faults import link
 from hil.qemu.domain import MachineSpec
@@ -75,6 +75,8 @@ def _set_up(stack: ExitStack, order: Order, bench: Bench, scsi: target.ScsiTarge
             accelerator=order.accelerator,
             image=order.image.name,
             run_dir=str(order.run_dir),
+            timing=order.timing,
+            timing_factor=order.timing_factor,
         )
     if isinstance(scsi, Exception):
         raise scsi
@@ -96,8 +98,10 @@ def _set_up(stack: ExitStack, order: Order, bench: Bench, scsi: target.ScsiTarge
     versions = hypervisor.versions(order.accelerator)
     if saved is not None and (why := saved.why_of_no_use(order.image_digest, versions)) is not None:
         raise UsageError(why)
+    # Nodes of a checkpoint go on with the times that they have, whatever the machine's factor is then.
+    told = config.model_copy(update={"timing": TimingOverrides(**order.timing)})
     bench.facts = checkpoint.Facts(
-        config, order.accelerator, order.image_digest, versions, order.cluster_id, order.run_dir
+        told, order.accelerator, order.image_digest, versions, order.cluster_id, order.run_dir
     )
     specs = [_machine_spec(order, config, node, initrd) for node in range(config.nodes)]
     bench.adopt([Machine(spec, hypervisor, log) for spec in specs])
@@ -120,7 +124,7 @@ def _guest_config(order: Order, config: ClusterConfig) -> dict[str, Any]:
         "nodes": order.nodes,
         "disk": {"wwid": identity.wwid(target.serial_number(config.disk_mib))},
         "interconnect": {"prefix": prefix, "broadcast": f"{prefix}255", "port": INTERCONNECT_PORT},
-        "timing": config.timing.resolved(order.accelerator).model_dump(),
+        "timing": order.timing,
     }
 
 

@@ -11,8 +11,9 @@ from hil.bench import address
 from hil.bench.launch import launch
 from hil.checkpoint import Checkpoint
 from hil.config import ClusterConfig
-from hil.errors import AlreadyUp, LaboratoryError, UsageError
+from hil.errors import AlreadyUp, BadConfig, LaboratoryError, UsageError
 from hil.machine import accelerator
+from hil.timing import timing_factor
 
 
 def start(
@@ -24,12 +25,14 @@ def start(
     """
     image = _image_for(config, on_image)
     chosen = accelerator(image) if config.accelerator == "auto" else None
+    kind = chosen.kind if chosen else config.accelerator
     settings: dict[str, object] = {
-        "accelerator": chosen.kind if chosen else config.accelerator,
+        "accelerator": kind,
         "why": chosen.why if chosen else "asked for in the cluster file",
         "image": str(image.path),
         "image_digest": image.digest,
         "cold": cold,
+        **timing_settings(config, kind),
     }
     return launch(config, settings)
 
@@ -52,8 +55,21 @@ def restore(
         "image_digest": image.digest,
         "cold": True,
         "checkpoint": str(saved.path),
+        **timing_settings(config, saved.manifest.accelerator),
     }
     return launch(config, settings), config
+
+
+def timing_settings(config: ClusterConfig, kind: str) -> dict[str, object]:
+    """The times of the cluster as they are on this machine, and the factor; raises ``BadConfig`` if they cannot be."""
+    factor = timing_factor(kind, config.nodes)
+    try:
+        return {"timing_factor": factor, "timing": config.timing.resolved(factor)}
+    except ValueError as refusal:
+        raise BadConfig(
+            f"cluster {config.name!r}: {refusal}\n  Where the cluster file says nothing, the defaults count, times"
+            f" {factor:g} on this machine ({kind}): give those, too (docs/timing.md)"
+        ) from None
 
 
 def _image_for(config: ClusterConfig, on_image: Callable[[str, int, int], None] | None) -> images.Image:

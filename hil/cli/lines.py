@@ -10,7 +10,7 @@ from hil.view import Event
 _HEAD = frozenset({"n", "t", "kind", "node", "guest_n", "guest_t"})
 # What a person who waits wants to hear of, and how it is said of the node (or the cluster).
 _STEPS = {
-    "bench-started": "{nodes} nodes, {accelerator}, image {image}",
+    "bench-started": "{nodes} nodes, {accelerator}, times x {timing_factor}, image {image}",
     "machine-started": "machine runs",
     "machine-stopped": "machine stopped ({detail})",
     "machine-crashed": "machine crashed ({detail})",

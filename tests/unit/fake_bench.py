@@ -33,10 +33,12 @@ class FakeBench:
         self.server = Server(self.listener, self.log)
         self._ended = threading.Lock()
         config = make_config(name=name, nodes=nodes)
+        settings = {"accelerator": "tcg", "timing_factor": 2.5, "timing": config.timing.resolved(2.5)}
         (run_dir / "cluster.json").write_text(
-            json.dumps({"config": config.model_dump(), "settings": {"accelerator": "tcg"}}), encoding="utf-8"
+            json.dumps({"config": config.model_dump(), "settings": settings}), encoding="utf-8"
         )
-        self.log.emit("bench-started", cluster=name, nodes=nodes, accelerator="tcg", image="abc", run_dir=str(run_dir))
+        about = {"cluster": name, "nodes": nodes, "image": "abc", "run_dir": str(run_dir), **settings}
+        self.log.emit("bench-started", **about)
 
     # -- what happens ---------------------------------------------------------------------------------------------
 

@@ -179,6 +179,8 @@ def test_status_as_json_has_stable_keys(capsys: pytest.CaptureFixture[str], benc
             "run_dir",
             "subsystems",
             "t",
+            "timing",
+            "timing_factor",
         ]
     )
     assert (told["cluster"], told["epoch"], told["master"], told["members"]) == (bench.name, 1, 0, [0, 1, 2])

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from hil.config import DEFAULT_TIMING, load_config, make_config
+from guestd.core.timing import RELATIONS, RULES, Rule, Timing
+from hil.config import load_config, make_config
 from hil.errors import BadConfig
+
+DEFAULTS = {name: getattr(Timing(), name) for name in Timing.value_fields}
 
 
 def test_everything_has_a_default() -> None:
@@ -13,10 +16,31 @@ def test_everything_has_a_default() -> None:
     assert (config.name, config.nodes, config.accelerator) == ("demo", 3, "auto")
 
 
-@pytest.mark.parametrize("accelerator", ["kvm", "tcg"])
-def test_timing_that_is_left_out_keeps_the_default_of_the_accelerator(accelerator: str) -> None:
-    timing = make_config(timing={"death_ms": 9_000}).timing.resolved(accelerator)
-    assert timing == DEFAULT_TIMING[accelerator].model_copy(update={"death_ms": 9_000})
+def test_times_that_are_left_out_are_the_defaults_times_the_factor_and_others_are_taken_as_they_are() -> None:
+    assert make_config().timing.resolved(1) == DEFAULTS
+    assert make_config().timing.resolved(2.5) == {name: int(value * 2.5) for name, value in DEFAULTS.items()}
+    some = make_config(timing={"death_ms": 9_000, "heartbeat_ms": 77}).timing.resolved(2)
+    assert some == {"heartbeat_ms": 77, "disk_heartbeat_ms": 500, "death_ms": 9_000, "settle_ms": 800}
+
+
+def test_times_that_hold_on_some_machine_only_are_refused_on_the_others() -> None:
+    timing = make_config(timing={"death_ms": 2_000}).timing
+    assert timing.resolved(1)["death_ms"] == 2_000
+    with pytest.raises(
+        ValueError, match=r"timing.hears_ms = 1000 \(half of death_ms = 2000\) must be more than 2 x disk"
+    ):
+        timing.resolved(2.5)
+    patient = make_config(timing={"settle_ms": 900}).timing
+    assert patient.resolved(3)["settle_ms"] == 900
+    with pytest.raises(ValueError, match=r"timing.settle_ms = 900 must be at least disk_heartbeat_ms = 1000"):
+        patient.resolved(4)
+
+
+def test_a_heartbeat_that_only_a_slow_machine_bears_is_legal_there() -> None:
+    timing = make_config(timing={"heartbeat_ms": 600}).timing
+    assert timing.resolved(4)["heartbeat_ms"] == 600
+    with pytest.raises(ValueError, match=r"timing.disk_heartbeat_ms = 250 must be at least heartbeat_ms = 600"):
+        timing.resolved(1)
 
 
 @pytest.mark.parametrize(
@@ -35,12 +59,12 @@ def test_timing_that_is_left_out_keeps_the_default_of_the_accelerator(accelerato
         ({"node": 3}, ["node: no such key", "nodes", "memory_mib"]),
         ({"timing": {"death": 3}}, ["timing.death: no such key", "death_ms", "settle_ms"]),
         ({"timing": {"heartbeat_ms": 1}}, ["timing.heartbeat_ms = 1", "legal: 20 to 10000"]),
-        ({"timing": {"death_ms": 700}}, ["timing.death_ms = 700 must be at least 4 x heartbeat_ms"]),
+        ({"timing": {"death_ms": 300}}, ["\n  timing.death_ms = 300 must be at least 4 x heartbeat_ms"]),
         (
             {"timing": {"heartbeat_ms": 100, "death_ms": 1_000, "disk_heartbeat_ms": 400}},
             ["timing.hears_ms = 500 (half of death_ms = 1000) must be more than 2 x disk_heartbeat_ms = 800"],
         ),
-        ({"timing": {"settle_ms": 100}}, ["timing.settle_ms = 100 must be at least disk_heartbeat_ms = 400"]),
+        ({"timing": {"settle_ms": 100}}, ["timing.settle_ms = 100 must be at least disk_heartbeat_ms = 250"]),
         ({"timing": 5}, ["timing"]),
     ],
 )
@@ -49,6 +73,22 @@ def test_an_illegal_value_is_told_with_its_key_and_what_is_legal(values: dict[st
         make_config(**values)
     message = str(caught.value)
     assert [text for text in told if text not in message] == [], message
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.name} {rule.relation} {rule.bound}")
+def test_a_file_that_breaks_a_rule_on_every_machine_is_refused_with_the_rule(rule: Rule) -> None:
+    broken = {
+        "disk_heartbeat_ms at least heartbeat_ms": {"heartbeat_ms": 501, "disk_heartbeat_ms": 500},
+        "death_ms at least 4 x heartbeat_ms": {"heartbeat_ms": 500, "disk_heartbeat_ms": 500, "death_ms": 1_999},
+        "hears_ms more than 2 x disk_heartbeat_ms": {"disk_heartbeat_ms": 500, "death_ms": 2_001},
+        "settle_ms at least disk_heartbeat_ms": {"disk_heartbeat_ms": 500, "settle_ms": 499, "death_ms": 9_000},
+        "settle_ms at most 2 x death_ms": {"settle_ms": 24_001},
+    }
+    name = f"{rule.name} {RELATIONS[rule.relation]} {rule.bound}"
+    with pytest.raises(BadConfig) as caught:
+        make_config(timing=broken[name])
+    assert f"timing.{rule.name} = " in str(caught.value)
+    assert f"must be {RELATIONS[rule.relation]} {rule.bound} = " in str(caught.value)
 
 
 def test_every_wrong_key_is_told_at_once() -> None:

@@ -72,6 +72,13 @@ def test_two(): pass  # S4.11
     ]
 
 
+def test_the_times_and_their_rules_are_those_of_guestd() -> None:
+    draw = drawn()
+    assert draw.TIMING_PAGE.read_text(encoding="utf-8") == draw.timing_page(), "run: .venv/bin/python docs/draw.py"
+    assert "| `hears_ms` > 2 x disk_heartbeat_ms | 600 > 500 |" in draw.timing_page()
+    assert "\nT=death_ms " in draw.timing_page()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))

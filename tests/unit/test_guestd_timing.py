@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from guestd.core.config import Config
@@ -84,6 +86,24 @@ def test_a_silent_loss_of_any_node_is_agreed_upon_within_two_seconds() -> None: 
     timing = Timing()
     assert max(took) <= LOSS_MS_MAX
     assert min(took) >= timing.death_ms - timing.heartbeat_ms + timing.settle_ms / 2  # it was the silence that told
+
+
+@pytest.mark.parametrize("fault", [World.isolate, World.freeze])
+def test_nor_does_it_take_longer_when_the_node_lives(fault: Callable[[World, int], None]) -> None:  # S5.1
+    for seed in range(60):
+        world = formed(seed)
+        victim = seed % 3
+        fault(world, victim)
+        assert world.run_until(lambda world=world, victim=victim: world.agreed_without(victim)) <= LOSS_MS_MAX  # type: ignore[misc]
+
+
+def test_when_only_the_disk_tells_it_takes_a_disk_period_longer_at_most() -> None:  # S5.1
+    for seed in range(60):
+        world = formed(seed)
+        victim = seed % 3
+        world.disk_hung.add(victim)
+        took_ms = world.run_until(lambda world=world, victim=victim: world.agreed_without(victim))  # type: ignore[misc]
+        assert took_ms <= LOSS_MS_MAX + world.config.timing.disk_heartbeat_ms
 
 
 class CountingWorld(World):
