@@ -85,14 +85,9 @@ CLAUSES = {
 NOT_YET = {
     "S4.12": "levels are those of the start",
     "S4.13": "the cluster waits for the subsystem",
-    "S6.2": "guestd does not use the disk's fence",
-    "S6.4": "as S6.2",
     "S6.5": "its limit is not shown",
-    "A1": "needs the fence",
-    "A2": "needs the fence",
     "A13": "needs locks and journals",
     "A14": "as S4.13",
-    "A16": "",
     "A19": "",
     "A20": "",
 }
@@ -101,9 +96,6 @@ NOT_YET = {
 PARTLY = {
     "S3.2": "the mode `dekker` is missing",
     "S4.1": "a mismatch between nodes is not noticed",
-    "S6.3": "at the target alone",
-    "A3": "at the target alone",
-    "A4": "at the target alone",
     "A5": "not where one node still sees the disk",
     "A6": "1:1 only",
     "A7": "one-way loss only",

@@ -11,15 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from guestd.core.effects import Effect, ReadSectors, ScsiCommand, WriteSectors
-from guestd.core.timing import Timing
-from tests.unit.guestd_world import World
+from tests.unit.guestd_slow import Delay, SlowWorld
 
 
-class MortalWorld(World):
+class MortalWorld(SlowWorld):
     """The laboratory; `at_moment` chooses what happens and when."""
 
-    def __init__(self, nodes: int, seed: int, timing: Timing | None = None) -> None:
-        super().__init__(nodes, seed, timing)
+    def __init__(self, nodes: int, seed: int, delay_ms: Delay) -> None:
+        super().__init__(nodes, seed, delay_ms)
         self.moments: list[str] = []  # of the watched node that have passed
         self._watched: int | None = None
         self._at = 0
