@@ -13,13 +13,11 @@ from typing import Any, NamedTuple
 
 from hil.scsi import reservation_access
 from hil.scsi.reservations import Conflict, Request, State, Type, change
-from hil.scsi.sense import Refused
 
 Nexus = tuple[int, int]  # node, and its life if every life is a nexus of its own, else 0
 
 RESERVE, PREEMPT, PREEMPT_AND_ABORT, REGISTER_AND_IGNORE = 1, 4, 5, 6
 WRITE = b"\x2a" + bytes(9)
-KIND = Type.WRITE_EXCLUSIVE_REGISTRANTS_ONLY
 
 
 class Write(NamedTuple):
@@ -32,10 +30,11 @@ class Write(NamedTuple):
 
 
 class Registrations(NamedTuple):
-    """Who is registered with which key, sorted, and who holds the reservation, if there is one."""
+    """Who is registered with which key, sorted; the type of the reservation (0: none), and who holds it."""
 
     keys: tuple[tuple[Nexus, int], ...]
-    holder: Nexus | None
+    kind: int = 0
+    holder: Nexus | None = None  # None with type 7, too: all registrants are holders
 
     def key(self, nexus: Nexus) -> int:
         """0: not registered."""
@@ -82,19 +81,21 @@ def put(values: tuple[Any, ...], place: int, value: Any) -> tuple[Any, ...]:
 
 @cache
 def serve(
-    registrations: Registrations, action: int, nexus: Nexus, key: int, action_key: int
+    registrations: Registrations, action: int, nexus: Nexus, key: int, action_key: int = 0, kind: int = 0
 ) -> tuple[Registrations, frozenset[Nexus]] | None:
     """The target's answer to PERSISTENT RESERVE OUT: what is registered then, and whose writes were aborted.
 
-    None: RESERVATION CONFLICT.
+    kind: the type in the command, that of the reservation if 0. None: RESERVATION CONFLICT.
     """
+    request = Request(_name(nexus), key, action_key, kind or registrations.kind)
     try:
-        done = change(_state(registrations), action, Request(_name(nexus), key, action_key, KIND))
-    except (Conflict, Refused):
+        done = change(_state(registrations), action, request)
+    except Conflict:
         return None
-    keys = tuple(sorted((_nexus(other), number) for other, number in done.state.keys.items()))
-    holder = None if done.state.holder is None else _nexus(done.state.holder)
-    return Registrations(keys, holder), frozenset(map(_nexus, done.aborted))
+    after = done.state
+    keys = tuple(sorted((_nexus(other), number) for other, number in after.keys.items()))
+    holder = None if after.holder is None else _nexus(after.holder)
+    return Registrations(keys, int(after.type or 0), holder), frozenset(map(_nexus, done.aborted))
 
 
 @cache
@@ -105,8 +106,8 @@ def may_write(registrations: Registrations, nexus: Nexus) -> bool:
 
 def _state(registrations: Registrations) -> State:
     keys = {_name(nexus): key for nexus, key in registrations.keys}
-    holder = registrations.holder
-    return State(keys, KIND, _name(holder)) if holder is not None else State(keys)
+    kind, holder = registrations.kind, registrations.holder
+    return State(keys, Type(kind) if kind else None, None if holder is None else _name(holder))
 
 
 def _name(nexus: Nexus) -> tuple[str, str]:

@@ -52,7 +52,7 @@ class Paxos(Protocol):
         epoch, phase = node.bid
         following = PHASES.next(Phase(phase), "written")
         if following is Phase.READING_VALUE and not self.rules.second_read:
-            return self._decided(n, node) if node.blocks[n].owner == n else self._burn(node)
+            return self._take(node) if node.blocks[n].owner == n else self._burn(node)
         return self.begin_reading(n, node._replace(bid=(epoch, following.value)))
 
     def have_read(self, n: int, node: Node) -> Node:
@@ -65,7 +65,12 @@ class Paxos(Protocol):
             return node._replace(at="won", bid=(epoch, following)) if won else self._burn(node)
         return node._replace(at="issue", bid=(epoch, following), blocks=put(node.blocks, n, block))
 
-    def _decided(self, n: int, node: Node) -> Node:
+    def decided(self, n: int, node: Node) -> Life | None:
+        """For whom, whether this node or the one whose value it took over."""
+        following, block, _ = after_read(n, node.bid[1], node.blocks)
+        return (block.owner, block.owner_life) if following == Phase.DECIDED.value else None
+
+    def _take(self, node: Node) -> Node:
         """Without the second read: one more look at nothing, so that the next step is the winner's."""
         return node._replace(at="taken", bid=(node.bid[0], Phase.DECIDED.value))
 

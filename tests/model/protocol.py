@@ -36,10 +36,11 @@ from tests.model.rules import Bounds, Rules
 Life = tuple[int, int]  # a node, and which life of it
 
 MUTUAL_EXCLUSION = "mutual exclusion (S3.2)"
+AGREEMENT = "agreement (S3.2)"
 FENCE = "fence (S6.2)"
 PROMISE = "no lost promise (S6.3)"
 NO_LOST_VIEW = "no lost view (S3.3)"
-CLAIMS = frozenset({MUTUAL_EXCLUSION, FENCE, PROMISE, NO_LOST_VIEW})
+CLAIMS = frozenset({MUTUAL_EXCLUSION, AGREEMENT, FENCE, PROMISE, NO_LOST_VIEW})
 
 
 class Commit(NamedTuple):
@@ -68,7 +69,8 @@ class Node(NamedTuple):
 
 
 class State(NamedTuple):
-    """Everything, and what the claims need to remember: commits that landed, by epoch, and lives that were fenced."""
+    """Everything, and what the claims need to remember: commits that landed and values that were decided, by epoch, and
+    lives that were fenced."""
 
     disk: Disk
     nodes: tuple[Node, ...]
@@ -76,6 +78,7 @@ class State(NamedTuple):
     lost: int
     committed: tuple[Commit | None, ...]
     fenced: tuple[Life, ...] = ()
+    decided: tuple[Life | None, ...] = ()  # for whom a bid ended, by epoch
 
 
 class Protocol:
@@ -103,6 +106,10 @@ class Protocol:
         """All regions were read for the contest: `at` is "issue", "won", "wait" or "up"."""
         raise NotImplementedError
 
+    def decided(self, n: int, node: Node) -> Life | None:
+        """For whom the epoch is decided by what this node has read now."""
+        return None
+
     def waiting(self, state: State, n: int, node: Node) -> Iterator[tuple[str, Node]]:
         """What a node may do that waits in the contest."""
         return iter(())
@@ -125,15 +132,17 @@ class Protocol:
         """All nodes are members, registered, and have seen the newest view, of epoch 0."""
         nodes = self.bounds.nodes
         keys = tuple((self.nexus(n, 1), key_of(n, 1)) for n in range(nodes))
-        registrations = Registrations(keys, None)
-        if self.rules.reserved:
-            served = serve(registrations, RESERVE, keys[0][0], keys[0][1], 0)
+        registrations = Registrations(keys)
+        if self.rules.reservation:
+            served = serve(registrations, RESERVE, keys[0][0], keys[0][1], kind=self.rules.reservation)
             assert served is not None
             registrations = served[0]
         disk = Disk(registrations, self._nobody, self._nobody)
         node = Node("up", 1, self._first_view, self._nobody)
         bounds = self.bounds
-        return State(disk, (node,) * nodes, bounds.restarts, bounds.lost, (None,) * bounds.epochs)
+        return State(
+            disk, (node,) * nodes, bounds.restarts, bounds.lost, (None,) * bounds.epochs, (), (None,) * bounds.epochs
+        )
 
     def steps(self, state: State) -> Iterator[Step[State]]:
         """All that may happen next."""
@@ -203,14 +212,25 @@ class Protocol:
         elif following < self.bounds.nodes:
             yield self._then(what, state, n, seen._replace(region=following))
         else:
-            after = self.have_read(n, seen._replace(region=0))
-            if after.at == "issue":
-                yield self._issue_contest(state, n, after, f"{what},")
-            elif after.at == "won":
-                yield from self._won(state, n, after, f"{what}: owns")
-            else:
-                lost = ", gives way" if after.at == "up" else ", waits"
-                yield self._then(f"{what}{lost}", state, n, after)
+            yield from self._have_read(state, n, seen._replace(region=0), what)
+
+    def _have_read(self, state: State, n: int, node: Node, what: str) -> Iterator[Step[State]]:
+        after, life, broken = self.have_read(n, node), self.decided(n, node), None
+        if life is not None:
+            epoch = self._epoch(node)
+            other = state.decided[epoch - 1]
+            if AGREEMENT in self.claims and other not in (None, life):
+                broken = f"{AGREEMENT}: epoch {epoch} is decided for {_life(other)} and for {_life(life)}"
+            what = f"{what}: decided for {_life(life)}"
+            state = state._replace(decided=put(state.decided, epoch - 1, life))
+        if after.at == "issue":
+            yield self._issue_contest(state, n, after, f"{what},")
+        elif after.at == "won":
+            for step in self._won(state, n, after, f"{what}, owns"):
+                yield step._replace(broken=broken)
+        else:
+            lost = ", gives way" if after.at == "up" else ", waits"
+            yield self._then(f"{what}{lost}", state, n, after)._replace(broken=broken)
 
     def begin_reading(self, n: int, node: Node) -> Node:
         """The first region of a read."""
@@ -391,8 +411,8 @@ class Protocol:
         if node.at in (*self.rules.boot, "dead"):
             return node
         waits = any(one.node == m and one.life == node.life for one in queue)
-        refused = self.rules.reserved and not registrations.registered(key_of(m, node.life))
-        if (node.at == "writing" and not waits) or (refused and not waits):
+        refused = self.rules.reservation and not registrations.registered(key_of(m, node.life))
+        if not waits and (refused or node.at == "writing"):
             return self._blank("dead", node.life)
         return node
 
@@ -467,6 +487,10 @@ class Protocol:
         queued = {(one.node, one.life) for one in state.disk.queue}
         alive = {(m, node.life) for m, node in enumerate(state.nodes) if node.at != "dead"}
         return state._replace(fenced=tuple(life for life in state.fenced if life in queued or life in alive))
+
+
+def _life(life: Life | None) -> str:
+    return "nobody" if life is None else f"life {life[1]} of n{life[0]}"
 
 
 def _lives(lives: tuple[Life, ...]) -> str:

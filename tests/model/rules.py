@@ -10,7 +10,7 @@ class Rules(NamedTuple):
 
     boot: tuple[str, ...] = ("abort", "register", "read")  # the steps of a new life, in their order
     nexus_per_life: bool = False  # a new life is a new I_T nexus to the disk, and the old registration stays beside it
-    reserved: bool = True  # the disk has its reservation "registrants only"
+    reservation: int = 5  # write exclusive, registrants only; 7: all registrants; 0: the disk has none
     records: str = "kept"  # what a new life does with its old contest record: kept, forgotten or erased
     rejoin: bool = True  # a bid is never for an epoch before one that a block was seen of
     contest: bool = True  # who wants an epoch bids for it
@@ -33,12 +33,16 @@ class Bounds(NamedTuple):
     lost: int = 0  # PREEMPT (AND ABORT) commands that get lost on their way
     by_region: bool = True  # a read of all regions sees one after the other, not all at one moment
 
-    def told(self) -> str:
+    def told(self, mode: str) -> str:
         """For the table."""
-        parts = [f"{self.nodes} nodes", _many(self.epochs, "epoch"), _many(self.rounds, "ballot")]
-        parts += [_many(self.restarts, "crash", "crashes")]
+        parts = [f"{self.nodes} nodes", _many(self.epochs, "epoch")]
+        if mode == "paxos":
+            parts.append(_many(self.rounds, "ballot"))
+        parts.append(_many(self.restarts, "crash", "crashes"))
         if self.lost:
-            parts.append(f"{self.lost} lost fence" + "s" * (self.lost > 1))
+            parts.append(_many(self.lost, "lost fence"))
+        if not self.by_region:
+            parts.append("reads at one moment")
         return ", ".join(parts)
 
 
