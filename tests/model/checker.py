@@ -97,7 +97,7 @@ def _traces(starts: array[int], targets: array[int]) -> int:
         pending[target] += 1
     ways = [0] * count
     ways[0] = 1
-    ready, done, ended = [0], 0, 0
+    ready, done, ended = [0] if not pending[0] else [], 0, 0
     while ready:
         state = ready.pop()
         done += 1

@@ -1,16 +1,16 @@
 """Mode `dekker`: the contest is a tournament of two-node matches on shared sectors.
 
 A match is Dekker's problem, two contenders with reads and writes only, in Peterson's solution with two flags and a
-turn; as every sector has one writer (S2.5) the turn is the difference of two bits, one for each side (Kessels, Arbitration
-without common modifiable variables, 1982):
+turn; as every sector has one writer (S2.5) the turn is the difference of two bits, one for each side (Kessels,
+Arbitration without common modifiable variables, 1982):
 
     raise the own flag; read the other side; side 0 makes its bit equal to the other's, side 1 makes it different;
     pass when the other flag is down, or the bits say that it is one's turn: different for side 0, equal for side 1
 
 Bit k of the node's id is its side in round k; who passes round k plays round k + 1 against whoever comes out of the
 other half, and has one bit for each node that may. Node n's record says its flags by round and its bits by opponent.
-Two things follow from the proof of a match and are easily missed: a bit survives when the flag is raised again, so a new
-life reads its bits before it contends; and a flag is never lowered within an epoch, for the commit record ends the
+Two things follow from the proof of a match and are easily missed: a bit survives when the flag is raised again, so a
+new life reads its bits before it contends; and a flag is never lowered within an epoch, for the commit record ends the
 contest. So a contender that stops holds up the others until they force it out: only when its fence is verified is its
 flag ignored.
 
