@@ -93,7 +93,6 @@ NOT_YET = {
 """Clauses without a test, and why."""
 
 PARTLY = {
-    "S6.5": "its limit is not shown",
     "S3.2": "the mode `dekker` is missing",
     "S4.1": "a mismatch between nodes is not noticed",
     "A5": "not where one node still sees the disk",

@@ -7,6 +7,7 @@ A cluster file is TOML::
     memory_mib = 192        # of each node
     disk_mib = 64           # the shared disk
     keep_data = false       # keep all that is written, for `hil disk at`
+    fence = "scsi"          # scsi: the disk refuses who was forced out; panic: it has to end by itself
     accelerator = "auto"    # auto, kvm or tcg
 
     [timing]                # all optional; the defaults depend on the machine
@@ -83,6 +84,7 @@ class ClusterConfig(BaseModel):
     memory_mib: int = Field(default=192, ge=128, le=65_536)
     disk_mib: int = Field(default=64, ge=16, le=1024 * 1024)
     keep_data: bool = False
+    fence: Literal["scsi", "panic"] = "scsi"
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     timing: TimingOverrides = TimingOverrides()
 

@@ -71,6 +71,19 @@ class Timing(Value):
         return self.death_ms + self.heartbeat_ms + self.settle_ms + self.heartbeat_ms
 
     @property
+    def lease_ms(self) -> int:
+        """With fence = "panic": a member that has not seen the disk say so for so long panics (spec S6.5)."""
+        return self.death_ms
+
+    @property
+    def hold_ms(self) -> int:
+        """With fence = "panic": from the epoch that forces a node out until anything is done in its place.
+
+        Its lease, which began before that epoch, and as long again as it may stand still or a write may be under way.
+        """
+        return self.lease_ms + self.settle_ms
+
+    @property
     def rounds_in_death(self) -> int:
         """Whole disk periods within death_ms. A round is two disk commands of a node, however many nodes there are."""
         return self.death_ms // self.disk_heartbeat_ms

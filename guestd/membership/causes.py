@@ -11,4 +11,5 @@ class Cause(Enum):
     FORCED_OUT = "forced-out"  # read in the membership that it is not, or not this life of it, a member
     RESERVATION_CONFLICT = "reservation-conflict"  # the disk refused a write: fenced (spec S6.4)
     KEY_GONE = "key-gone"  # its registration is not on the disk any more: fenced
+    LEASE_RAN_OUT = "lease-ran-out"  # it could not read for too long whether it is a member; with fence = "panic" only
     ORDERED = "ordered"  # by the host

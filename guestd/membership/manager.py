@@ -52,6 +52,7 @@ class Manager:
         self._duplicate = DuplicateWatch(context)
         self._begins = False  # the start-up sequence is under way
         self._in_round = False
+        self._confirmed_ms = 0  # when the last round of the disk began that wrote and read: a member then
         self._round_due_ms = 0
         self._hears_published = 0
         self._look = False  # outside: somebody else has something new on the disk
@@ -74,6 +75,10 @@ class Manager:
                 self._database.read(self._examine)
             return
         member.observer.tick(self._context.now_ms)
+        if self._context.config.fence == "panic" and member.role.inside:
+            self._check_lease()
+            if member.role is Role.EXPELLED:
+                return
         self._election.tick()
         member.changed = True
         timing = self._context.config.timing
@@ -287,11 +292,30 @@ class Manager:
         planned_ms = self._round_due_ms if abs(self._round_due_ms - now_ms) <= timing.heartbeat_ms else now_ms
         self._round_due_ms = planned_ms + timing.disk_heartbeat_ms
 
-        def have_read(_found: list[Region] | None) -> None:
+        started_ms, written = self._context.now_ms, False
+
+        def have_read(found: list[Region] | None) -> None:
             self._in_round = False
+            if written and found is not None:
+                self._confirmed_ms = started_ms
+
+        def have_written(ok: bool) -> None:
+            nonlocal written
+            written = ok
+            self._read_regions(have_read)
 
         heartbeat = self._heartbeat(self.member.incarnation)
-        self._database.write_heartbeat(heartbeat, lambda _ok: self._read_regions(have_read))
+        self._database.write_heartbeat(heartbeat, have_written)
+
+    def _check_lease(self) -> None:
+        """Without a fence at the disk a node must end before the others do anything in its place (spec S6.5)."""
+        lease_ms, member = self._context.config.timing.lease_ms, self.member
+        if self._context.now_ms - self._confirmed_ms > lease_ms:
+            member.expel(
+                Cause.LEASE_RAN_OUT,
+                f"node {member.node} (incarnation {member.incarnation}) has not seen for more than {lease_ms} ms on "
+                "the disk that it is a member: its lease ran out",
+            )
 
     def _heartbeat(self, incarnation: int) -> Heartbeat:
         member = self.member

@@ -59,6 +59,7 @@ class Office:
         self._election = election
         self._fence = fence
         self._context = member.context
+        self._hold_until_ms = 0  # with fence = "panic": victims may not have noticed yet (spec S6.5)
         self._busy = False  # fencing, or a commit record is on its way to the disk
         self.suspicion = Suspicion(member.context, member.observer)
 
@@ -175,7 +176,12 @@ class Office:
         for node in changes.leavers:
             base = views.begin_leave(base, node)
         self._context.emit("elected", epoch=won.epoch, ballot=won.ballot, victims=[node for node, _ in out])
-        self._commit(replace(base, epoch=won.epoch, step=0, master=member.node), member.elected)
+        self._commit(replace(base, epoch=won.epoch, step=0, master=member.node), self._epoch_begun)
+
+    def _epoch_begun(self, view: View) -> None:
+        if self._context.config.fence == "panic" and any(e.state is NodeState.FORCED_LEAVING for e in view.entries):
+            self._hold_until_ms = self._context.now_ms + self._context.config.timing.hold_ms
+        self._member.elected(view)
 
     def _formed(self, base: View) -> View:
         """The membership of a cluster formed anew: the former members are recovered after, all of them from the bottom.
@@ -210,6 +216,8 @@ class Office:
         """Take the transitions one step further, if all have acknowledged the last one. Called after every input."""
         member = self._member
         if member.role is not Role.MASTER or self._busy or self._election.running:
+            return
+        if self._context.now_ms < self._hold_until_ms:
             return
         held = {node for node in member.view.live() if member.wants_to_leave(node)}
         step = advance(member.view, member.levels, member.acknowledged(), held)

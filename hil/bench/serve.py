@@ -125,6 +125,7 @@ def _guest_config(order: Order, config: ClusterConfig) -> dict[str, Any]:
         "disk": {"wwid": identity.wwid(target.serial_number(config.disk_mib))},
         "interconnect": {"prefix": prefix, "broadcast": f"{prefix}255", "port": INTERCONNECT_PORT},
         "timing": order.timing,
+        "fence": config.fence,
     }
 
 
