@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from guestd.membership import layout, persistent
+from guestd.membership import layout, manager, persistent
 from guestd.runtime.panic import REFUSED_STATUS
 
 TREE = Path(__file__).resolve().parents[2]
@@ -173,6 +173,49 @@ def test_a_process_that_was_stopped_finds_itself_forced_out_and_panics_but_not_t
     assert process.returncode == REFUSED_STATUS
     assert b"PANIC: node 2 (incarnation 1) found itself forced out in epoch" in error
     assert guests[0].state == guests[1].state == "joined"
+
+
+def refusal(guest: Guest, trio: Trio) -> str:
+    """Why a process that has ended was refused; its console says the same."""
+    process = guest.process
+    assert process is not None
+    trio.wait(lambda: guest.last("refused"))
+    _, error = process.communicate(timeout=10)
+    assert process.returncode == manager.REFUSED_STATUS
+    reason = str((guest.last("refused") or {})["reason"])
+    assert f"hil: guestd: refused: {reason}" in error.decode()
+    return reason
+
+
+def test_a_second_process_with_a_node_id_is_refused_on_its_console_too(trio: Trio) -> None:  # A16
+    guests = trio.guests
+    for guest in guests:
+        guest.start()
+    trio.wait(lambda: all(guest.state == "joined" for guest in guests))
+    epoch = (guests[0].last("membership") or {})["epoch"]
+    elsewhere = trio.directory / "elsewhere"
+    elsewhere.mkdir()
+    config = json.loads((trio.directory / "config1.json").read_text()) | {"port": {"path": str(elsewhere / "port1")}}
+    (elsewhere / "config1.json").write_text(json.dumps(config))
+    second = Guest(elsewhere, 1)
+    with contextlib.closing(second):
+        trio.guests.append(second)
+        second.start()
+        assert refusal(second, trio).startswith("another machine runs as node 1: ")
+    trio.guests.remove(second)
+    guests[0].order("status")
+    trio.wait(lambda: guests[0].last("status"))
+    assert (guests[0].last("status") or {})["epoch"] == epoch
+    assert guests[1].state == "joined"
+
+
+def test_a_cluster_file_that_does_not_match_the_disk_is_refused_on_the_console_too(trio: Trio) -> None:  # S2.2
+    config = json.loads((trio.directory / "config0.json").read_text())
+    for changes, why in (({"nodes": 4}, "is of the cluster trio with 3 nodes"), ({"cluster_id": "00" * 16}, "belongs")):
+        (trio.directory / "config0.json").write_text(json.dumps(config | changes))
+        trio.guests[0].start()
+        assert why in refusal(trio.guests[0], trio)
+        trio.guests[0].stop()
 
 
 def test_a_node_that_waits_has_no_identity_until_it_is_told_to_begin(trio: Trio) -> None:
