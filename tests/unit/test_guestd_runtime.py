@@ -12,11 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from guestd.core.effects import Effect, Exit, Wake
+from guestd.core.inputs import Input, Start, Tick
 from guestd.membership import layout, manager, persistent
+from guestd.runtime.loop import Loop
 from guestd.runtime.panic import REFUSED_STATUS
 
 TREE = Path(__file__).resolve().parents[2]
@@ -244,6 +247,44 @@ def test_a_node_that_waits_has_no_identity_until_it_is_told_to_begin(trio: Trio)
     assert (started["n"], started["kind"], started["stages"]) == (1, "guestd-started", {})
     key = trio.directory / "key0"  # beside the configuration, wherever it asks to be
     assert (key.read_bytes(), key.stat().st_mode & 0o777) == (b"key of node 0", 0o600)
+
+
+class Quiet:
+    """A port, an interconnect and a disk where nothing ever happens."""
+
+    wants_to_write = False
+
+    def fileno(self) -> int:
+        return -1
+
+    def open(self) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def orders_back(self) -> list[str]:
+        return []
+
+
+class Sleeper:
+    """A stack that wants to be woken, and ends when it is."""
+
+    def __init__(self) -> None:
+        self.given: list[Input] = []
+
+    def handle(self, given: Input, _now_ms: int) -> list[Effect]:
+        self.given.append(given)
+        if isinstance(given, Start):
+            return [Wake(30)]
+        return [Exit(5)] if len(self.given) == 3 else []
+
+
+def test_a_stack_that_wants_to_be_woken_gets_a_tick_of_its_own() -> None:
+    stack, quiet = Sleeper(), cast("Any", Quiet())
+    begin_s = time.monotonic()
+    # The next tick of its own would come in an hour.
+    assert Loop(cast("Any", stack), 3_600_000, quiet, quiet, quiet, lambda _: 0).run() == 5
+    assert stack.given == [Start(), Tick(), Tick()]
+    assert 0.03 <= time.monotonic() - begin_s < 30
 
 
 def membership(guest: Guest, node: int) -> str | None:
