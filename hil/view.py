@@ -58,6 +58,8 @@ class NodeView:
     levels_incarnation: int = 0
     waiting: str | None = None
     panic_reason: str | None = None
+    refused: str | None = None
+    """Why this machine's guestd must not go on: the disk is another cluster's, its node id is another machine's."""
     ends: int = 0
     """How often the machine has stopped or crashed; a wait that began earlier knows that this is news."""
     off_reason: str | None = None
@@ -160,13 +162,14 @@ class View:
             "levels": {str(level): state for level, state in sorted(node.levels.items())},
             "waiting": node.waiting,
             "panic_reason": node.panic_reason,
+            "refused": node.refused,
         }
 
 
 def _starting(view: View, node: NodeView, event: Event) -> None:
     node.power = "starting"
     node.power_on_t, node.kernel_t, node.guestd_t, node.joined_t = event["t"], None, None, None
-    node.panic_reason = node.off_reason = None
+    node.panic_reason = node.off_reason = node.refused = None
 
 
 def _started(view: View, node: NodeView, event: Event) -> None:
@@ -222,7 +225,7 @@ def _guestd_started(view: View, node: NodeView, event: Event) -> None:
         # The guest's clock starts with its kernel; the two clocks run at the same rate.
         node.kernel_t = event["t"] - (event["guest_t"] - stages["initramfs"])
     _fresh_machine(view, node, event)
-    node.guestd = "running"
+    node.guestd, node.refused = "running", None
     node.guestd_t = event["t"]
 
 
@@ -282,6 +285,10 @@ def _panic(view: View, node: NodeView, event: Event) -> None:
     node.panic_reason = event["reason"]
 
 
+def _refused(view: View, node: NodeView, event: Event) -> None:
+    node.refused = event["reason"]
+
+
 def _subsystems(view: View, node: NodeView, event: Event) -> None:
     view.subsystems |= {int(entry["level"]): (entry["name"], entry["real"]) for entry in event["levels"]}
 
@@ -334,6 +341,7 @@ _HANDLERS: dict[str, Callable[[View, Any, Event], None]] = {
     "level-complete": _level_complete,
     "waiting": _waiting,
     "panic": _panic,
+    "refused": _refused,
     "subsystems": _subsystems,
     "fault-injected": _fault_injected,
     "fault-struck": _fault_struck,

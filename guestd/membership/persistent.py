@@ -16,7 +16,8 @@ from guestd.membership.sector import NO_NODE, SECTOR_SIZE, Damaged, OtherVersion
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from guestd.membership.sector import Sector
+    from collections.abc import Callable
+    from typing import Any
 
 NAME_SIZE_MAX = 31
 
@@ -108,14 +109,12 @@ def read_persistent(cluster_id: bytes, node: int, data: bytes) -> Persistent:
     Raises OtherVersion if any copy is of another version: it may be the newer one, and must not be overwritten.
     """
     damaged: list[tuple[str, str]] = []
-    header = _newest(cluster_id, "header", layout.RECORD_HEADER, NO_NODE, headers(data), damaged)
-    found = configurations(data, node)
     name = f"configuration of node {node}"
-    configuration = _newest(cluster_id, name, layout.RECORD_CONFIGURATION, node, found, damaged)
-    try:
-        return Persistent(decode_header(header.body), decode_configuration(configuration.body), tuple(damaged))
-    except ValueError as why:
-        raise Damaged(f"header or {name}: {why}") from None
+    of_all = _Kind("header", layout.RECORD_HEADER, NO_NODE, decode_header)
+    of_node = _Kind(name, layout.RECORD_CONFIGURATION, node, decode_configuration)
+    header = _newest(cluster_id, of_all, headers(data), damaged)
+    configuration = _newest(cluster_id, of_node, configurations(data, node), damaged)
+    return Persistent(header, configuration, tuple(damaged))
 
 
 def headers(data: bytes) -> list[bytes]:
@@ -128,28 +127,36 @@ def configurations(data: bytes, node: int) -> list[bytes]:
     return [_sector(data, layout.configuration_offset(node, copy)) for copy in range(layout.COPIES)]
 
 
-def _newest(
-    cluster_id: bytes, name: str, kind: int, node: int, copies: list[bytes], damaged: list[tuple[str, str]]
-) -> Sector:
-    """The valid copy with the higher sequence number; the other one is told in `damaged` if it is not valid."""
-    newest: Sector | None = None
+class _Kind(Value):
+    """What must stand in both copies."""
+
+    name: str
+    record: int
+    node: int
+    decode: Callable[[bytes], Any]
+
+
+def _newest(cluster_id: bytes, kind: _Kind, copies: list[bytes], damaged: list[tuple[str, str]]) -> Any:
+    """What the valid copy with the higher sequence number says; `damaged` takes the other one if it is not valid."""
+    newest = None
     wrong = []
     for copy, data in enumerate(copies, 1):
         try:
-            found = unseal(cluster_id, kind, node, data)
+            found = unseal(cluster_id, kind.record, kind.node, data)
             if found is None:
                 raise Damaged("was never written")
+            said = kind.decode(found.body)
         except OtherVersion as why:
-            raise OtherVersion(why.found, f"{name}, copy {copy}: ") from None
-        except Damaged as why:
-            wrong.append((f"{name}, copy {copy}", str(why)))
+            raise OtherVersion(why.found, f"{kind.name}, copy {copy}: ") from None
+        except (Damaged, ValueError) as why:
+            wrong.append((f"{kind.name}, copy {copy}", str(why)))
         else:
-            if newest is None or found.sequence > newest.sequence:
-                newest = found
+            if newest is None or found.sequence > newest[0]:
+                newest = found.sequence, said
     if newest is None:
         raise Damaged("; ".join(f"{copy}: {why}" for copy, why in wrong))
     damaged += wrong
-    return newest
+    return newest[1]
 
 
 def _sector(data: bytes, offset: int) -> bytes:

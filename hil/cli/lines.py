@@ -23,6 +23,7 @@ _STEPS = {
     "elected": "is master of epoch {epoch}",
     "waiting": "waits for {for}",
     "panic": "PANIC: {reason}",
+    "refused": "refused: {reason}",
     "fault-injected": "fault: {fault}",
     "fault-struck": "fault strikes for the first time: {fault}",
     "fault-healed": "healed: {fault}",

@@ -33,7 +33,7 @@ def status(
     timing_factor (by which its defaults were multiplied on this machine), epoch, master (null if none), members, broken
     (what is gone for good, null if nothing), faults, subsystems ({level: {name, real}}; real false: acknowledges only),
     n and t (number and time of the newest event), and nodes: a list of {id, power, guestd, incarnation, state, epoch,
-    levels, waiting, panic_reason}. With --watch one such object per line, a new one after every change.
+    levels, waiting, panic_reason, refused}. With --watch one such object per line, a new one after every change.
     """
     with connected(name) as cluster:
         if watch:

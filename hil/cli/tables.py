@@ -43,6 +43,8 @@ def remarks_on(node: NodeView, view: View) -> str:
         remarks.append(f"cannot start: {node.off_reason}")
     if node.panic_reason:
         remarks.append(f"panic: {node.panic_reason}")
+    if node.refused:
+        remarks.append(f"refused: {node.refused}")
     if node.waiting:
         remarks.append(f"waits for {node.waiting}")
     if node.guestd == "exited" and node.guestd_status:

@@ -404,8 +404,9 @@ class Cluster:
                 self._give_up_on_guestd(node, about)
 
     def _give_up_on_guestd(self, node: Node, about: str) -> NoReturn:
+        why = f": {node.view.refused}" if node.view.refused else ""
         raise GuestdExited(
-            f"{about}: guestd on node {node.id} ended with status {node.view.guestd_status}\n"
+            f"{about}: guestd on node {node.id} ended with status {node.view.guestd_status}{why}\n"
             f"{console_tail(node.console_path)}"
         )
 

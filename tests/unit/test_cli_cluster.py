@@ -17,6 +17,7 @@ from hil.bench.address import running_clusters
 from hil.cli import main
 from hil.cli.access import ssh_command
 from hil.client import Cluster
+from hil.errors import GuestdExited
 from tests.unit.fake_bench import FakeBench, fake_bench
 
 _numbers = itertools.count()
@@ -153,6 +154,17 @@ def test_status_shows_nodes_levels_master_epoch_and_what_only_acknowledges(
     assert max(map(len, lines)) <= 80
 
 
+def test_status_tells_why_a_machine_was_refused(capsys: pytest.CaptureFixture[str], bench: FakeBench) -> None:  # A16
+    bench.log.emit("refused", node=1, reason="another machine runs as node 1")
+    bench.log.emit("guestd-exited", node=1, status=2)
+    lines = hil(capsys, "status")[1].splitlines()
+    assert "n1: refused: another machine runs as node 1; guestd ended with status 2" in lines
+    told = json.loads(hil(capsys, "status", "--json")[1])
+    assert [node["refused"] for node in told["nodes"]] == [None, "another machine runs as node 1", None]
+    with Cluster.connect(bench.name) as cluster, pytest.raises(GuestdExited, match="another machine runs as node 1"):
+        cluster.wait_joined(timeout=5)
+
+
 def test_status_tells_that_the_disk_is_dead(capsys: pytest.CaptureFixture[str], bench: FakeBench) -> None:
     bench.log.emit("disk-exited", status=-9)
     _, out, _ = hil(capsys, "status")
@@ -186,7 +198,7 @@ def test_status_as_json_has_stable_keys(capsys: pytest.CaptureFixture[str], benc
     assert (told["cluster"], told["epoch"], told["master"], told["members"]) == (bench.name, 1, 0, [0, 1, 2])
     assert told["subsystems"]["10"] == {"name": "DLM", "real": False}
     assert sorted(told["nodes"][1]) == sorted(
-        ["id", "power", "guestd", "incarnation", "state", "epoch", "levels", "waiting", "panic_reason"]
+        ["id", "power", "guestd", "incarnation", "state", "epoch", "levels", "waiting", "panic_reason", "refused"]
     )
     assert told["nodes"][1]["levels"] == dict.fromkeys(["0", "10", "20", "30", "40"], "joined")
 

@@ -206,3 +206,21 @@ def test_a_machine_whose_cluster_file_does_not_match_the_disk_is_refused_and_wri
             assert world.machines[node].exits == [2]
             assert why in world.events(node, "refused")[0]["reason"]
         assert world.disk == before
+
+
+@pytest.mark.parametrize("trace", ["heartbeat", "ballot"])
+def test_with_the_membership_lost_any_other_trace_keeps_epochs_from_coming_twice(trace: str) -> None:  # S2.6
+    world = ran()
+    world.power_off()
+    epoch = max(world.masters)
+    damage(world, "commit, both copies", "torn")
+    for node in range(3):
+        start = layout.DATABASE_OFFSET + layout.REGIONS_OFFSET + node * layout.REGION_SIZE
+        if trace == "ballot":
+            world.disk[start : start + SECTOR_SIZE] = bytes(SECTOR_SIZE)  # every heartbeat
+        else:
+            first = start + layout.BALLOT_SECTOR * SECTOR_SIZE
+            world.disk[first : first + layout.COPIES * SECTOR_SIZE] = bytes(layout.COPIES * SECTOR_SIZE)
+    world.power_on()
+    world.run_until(world.all_joined, within_ms=20_000)
+    assert world.view.epoch > epoch

@@ -161,11 +161,17 @@ def test_a_copy_of_another_version_is_refused_and_both_versions_are_named(record
     ("body", "why"),
     [(b"", "no JSON value"), (b"[]", "is no JSON object"), (b'{"name": 1}', "says name: 1, which is no text")],
 )
-def test_a_configuration_that_says_what_cannot_be_is_damaged(body: bytes, why: str) -> None:
+def test_a_copy_that_is_whole_and_says_what_cannot_be_is_damaged(body: bytes, why: str) -> None:
     database = persistent.format_database(CLUSTER_ID, "demo", 3)
     sector = seal(ID, layout.RECORD_CONFIGURATION, 1, 2, body)
+    database = with_sector(database, layout.configuration_offset(1, 0), sector)
+    found = read(database)
+    assert found.configuration == SECOND
+    [(record, told)] = found.damaged
+    assert record == "configuration of node 1, copy 1"
+    assert why in told
     with pytest.raises(Damaged, match=why):
-        read(with_sector(database, layout.configuration_offset(1, 0), sector))
+        read(with_sector(database, layout.configuration_offset(1, 1), sector))
 
 
 @pytest.mark.parametrize(

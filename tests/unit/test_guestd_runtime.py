@@ -12,11 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from guestd.membership import layout, persistent
+from guestd.core.effects import Effect, Exit, Wake
+from guestd.core.inputs import Input, Start, Tick
+from guestd.membership import layout, manager, persistent
+from guestd.runtime.loop import Loop
 from guestd.runtime.panic import REFUSED_STATUS
 
 TREE = Path(__file__).resolve().parents[2]
@@ -176,6 +179,49 @@ def test_a_process_that_was_stopped_finds_itself_forced_out_and_panics_but_not_t
     assert guests[0].state == guests[1].state == "joined"
 
 
+def refusal(guest: Guest, trio: Trio) -> str:
+    """Why a process that has ended was refused; its console says the same."""
+    process = guest.process
+    assert process is not None
+    trio.wait(lambda: guest.last("refused"))
+    _, error = process.communicate(timeout=10)
+    assert process.returncode == manager.REFUSED_STATUS
+    reason = str((guest.last("refused") or {})["reason"])
+    assert f"hil: guestd: refused: {reason}" in error.decode()
+    return reason
+
+
+def test_a_second_process_with_a_node_id_is_refused_on_its_console_too(trio: Trio) -> None:  # A16
+    guests = trio.guests
+    for guest in guests:
+        guest.start()
+    trio.wait(lambda: all(guest.state == "joined" for guest in guests))
+    epoch = (guests[0].last("membership") or {})["epoch"]
+    elsewhere = trio.directory / "elsewhere"
+    elsewhere.mkdir()
+    config = json.loads((trio.directory / "config1.json").read_text()) | {"port": {"path": str(elsewhere / "port1")}}
+    (elsewhere / "config1.json").write_text(json.dumps(config))
+    second = Guest(elsewhere, 1)
+    with contextlib.closing(second):
+        trio.guests.append(second)
+        second.start()
+        assert refusal(second, trio).startswith("another machine runs as node 1: ")
+    trio.guests.remove(second)
+    guests[0].order("status")
+    trio.wait(lambda: guests[0].last("status"))
+    assert (guests[0].last("status") or {})["epoch"] == epoch
+    assert guests[1].state == "joined"
+
+
+def test_a_cluster_file_that_does_not_match_the_disk_is_refused_on_the_console_too(trio: Trio) -> None:  # S2.2
+    config = json.loads((trio.directory / "config0.json").read_text())
+    for changes, why in (({"nodes": 4}, "is of the cluster trio with 3 nodes"), ({"cluster_id": "00" * 16}, "belongs")):
+        (trio.directory / "config0.json").write_text(json.dumps(config | changes))
+        trio.guests[0].start()
+        assert why in refusal(trio.guests[0], trio)
+        trio.guests[0].stop()
+
+
 def test_a_node_that_waits_has_no_identity_until_it_is_told_to_begin(trio: Trio) -> None:
     """What a saved machine goes through (guestd.runtime.begin), but for the clock and the kernel's randomness."""
     guests = trio.guests
@@ -202,6 +248,44 @@ def test_a_node_that_waits_has_no_identity_until_it_is_told_to_begin(trio: Trio)
     assert (started["n"], started["kind"], started["stages"]) == (1, "guestd-started", {})
     key = trio.directory / "key0"  # beside the configuration, wherever it asks to be
     assert (key.read_bytes(), key.stat().st_mode & 0o777) == (b"key of node 0", 0o600)
+
+
+class Quiet:
+    """A port, an interconnect and a disk where nothing ever happens."""
+
+    wants_to_write = False
+
+    def fileno(self) -> int:
+        return -1
+
+    def open(self) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def orders_back(self) -> list[str]:
+        return []
+
+
+class Sleeper:
+    """A stack that wants to be woken, and ends when it is."""
+
+    def __init__(self) -> None:
+        self.given: list[Input] = []
+
+    def handle(self, given: Input, _now_ms: int) -> list[Effect]:
+        self.given.append(given)
+        if isinstance(given, Start):
+            return [Wake(30)]
+        return [Exit(5)] if len(self.given) == 3 else []
+
+
+def test_a_stack_that_wants_to_be_woken_gets_a_tick_of_its_own() -> None:
+    stack, quiet = Sleeper(), cast("Any", Quiet())
+    begin_s = time.monotonic()
+    # The next tick of its own would come in an hour.
+    assert Loop(cast("Any", stack), 3_600_000, quiet, quiet, quiet, lambda _: 0).run() == 5
+    assert stack.given == [Start(), Tick(), Tick()]
+    assert 0.03 <= time.monotonic() - begin_s < 30
 
 
 def membership(guest: Guest, node: int) -> str | None:

@@ -114,6 +114,15 @@ def test_a_guestd_that_ended_is_told(joined: Stream) -> None:
     assert joined.view.nodes[1].guestd_status == 1
 
 
+@pytest.mark.parametrize("again", ["machine-starting", "guestd-started"])
+def test_why_a_machine_was_refused_is_told_until_it_begins_again(joined: Stream, again: str) -> None:  # A16
+    joined.say("refused", 1, reason="not this disk")
+    joined.say("guestd-exited", 1, status=2)
+    assert joined.view.nodes[1].refused == "not this disk"
+    joined.say(again, 1)
+    assert joined.view.nodes[1].refused is None
+
+
 @pytest.mark.parametrize(
     ("kind", "power"), [("machine-stopped", "off"), ("machine-crashed", "crashed"), ("machine-reset", "running")]
 )
