@@ -147,6 +147,11 @@ class Entry(NamedTuple):
         return self.opcode in WRITES
 
     @property
+    def answered(self) -> bool:
+        """Whether whoever sent it got an answer: one that was aborted got none."""
+        return self.status != Status.TASK_ABORTED
+
+    @property
     def conflict(self) -> bool:
         """Refused because of a reservation."""
         return self.status == Status.RESERVATION_CONFLICT
