@@ -15,7 +15,7 @@ from hil.bench.launch import BENCH_LOG
 from hil.client.connection import Caller, Event, EventReader
 from hil.client.disk import Disk
 from hil.client.node import Node, console_tail
-from hil.config import ClusterConfig, make_config
+from hil.config import ClusterConfig, TimingOverrides, make_config
 from hil.errors import (
     BenchDied,
     ClaimFailed,
@@ -142,8 +142,10 @@ class Cluster:
         """
         path = _place(saved)
         config = checkpoint.load(path).config(self.name)
-        if config != self.config:
-            wrong = [key for key in type(config).model_fields if getattr(config, key) != getattr(self.config, key)]
+        # A checkpoint has the times that its nodes have, not those that somebody chose.
+        own = self.config.model_copy(update={"timing": TimingOverrides(**self.settings["settings"]["timing"])})
+        if config != own:
+            wrong = [key for key in type(config).model_fields if getattr(config, key) != getattr(own, key)]
             raise UsageError(
                 f"checkpoint {path.name} is of a cluster of another shape ({', '.join(wrong)} differ); `hil checkpoint"
                 f" restore {path.name} --name OTHER` starts it as a cluster of its own"

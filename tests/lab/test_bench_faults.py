@@ -14,6 +14,7 @@ import pytest
 import images
 from hil import Cluster
 from hil.bench.launch import launch
+from hil.bench.start import timing_settings
 from hil.config import make_config
 from hil.errors import GuestdExited, HilError, LaboratoryError, MachineLost, UsageError
 from hil.scsi.ledger import read_ledger
@@ -138,7 +139,7 @@ def test_a_machine_that_qemu_cannot_start_ends_the_wait_with_qemus_words(tmp_pat
     shutil.copytree(images.ensure().path, broken)
     (broken / "vmlinux").write_bytes(b"no kernel" * 1000)
     config = make_config(name=f"t-no-kernel-{os.getpid()}", nodes=2)
-    launch(config, {"accelerator": "tcg", "why": "test", "image": str(broken)})
+    launch(config, {"accelerator": "tcg", "why": "test", "image": str(broken), **timing_settings(config, "tcg")})
     begun = time.monotonic()
     with (
         pytest.raises(HilError, match=r"cannot start the machine(.|\n)*kernel"),

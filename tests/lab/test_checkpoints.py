@@ -212,6 +212,21 @@ def test_what_is_of_no_use_is_refused_by_name(
         ScenarioCluster.restored(path, f"t-spoilt-{os.getpid()}")
 
 
+def test_a_cluster_goes_back_to_a_checkpoint_of_its_own(tmp_path: Path) -> None:
+    cluster = ScenarioCluster.up(make_config(name=f"t-back-{os.getpid()}", nodes=2))
+    try:
+        cluster.wait_joined()
+        cluster.checkpoint(tmp_path / "own")
+        for _ in range(2):
+            cluster.power_off([cluster.nodes[1]])
+            cluster.wait_state(cluster.nodes[1], "inactive")
+            cluster.restore(tmp_path / "own")
+            cluster.wait_joined()
+            assert [node.view.incarnation for node in cluster.nodes] == [1, 1]
+    finally:
+        cluster.down()
+
+
 def test_an_unknown_checkpoint_and_one_of_another_shape_are_refused(saved: Path) -> None:
     with pytest.raises(UnknownCheckpoint, match="no checkpoint 'nowhere'; there are: joined"):
         ScenarioCluster.restored(saved.parent / "nowhere")
