@@ -94,7 +94,18 @@ class Manager:
             if say.hears != hears_there:
                 self._look = True  # it publishes that now
         if say.view is not None and say.view.master == say.node:
+            # Before the step that may be the first to a level that was agreed to; after it, in a new epoch.
+            self.member.registry.heard(say)
             self._adopt(say.view)
+            self.member.registry.heard(say)
+
+    def program_said(self, connection: int, line: str) -> None:
+        """A line from a program of this node."""
+        self.member.report(self.member.programs.message(connection, line))
+
+    def program_gone(self, connection: int) -> None:
+        """A program's connection has ended."""
+        self.member.programs.gone(connection)
 
     def leave(self) -> str | None:
         """Begin a graceful leave; why it is refused, or None (spec S4.8, S4.9)."""
@@ -112,6 +123,10 @@ class Manager:
         """After every input: decide what is due, tell the others what has changed, and end if it is over."""
         member = self.member
         if member.role not in (Role.STARTING, Role.EXPELLED):
+            member.registry.settle()
+            if member.programs.changed:
+                member.programs.changed = False
+                member.changed = True
             if self._news or member.changed:
                 self._news = False
                 self._office.decide()
@@ -147,11 +162,10 @@ class Manager:
             "waiting_for": member.waiting_for,
             "bidding_for_epoch": self._election.epoch,
             "levels": {
-                str(member.levels[index].order): [
-                    member.participant.states(node)[index].value for node in range(len(view.entries))
-                ]
-                for index in range(len(member.levels))
+                str(level.order): [state.value for state in member.participant.states(level.order)]
+                for level in member.participant.subsystems()
             },
+            "programs": member.programs.described(),
             "disk_failed_count": self._context.disk.failed_count,
             "damaged_count": self._database.damaged_count,
             "bad_datagram_count": self._bad_datagrams,
@@ -241,6 +255,9 @@ class Manager:
             intent=member.intent,
             acknowledged=member.participant.acknowledged(),
             view=member.view if self._is_own_view() else None,
+            epoch=member.view.epoch,
+            programs=member.programs.announcements(),
+            levels=member.registry.levels(),
         )
         self._context.broadcast(datagram.encode(self._context.config.cluster_id, say))
 

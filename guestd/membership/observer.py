@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from guestd.core.config import Timing
+    from guestd.membership.announcement import Announcement
     from guestd.membership.datagram import Say
     from guestd.membership.position import Position
     from guestd.membership.records import Heartbeat
@@ -27,10 +28,13 @@ class Peer:
 
     __slots__ = (
         "acknowledged",
+        "heard_epoch",
         "heard_hears",
         "heard_incarnation",
         "heard_intent",
+        "heard_sequence",
         "heartbeat",
+        "programs",
         "unheard_ms",
         "unmoved_ms",
     )
@@ -42,7 +46,10 @@ class Peer:
         self.heard_incarnation = 0  # of the last datagram, as the following
         self.heard_hears = 0
         self.heard_intent = "none"
+        self.heard_sequence = 0
+        self.heard_epoch = 0
         self.acknowledged: frozenset[Position] = frozenset()
+        self.programs: tuple[Announcement, ...] = ()
 
     @property
     def incarnation(self) -> int:
@@ -83,15 +90,18 @@ class Observer:
                 peer.heartbeat = heartbeat
 
     def heard(self, say: Say) -> None:
-        """Take in a datagram. One of an earlier life than the last is late and says nothing."""
+        """Take in a datagram. One that is older than the last, or of an earlier life, is late and says nothing."""
         peer = self.peers[say.node]
-        if say.incarnation < peer.heard_incarnation:
+        if (say.incarnation, say.sequence) <= (peer.heard_incarnation, peer.heard_sequence):
             return
         peer.unheard_ms = 0
         peer.heard_incarnation = say.incarnation
+        peer.heard_sequence = say.sequence
         peer.heard_hears = say.hears
         peer.heard_intent = say.intent
+        peer.heard_epoch = say.epoch
         peer.acknowledged = frozenset(say.acknowledged)
+        peer.programs = say.programs
 
     def hears(self) -> int:
         """Bit mask of the nodes heard lately, this one included."""
