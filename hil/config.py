@@ -43,6 +43,7 @@ class Timing(BaseModel):
     disk_heartbeat_ms: int = Field(ge=50, le=20_000, description="one sector written, all regions read, this often")
     death_ms: int = Field(ge=200, le=600_000, description="silence after which a node counts as lost")
     settle_ms: int = Field(ge=50, le=120_000, description="time for all to publish whom they hear")
+    subsystem_ms: int = Field(default=30_000, ge=100, le=3_600_000, description="time for a subsystem to acknowledge")
 
     @model_validator(mode="after")
     def _inequalities(self) -> Self:
@@ -67,6 +68,7 @@ class TimingOverrides(BaseModel):
     disk_heartbeat_ms: int | None = None
     death_ms: int | None = None
     settle_ms: int | None = None
+    subsystem_ms: int | None = None
 
     def resolved(self, accelerator: str) -> Timing:
         """The full timing on ``accelerator`` ("kvm" or "tcg"); raises :class:`pydantic.ValidationError`."""

@@ -18,6 +18,7 @@ class Timing(Value):
     disk_heartbeat_ms: int = 500  # between heartbeat records on the disk
     death_ms: int = 3000  # silence that makes a member suspect
     settle_ms: int = 750  # from a suspicion until everybody's view of it is on the disk
+    subsystem_ms: int = 30_000  # for a subsystem to acknowledge; then its node panics (spec S4.13)
 
     @property
     def hears_ms(self) -> int:

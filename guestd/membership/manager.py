@@ -63,10 +63,15 @@ class Manager:
             if not self._begins:
                 self.start()
             return
-        member.observer.tick(self._context.now_ms)
+        timing = self._context.config.timing
+        # A node that was frozen has not waited: only as much of a gap counts as it does for the silence of others.
+        counted_ms = member.observer.tick(self._context.now_ms)
+        overdue = member.participant.overdue(counted_ms, timing.subsystem_ms)
+        if overdue is not None:
+            member.expel(f"subsystem {overdue} did not acknowledge within {timing.subsystem_ms} ms")
+            return
         self._election.tick()
         member.changed = True
-        timing = self._context.config.timing
         # Half a heartbeat early is better than a whole one late.
         due = not member.role.inside or self._context.now_ms + timing.heartbeat_ms // 2 >= self._round_due_ms
         if not self._in_round and (due or self._office.suspicion.pending):

@@ -68,12 +68,13 @@ class Observer:
         self._ticked_ms: int | None = None
         self._read_ms: int | None = None
 
-    def tick(self, now_ms: int) -> None:
-        """Count the silence on the interconnect up to now."""
+    def tick(self, now_ms: int) -> int:
+        """Count the silence on the interconnect up to now; returns the time (ms) that counts since the last tick."""
         gap_ms = self._gap(self._ticked_ms, now_ms, self._timing.heartbeat_ms)
         self._ticked_ms = now_ms
         for peer in self.peers:
             peer.unheard_ms = min(FOREVER_MS, peer.unheard_ms + gap_ms)
+        return gap_ms
 
     def read(self, heartbeats: Sequence[Heartbeat | None], now_ms: int) -> None:
         """Take in the heartbeats of one successful read; None where there is none that can be believed."""

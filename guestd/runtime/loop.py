@@ -1,11 +1,11 @@
-"""The loop: waits for the clock, the disk, the interconnect and the host, and hands each to the stack as an input."""
+"""The loop: waits for clock, disk, interconnect, host and programs, and hands each to the stack as an input."""
 
 from __future__ import annotations
 
 import select
 import time
 
-from guestd.core.effects import Broadcast, Emit, Exit, Panic, ReadSectors, WriteSectors
+from guestd.core.effects import Answer, Broadcast, Emit, Exit, Panic, ReadSectors, WriteSectors
 from guestd.core.inputs import Datagram, Order, Start, Tick
 
 TYPE_CHECKING = False
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from guestd.runtime.disk_thread import DiskThread
     from guestd.runtime.interconnect import Interconnect
     from guestd.runtime.port import Port
+    from guestd.runtime.program_socket import ProgramSocket
 
 SEARCH_PERIOD_MS = 100  # between two looks for the shared disk
 MISSING_AFTER_MS = 2000  # a disk that is not there by then is worth an event: buses take their time to be scanned
@@ -37,6 +38,7 @@ class Loop:
         port: Port,
         interconnect: Interconnect,
         disk: DiskThread,
+        programs: ProgramSocket,
         panic: Callable[[str], int],
     ) -> None:
         """panic: stops the kernel; returns an exit status only if it could not."""
@@ -45,6 +47,7 @@ class Loop:
         self._port = port
         self._interconnect = interconnect
         self._disk = disk
+        self._programs = programs
         self._panic = panic
         self._poll = select.epoll()
         self._status: int | None = None
@@ -88,6 +91,8 @@ class Loop:
             if self._port.fileno() in ready:
                 self._port.flush()
                 self._take_orders()
+            for said in self._programs.take(ready):
+                self._give(said)
             if _now_ms() >= due_ms:
                 self._port.open()
                 self._interconnect.open()
@@ -127,6 +132,7 @@ class Loop:
             self._disk.fileno(): select.EPOLLIN,
             self._interconnect.fileno(): select.EPOLLIN,
             self._port.fileno(): select.EPOLLIN | writes,
+            **self._programs.wanted(),
         }
         wanted.pop(-1, None)
         for fd, events in wanted.items():
@@ -150,11 +156,14 @@ class Loop:
             self._interconnect.send(effect.payload)
         elif isinstance(effect, (WriteSectors, ReadSectors)):
             self._disk.submit(effect)
+        elif isinstance(effect, Answer):
+            self._programs.answer(effect.connection, effect.message)
         elif isinstance(effect, Panic):
             self._port.flush()  # the last words
             self._status = self._panic(effect.reason)
         elif isinstance(effect, Exit):
             self._drain()
+            self._programs.close()
             self._status = effect.status
 
     def _drain(self) -> None:

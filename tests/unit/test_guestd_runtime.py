@@ -105,6 +105,7 @@ class Trio:
                 "nodes": 3,
                 "disk": {"path": str(self.disk)},
                 "port": {"path": str(directory / f"port{node}")},
+                "programs": {"path": str(directory / f"programs{node}")},
                 "interconnect": {"prefix": "127.0.0.", "broadcast": "127.255.255.255", "port": port},
                 "timing": TIMING,
             }
