@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
 
-from guestd.membership.announcement import PROGRAMS_MAX
+from guestd.core.config import Timing
+from guestd.core.inputs import Datagram
+from guestd.core.value import replace
+from guestd.membership import datagram
+from guestd.membership.announcement import LEVELS_MAX, PROGRAMS_MAX, Announcement
+from guestd.membership.observer import Observer
+from guestd.membership.position import Position
+from guestd.membership.states import NodeState
+from guestd.membership.view import Entry, View
+from guestd.transition.levels import level
+from guestd.transition.subsystem import Notification, Subsystem
 from tests.unit.guestd_world import Program, World
 
 TWO = {"join": 2}
@@ -338,3 +350,231 @@ def test_the_order_status_shows_the_programs(world: World) -> None:
             "unacknowledged": [0, 1, 2],
         }
     ]
+
+
+# -- time and death (S4.13)
+
+QUICK = Timing(subsystem_ms=4000)
+
+
+def mute(world: World, node: int) -> Program:
+    """A program that has processed all joins and acknowledges nothing any more."""
+    program = world.program(node, "mute", 50)
+    world.run_until(lambda: world.events(node, "caught-up"))
+    program.answers_ms = None
+    return program
+
+
+def test_a_program_that_does_not_acknowledge_in_its_time_makes_its_node_panic_and_the_others_go_on() -> None:  # S4.13
+    world = formed(World(nodes=3, seed=1, timing=QUICK))
+    program = mute(world, 1)
+    world.order(2, "leave")
+    world.run_until(lambda: program.told("leave"))
+    told_ms = world.now_ms
+    world.run_until(lambda: world.machines[1].panics)
+    assert world.machines[1].panics == ["subsystem mute did not acknowledge within 4000 ms"]
+    assert 4000 - 300 <= world.now_ms - told_ms <= 4000 + 600
+    world.run_until(lambda: world.machines[2].exits == [0])  # the leave did not hang on it
+    world.run_until(lambda: world.all_joined(0))
+    assert world.events(0, "elected")[-1]["victims"] == [1]
+
+
+class Mute(Subsystem):
+    def notify(self, notification: Notification) -> tuple[Position, ...]:
+        return ()
+
+
+def test_the_same_holds_for_a_built_in_subsystem() -> None:  # S4.13
+    world = World(nodes=3, seed=2, timing=QUICK)
+    world.power_on(0, 1)
+    world.run_until(lambda: world.all_joined(0, 1))
+    stack = world.machines[1].stack
+    assert stack is not None
+    dlm = next(seat for seat in stack._manager.member.participant._seats if seat.level.name == "DLM")
+    dlm.subsystem = Mute("DLM", order=10, barriers=TWO)
+    world.power_on(2)
+    world.run_until(lambda: world.machines[1].panics)
+    assert world.machines[1].panics == ["subsystem DLM did not acknowledge within 4000 ms"]
+    world.run_until(lambda: world.all_joined(0, 2))
+
+
+def test_a_program_that_answers_late_but_in_its_time_costs_nothing() -> None:
+    world = formed(World(nodes=3, seed=1, timing=QUICK))
+    program = world.program(1, "slow", 50, answers_ms=3500, barriers={"join": 3})  # each barrier has its own time
+    world.run(20_000)
+    assert program.told("join")[-1] == (2, 2)
+    assert world.all_joined()
+
+
+def test_a_frozen_node_does_not_count_its_freeze() -> None:  # S4.13
+    world = formed(World(nodes=2, seed=1, timing=QUICK))
+    programs = [world.program(node, "p", 50, answers_ms=None) for node in range(2)]
+    world.run_until(lambda: all(program.told("join") for program in programs))
+    world.run(1000)
+    for node in range(2):
+        world.freeze(node)
+    world.run(60_000)
+    for node in range(2):
+        world.thaw(node)
+    for program in programs:
+        world.run(500)
+        program.acknowledge(1)
+    world.run(10_000)
+    assert world.all_joined()
+    assert [machine.panics for machine in world.machines] == [[], []]
+
+
+def test_a_forced_leave_has_its_own_time_when_it_takes_the_place_of_a_join() -> None:  # S4.7, S4.13
+    world = formed(World(nodes=3, seed=1, timing=QUICK))
+    program = world.program(1, "p", 50, answers_ms=None)
+    world.run_until(lambda: program.told("join"))
+    world.power_off(2)
+    world.run(3000)
+    program.acknowledge(1)
+    world.run_until(lambda: program.told("forced-leave"))
+    told_ms = world.now_ms
+    world.run_until(lambda: world.machines[1].panics)
+    assert world.now_ms - told_ms >= 4000 - 300
+
+
+def test_a_dead_program_that_chose_to_hang_counts_as_one_that_does_not_answer() -> None:  # S4.13
+    world = formed(World(nodes=3, seed=1, timing=QUICK))
+    program = mute(world, 1)
+    program.die()
+    world.run(20_000)
+    assert world.all_joined()  # nothing to acknowledge, nothing missed
+    assert world.status(1)["programs"][0]["state"] == "silent"
+    world.order(2, "leave")
+    world.run_until(lambda: world.machines[1].panics)
+    assert world.machines[1].panics == ["subsystem mute did not acknowledge within 4000 ms"]
+    assert program.told("leave") == []
+
+
+def test_a_dead_program_that_chose_to_be_gone_holds_nothing_up(world: World) -> None:
+    program = world.program(1, "p", 50, on_death="gone")
+    world.run_until(lambda: world.events(1, "caught-up"))
+    program.answers_ms = None
+    world.order(2, "leave")
+    world.run_until(lambda: program.told("leave"))
+    world.run(1000)
+    assert world.state(2) == "leaving"
+    program.die()
+    world.run_until(lambda: world.machines[2].exits == [0], within_ms=1000)  # what it had not acknowledged counts
+    assert world.status(1)["programs"] == []
+    assert [e["why"] for e in world.events(1, "program")] == ["agreed", "gone"]
+
+
+def test_a_program_that_dies_before_it_is_registered_is_forgotten() -> None:
+    world = World(nodes=2, seed=1)
+    world.power_on(0)
+    program = world.program(0, "p", 50)
+    program.die()
+    world.run_until(lambda: world.all_joined(0))
+    assert world.status(0)["programs"] == []
+
+
+def test_a_program_that_goes_in_the_middle_of_late_joins_does_not_keep_the_others(world: World) -> None:
+    slow = world.program(0, "slow", 50, barriers=TWO, answers_ms=None, on_death="gone")
+    fast = world.program(1, "fast", 50, barriers=TWO)
+    world.run(3000)
+    assert fast.told("join") == [(0, 0), (1, 0), (2, 0)]
+    slow.die()
+    world.run_until(lambda: world.status(1)["levels"]["50"] == ["joined"] * 3, within_ms=1000)
+
+
+def test_a_node_that_dies_in_the_middle_of_late_joins_does_not_keep_the_others(world: World) -> None:
+    world.program(0, "slow", 50, barriers=TWO, answers_ms=None)
+    fast = world.program(1, "fast", 50, barriers=TWO)
+    world.run(3000)
+    world.power_off(0)
+    world.run_until(lambda: world.all_joined(1, 2))
+    world.run(1000)
+    assert world.status(1)["levels"]["50"] == ["inactive", "joined", "joined"]
+    assert fast.told("forced-leave") == [(0, 0)]
+
+
+# -- what an agreement is worth after a change of masters, and what is late on the wire
+
+
+def test_a_new_master_agrees_to_nothing_before_it_has_heard_all_in_its_own_epoch(world: World) -> None:  # S3.3, S4.1
+    world.cut.add((2, 1))  # for less than it takes to miss node 2: node 1 does not hear of the program
+    first = world.program(2, "first", 50, barriers=TWO)
+    world.run_until(lambda: first.registered)
+    world.order(0, "leave")
+    world.run_until(lambda: world.view.master == 1, within_ms=1000)
+    second = world.program(1, "second", 50)
+    world.run(100)
+    assert not second.registered
+    world.cut.clear()
+    world.run_until(lambda: second.all("refused"))
+    assert '"first" on node 2' in second.all("refused")[0]
+    assert no_panics(world)
+
+
+def test_a_new_master_does_not_turn_a_join_round_in_the_middle_of_a_level_that_came_late() -> None:  # S3.3, S4.8
+    world = World(nodes=3, seed=1)
+    world.power_on(0, 1)
+    world.run_until(lambda: world.all_joined(0, 1))
+    program = world.program(1, "p", 50, barriers={"join": 3}, answers_ms=300)
+    world.run(3000)
+    world.power_on(2)
+    world.run_until(lambda: (2, 0) in program.told("join"))
+    world.order(2, "leave")
+    world.power_off(0)
+    world.run_until(lambda: world.machines[2].exits == [0])
+    assert [at for at in program.told("join") if at[0] == 2] == [(2, 0), (2, 1), (2, 2)]
+    assert program.told("leave") == [(2, 0)]
+
+
+def test_what_the_master_of_another_epoch_has_agreed_to_lets_nobody_in(world: World) -> None:  # S4.1
+    world.isolate(2)
+    program = world.program(2, "p", 50)
+    agreed = (level(50, "", {}, real=True),)
+    for number, (epoch, lets_in) in enumerate([(world.view.epoch - 1, False), (world.view.epoch, True)]):
+        view = replace(world.view, epoch=epoch)
+        said = datagram.Say(0, 1, (1 << 40) + number, 7, "none", (), view, epoch, (), agreed)
+        world._to(2, world.machines[2].life, Datagram(datagram.encode(world.config.cluster_id, said)))
+        world.run(10)
+        assert program.registered == lets_in
+
+
+def test_a_datagram_that_was_overtaken_takes_nothing_back() -> None:
+    observer = Observer(0, 2, Timing())
+    program = Announcement(level(50, "p", {}, real=True), True, None)
+    newest = datagram.Say(1, 3, 8, 3, "none", (), None, 5, (program,))
+    observer.heard(newest)
+    observer.heard(replace(newest, sequence=7, programs=(), hears=0))
+    assert (observer.peers[1].programs, observer.peers[1].heard_hears) == ((program,), 3)
+    observer.heard(replace(newest, incarnation=4, sequence=1, programs=()))
+    assert observer.peers[1].programs == ()
+
+
+def test_what_registered_is_told_in_datagrams_and_comes_back_as_it_was() -> None:
+    identity = bytes(16)
+    programs = tuple(
+        Announcement(level(order, "ä" * 15, {"join": 16, "leave": order}, real=True), order > 2, caught_up)
+        for order, caught_up in ((1, None), (2, None), (3, 0), (4, 16))
+    )
+    agreed = tuple(level(order, "", {"forced-leave": 3}, real=True) for order in range(1, LEVELS_MAX + 1))
+    said = datagram.Say(1, 3, 8, 3, "none", (), None, 5, programs, agreed)
+    payload = datagram.encode(identity, said)
+    assert datagram.decode(identity, 2, payload) == said
+    body = payload[:-4]
+    for size in range(45, len(body)):
+        cut = body[:size]
+        with pytest.raises(datagram.BadDatagram):
+            datagram.decode(identity, 2, cut + zlib.crc32(cut).to_bytes(4, "little"))
+
+
+def test_the_largest_datagram_is_one_packet() -> None:
+    entry = Entry(NodeState.FORCED_LEAVING, (1 << 32) - 1, level=253, barrier=15, reach=254, forced=True)
+    view = View((1 << 32) - 1, 9, 63, (entry,) * 64)
+    positions = tuple(Position(node, 5, NodeState.JOINING, 253, 15) for node in range(64))
+    programs = (Announcement(level(253, "x" * 31, {}, real=True), True, 16),) * PROGRAMS_MAX
+    agreed = (level(253, "", {}, real=True),) * LEVELS_MAX
+    said = datagram.Say(63, 5, 77, (1 << 64) - 1, "join", positions, view, 1, programs, agreed)
+    assert len(datagram.encode(bytes(16), said)) <= 1472
+
+
+def no_panics(world: World) -> bool:
+    return all(not machine.panics for machine in world.machines)
