@@ -99,10 +99,8 @@ class Manager:
             if say.hears != hears_there:
                 self._look = True  # it publishes that now
         if say.view is not None and say.view.master == say.node:
-            # Before the step that may be the first to a level that was agreed to; after it, in a new epoch.
             self.member.registry.heard(say)
             self._adopt(say.view)
-            self.member.registry.heard(say)
 
     def program_said(self, connection: int, line: str) -> None:
         """A line from a program of this node."""

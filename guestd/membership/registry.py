@@ -2,7 +2,7 @@
 
 Every node announces in its datagrams what is registered with it. The master agrees to the first number of barriers that
 it is asked for at a level, and tells that in its datagrams; a node that hears it in the epoch that it knows itself lets
-its program in.
+its program in. Nothing is taken back within an epoch, so it does no harm to hear of an agreement late.
 
 A new master knows of no agreement. It makes none before it has heard every live node in its own epoch: from then on no
 node lets in a program because of what an earlier master has said, and what was let in before is announced as active.
@@ -38,7 +38,7 @@ class Registry:
 
     def heard(self, say: Say) -> None:
         """The master's datagram: what it has agreed to in its epoch."""
-        if self._programs and say.view is not None and say.view.epoch == self._member.view.epoch:
+        if say.view is not None and say.view.epoch >= self._epoch:
             self._epoch = say.view.epoch
             self._agreed = {level.order: level for level in say.levels}
 
@@ -80,9 +80,7 @@ class Registry:
         member = self._member
         before = self._agreed if self._epoch == member.view.epoch else {}
         announced = list(self.announced())
-        in_use = {entry.level for entry in member.view.entries if entry.state.transition is not None}
-        wanted = {one.level.order for _, one in announced} | in_use
-        agreed = {order: level for order, level in before.items() if order in wanted}
+        agreed = dict(before)
         for _, one in announced:
             if one.active:
                 agreed.setdefault(one.level.order, one.level)

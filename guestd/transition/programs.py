@@ -82,10 +82,13 @@ class Programs:
             if level is None:
                 continue
             if level.barriers != program.level.barriers:
-                named = [one for one in others(level.order) if one[1].barriers == level.barriers]
-                self._refuse(
-                    program, _mismatch(self._context.node, program.level, *(named or [("the cluster", level)])[0])
-                )
+                named = [
+                    f'"{one.name}" on {where} has registered'
+                    for where, one in others(level.order)
+                    if one.barriers == level.barriers
+                ]
+                holder = (named or ["the cluster, until its next change of membership, has agreed to"])[0]
+                self._refuse(program, _mismatch(self._context.node, program.level, holder, level))
             elif self._participant.is_free(level.order):
                 program.seat = self._participant.register(program)
                 program.enter("agreed")
@@ -119,7 +122,8 @@ class Programs:
             if one.name == level.name:
                 raise ValueError(f"{level.name} is registered with this node already, at level {one.order}")
             if one.order == level.order and one.barriers != level.barriers:
-                raise ValueError(_mismatch(self._context.node, level, f"node {self._context.node}", one))
+                holder = f'"{one.name}" on node {self._context.node} has registered'
+                raise ValueError(_mismatch(self._context.node, level, holder, one))
 
     def _acknowledge(self, program: Program, number: object) -> Progress:
         if type(number) is not int or number not in program.unacknowledged:
@@ -154,11 +158,11 @@ class Programs:
         return Announcement(program.level, program.seat is not None, caught_up)
 
 
-def _mismatch(node: int, level: Level, where: str, other: Level) -> str:
+def _mismatch(node: int, level: Level, holder: str, other: Level) -> str:
     """Names both (spec S4.1)."""
     return (
         f'"{level.name}" on node {node} asks for {_counts(level)} barriers at level {level.order}, '
-        f'where "{other.name}" on {where} has registered {_counts(other)} (legal: the same numbers)'
+        f"where {holder} {_counts(other)} (legal: the same numbers)"
     )
 
 

@@ -325,13 +325,21 @@ def test_a_new_master_knows_the_levels_and_keeps_their_barriers(seed: int) -> No
     assert program.told("join")[-2:] == [(0, 0), (0, 1)]
 
 
-def test_a_level_that_nobody_is_registered_at_any_more_is_forgotten(world: World) -> None:
+def test_the_barriers_of_a_level_are_free_again_after_the_next_change_of_membership(world: World) -> None:
     first = world.program(1, "first", 50, barriers=TWO)
     world.run(2000)
     first.send(close=True)
     world.run(2000)
     assert first.all("closed") == ["as it asked"]
     assert world.status(1)["programs"] == []
+    early = world.program(2, "second", 50)
+    world.run_until(lambda: early.all("refused"))
+    assert (
+        "where the cluster, until its next change of membership, has agreed to forced-leave 1, join 2"
+        in (early.all("refused")[0])
+    )
+    world.order(0, "leave")
+    world.run_until(lambda: world.all_joined(1, 2))
     second = world.program(2, "second", 50)
     world.run_until(lambda: second.registered)
 
