@@ -44,7 +44,8 @@ class Registry:
 
     def levels(self) -> tuple[Level, ...]:
         """For the master's datagrams."""
-        if self._member.role is not Role.MASTER or self._epoch != self._member.view.epoch:
+        view = self._member.view
+        if view.master != self._member.node or self._epoch != view.epoch:
             return ()
         return tuple(self._agreed[order] for order in sorted(self._agreed))
 
