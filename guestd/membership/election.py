@@ -108,6 +108,8 @@ class Election:
         else:
             self.burn(bid.block.epoch)
             self._lose(bid.block.owner)
+            # Whoever goes past that epoch fences its owner (`Office`): it gets the time that a silence takes.
+            self.not_before_ms = self._context.now_ms + self._context.config.timing.death_ms
 
     def _lose(self, to: int | None) -> None:
         """Give way, and leave the other one time: nodes with higher ids wait longer, so that they do not collide."""

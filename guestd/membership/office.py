@@ -48,6 +48,7 @@ class Won(Value):
 
     epoch: int
     ballot: int
+    slow: tuple[Life, ...]  # owners of epochs that this one goes past
 
 
 class Office:
@@ -111,14 +112,29 @@ class Office:
         member = self._member
         if not won or member.role in (Role.GONE, Role.EXPELLED):
             return
-        won_epoch = Won(self._election.epoch, self._election.ballot)
-        out = self._forced_out(member.view, victims)
+        slow = self._slow_owners(self._election.epoch)
+        won_epoch = Won(self._election.epoch, self._election.ballot, slow)
+        members = {(node, entry.incarnation) for node, entry in enumerate(member.view.entries)}
+        out = self._forced_out(member.view, tuple(sorted({*victims, *(node for node, _ in {*slow} & members)})))
         self._busy = True
         if self._context.config.fence == "scsi":
             own = (member.node, member.incarnation)
-            self._fence.keep_out(own, out, lambda outcome: self._fenced(outcome, won_epoch, out))
+            lives = tuple(sorted({*out, *slow}))
+            self._fence.keep_out(own, lives, lambda outcome: self._fenced(outcome, won_epoch, out))
         else:
             self._fenced(Outcome.FENCED, won_epoch, out)
+
+    def _slow_owners(self, epoch: int) -> tuple[Life, ...]:
+        """Who owns an epoch after the newest known one and before that one, by its own ballot: it may still commit.
+
+        It had as much time as others have to be heard; what it commits later would be lost (docs/election.md).
+        """
+        known, own = self._member.view.epoch, self._member.node
+        return tuple(
+            (ballot.owner, ballot.owner_incarnation)
+            for node, ballot in enumerate(self._database.ballots())
+            if ballot is not None and ballot.bal and ballot.owner == node != own and known < ballot.epoch < epoch
+        )
 
     def _forced_out(self, view: View, victims: tuple[int, ...]) -> tuple[Life, ...]:
         """The lives that the next epoch forces out; of a cluster formed anew, all former members."""
@@ -139,8 +155,9 @@ class Office:
             )
         elif outcome is Outcome.OPEN:
             self._give_up(won, "the fence could not be verified")
-        elif member.view.master in (node for node, _ in out):
-            # The last commit record of a master that is fenced now may have come after the last read.
+        elif won.slow or member.view.master in (node for node, _ in out):
+            # The last commit record of a master that is fenced now may have come after the last read; so may the first
+            # one of a slow owner.
             self._database.read(lambda found: self._begin_epoch(won, out, newest_view(found) if found else None))
         else:
             self._begin_epoch(won, out, member.view)

@@ -10,11 +10,14 @@ import pytest
 from guestd.core.config import Config
 from guestd.core.effects import ScsiCommand, WriteSectors
 from guestd.core.inputs import ScsiDone
+from guestd.core.value import replace
 from guestd.fence import persistent_reserve as pr
 from guestd.fence.keys import key_of, life_of
 from guestd.membership import layout
-from guestd.membership.records import decode_commit
+from guestd.membership.records import Ballot, Commit, decode_commit, encode_ballot, encode_commit
 from guestd.membership.regions import Region
+from guestd.membership.states import NodeState
+from guestd.membership.view import begin_leave
 from hil.scsi.reservations import Type
 from tests.unit.guestd_world import World
 
@@ -198,15 +201,58 @@ def test_a_node_that_was_frozen_is_refused_by_the_disk_and_panics(world: World, 
     assert world.events(victim, "panic")[0]["cause"] in ("reservation-conflict", "forced-out")
 
 
-def test_who_loses_its_key_while_it_bids_panics(world: World) -> None:  # S6.1
+def without_key(world: World, node: int) -> None:
+    """Somebody has fenced it."""
+    state = world.device.state
+    world.device.state = state._replace(keys={nexus: k for nexus, k in state.keys.items() if nexus[0] != f"n{node}"})
+
+
+def test_who_loses_its_key_while_it_bids_panics(world: World) -> None:  # S6.1, S6.4
     formed(world)
     world.power_off(2)
-    world.run_until(lambda: world.events(0, "bid"))
-    state = world.device.state
-    world.device.state = state._replace(keys={nexus: key for nexus, key in state.keys.items() if nexus[0] != "n0"})
+    known = len(world.events(0, "bid"))
+    world.run_until(lambda: len(world.events(0, "bid")) > known)
+    without_key(world, 0)
     world.run_until(lambda: world.machines[0].panics)
-    assert world.events(0, "panic")[0]["cause"] in ("key-gone", "reservation-conflict")
+    assert world.events(0, "panic")[0]["cause"] == "reservation-conflict"
     world.run_until(lambda: world.all_joined(1))
+
+
+def test_who_loses_its_key_before_it_fences_somebody_panics(world: World, monkeypatch: Any) -> None:  # S6.1
+    formed(world)
+    reserve = world.device._reserve
+
+    def just_after(node: int, command: ScsiCommand) -> tuple[int, bytes]:
+        if node == 0:
+            without_key(world, 0)
+        return reserve(node, command)
+
+    monkeypatch.setattr(world.device, "_reserve", just_after)
+    world.power_off(2)
+    world.run_until(lambda: world.machines[0].panics)
+    assert world.events(0, "panic")[0]["cause"] == "key-gone"
+    assert world.view.epoch == 1
+
+
+def test_what_must_not_be_forgotten_is_written_through_every_cache(world: World, monkeypatch: Any) -> None:  # S2.5
+    """A ballot, a commit record and the number of a new life; a lost heartbeat is only late."""
+    durable: dict[int, list[bool]] = {}
+    execute = world.device.execute
+
+    def watched(node: int, command: Any) -> Any:
+        if isinstance(command, WriteSectors):
+            _, sector = divmod(command.lba - layout.REGIONS_LBA, layout.REGION_SECTORS)
+            durable.setdefault(sector, []).append(command.durable)
+        return execute(node, command)
+
+    monkeypatch.setattr(world.device, "execute", watched)
+    world.power_on()
+    world.run_until(world.all_joined)
+    world.power_off(2)
+    world.run_until(lambda: world.all_joined(0, 1))
+    assert set(durable) == {layout.HEARTBEAT_SECTOR, layout.BALLOT_SECTOR, layout.COMMIT_SECTOR}
+    assert all(durable[layout.BALLOT_SECTOR] + durable[layout.COMMIT_SECTOR])
+    assert durable[layout.HEARTBEAT_SECTOR].count(True) == 3  # the first of each node
 
 
 def test_a_fence_that_cannot_be_verified_lets_nothing_begin(world: World) -> None:  # A18
@@ -359,3 +405,56 @@ def test_the_commands_are_what_the_standard_says() -> None:  # SPC-4 6.15, 6.16
 )
 def test_keys_are_read_whole_or_not_at_all(data: bytes, keys: list[int] | None) -> None:
     assert pr.parse_keys(data) == keys
+
+
+# -- an epoch that is gone past, and its slow owner (docs/election.md)
+
+
+def slow_owner(world: World) -> WriteSectors:
+    """Node 2 owns epoch 2, in which node 1 leaves, and its commit record is still on its way; node 1 has gone past."""
+    identity = world.config.cluster_id
+    for node, ballot in (
+        (2, Ballot(1, epoch=2, incarnation=1, mbal=66, bal=66, owner=2, owner_incarnation=1)),
+        (1, Ballot(1, epoch=3, incarnation=1, mbal=65, bal=0, owner=0, owner_incarnation=0)),
+    ):
+        start = layout.region_lba(node, layout.BALLOT_SECTOR) * 512
+        record = encode_ballot(identity, node, ballot) * layout.COPIES
+        world.disk[start : start + len(record)] = record
+    view = replace(begin_leave(world.view, 1), epoch=2, step=0, master=2)
+    record = encode_commit(identity, 2, Commit(1, view)) * layout.COPIES
+    return WriteSectors(0, layout.region_lba(2, layout.COMMIT_SECTOR), record)
+
+
+def test_the_owner_of_an_epoch_that_is_gone_past_can_commit_it_no_more(world: World) -> None:  # S3.3, S6.2
+    formed(world)
+    late = slow_owner(world)
+    world.freeze(2)
+    world.device.held.append((2, late))
+    world.order(1, "leave")
+    world.run_until(lambda: world.view.epoch == 3)
+    assert (2, late) in world.device.aborted
+    assert {"subject": 2, "incarnation": 1} in world.events(0, "fenced")
+    assert not world.view.entries[2].state.live
+    world.thaw(2)
+    world.run_until(lambda: world.machines[2].panics)
+
+
+def test_what_it_had_committed_just_before_is_what_the_next_epoch_begins_from(monkeypatch: Any) -> None:  # S3.3
+    """Epoch 2 is about the leave of node 1, epoch 3 about the death of node 3: both are in what is committed."""
+    world = formed(World(4))
+    late = slow_owner(world)
+    world.freeze(2)
+    world.device.held.append((2, late))
+    reserve = world.device._reserve
+
+    def just_before(node: int, command: ScsiCommand) -> tuple[int, bytes]:
+        if command.cdb[0] == 0x5F and command.cdb[1] & 0x1F == pr.PREEMPT_AND_ABORT:
+            world.let_go(2)
+        return reserve(node, command)
+
+    monkeypatch.setattr(world.device, "_reserve", just_before)
+    world.power_off(3)
+    world.run_until(lambda: world.view.epoch == 3)
+    states = [entry.state for entry in world.view.entries]
+    assert states[:2] == [NodeState.JOINED, NodeState.LEAVING]
+    assert states[2:] == [NodeState.FORCED_LEAVING, NodeState.FORCED_LEAVING]
