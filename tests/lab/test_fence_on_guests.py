@@ -8,9 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from guestd.membership import layout
 from hil.checkers import fence
 from hil.config import make_config
 from hil.scenario import ScenarioCluster
+from hil.scsi.ledger_records import Entry
 from hil.scsi.sense import Status
 from tests.freezes.rounds import BLOCKS, FIRST_BLOCK, WRITER, freeze_once
 
@@ -36,6 +38,12 @@ def cluster() -> Iterator[ScenarioCluster]:
         yield cluster
 
 
+def records(cluster: ScenarioCluster, sector: int) -> list[Entry]:
+    """The writes of one kind of record, of all nodes."""
+    places = {layout.region_lba(node.id, sector) for node in cluster.nodes}
+    return [entry for entry in cluster.disk.ledger() if entry.writes and entry.lba in places]
+
+
 def keys(cluster: ScenarioCluster, through: int) -> list[str]:
     lines = cluster.nodes[through].ssh("sg_persist --in --read-keys /dev/sda").stdout.splitlines()
     return sorted(line.strip() for line in lines if line.strip().startswith("0x"))
@@ -54,6 +62,16 @@ def test_every_life_has_a_key_of_its_own_and_a_victim_has_none(cluster: Scenario
     cluster.power_on([victim])
     cluster.wait_joined()
     assert keys(cluster, 0) == ["0x484c000000000001", "0x484c000100000001", "0x484c000200000002"]
+
+
+def test_what_must_not_be_forgotten_is_written_through_every_cache(cluster: ScenarioCluster) -> None:  # S2.5
+    """Ballots, commit records and new incarnations are written with FUA; a lost heartbeat is only late."""
+    for sector in (layout.BALLOT_SECTOR, layout.COMMIT_SECTOR):
+        assert records(cluster, sector)
+        assert all(entry.flushed for entry in records(cluster, sector))
+    beats = records(cluster, layout.HEARTBEAT_SECTOR)
+    assert sum(entry.flushed for entry in beats) == len(cluster.nodes)
+    assert len(beats) > len(cluster.nodes)
 
 
 @pytest.mark.parametrize("how", ["vcpu", "process"])
