@@ -37,7 +37,7 @@ def main() -> int:
     seconds: dict[str, list[float]] = {name: [] for name in FIGURES}
     config = make_config(name=f"bench-{os.getpid()}", nodes=arguments.nodes, accelerator=arguments.accelerator)
     started = time.monotonic()
-    cluster = Cluster.up(config)
+    cluster = Cluster.up(config, cold=True)  # a boot is what is measured, not a saved machine
     try:
         cluster.wait_joined()
         _note(seconds, "up", started)
