@@ -238,6 +238,7 @@ class Bench(DiskVerbs, CheckpointVerbs):
 
     def _set_carrier(self, machine: Machine, state: str) -> None:
         with machine.held() as domain:
+            machine.check_answers()
             if domain is not None:
                 try:
                     link.set_carrier(domain, machine.node, state)

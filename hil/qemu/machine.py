@@ -134,8 +134,6 @@ class Machine:
     def freeze(self, how: str) -> None:
         """Have the machine stand still; verified. Raises :class:`UsageError` unless it runs and is not frozen."""
         with self._lock:
-            if self.frozen is not None:
-                raise UsageError(f"node {self.node} is frozen already ({self.frozen}); `hil thaw {self.node}` first")
             domain = self._running()
             if how == "vcpu":
                 self.suspend(domain)
@@ -242,8 +240,18 @@ class Machine:
             self._pull_the_plug()
             raise LaboratoryError(f"node {self.node}: QEMU offers no line to guestd: {error}") from None
 
+    def check_answers(self) -> None:
+        """Raises :class:`UsageError` while QEMU is stopped: libvirt would wait for its answer, without a limit."""
+        if self.frozen == "process" and self._log.power(self.node) != "off":
+            raise self._is_frozen()
+
+    def _is_frozen(self) -> UsageError:
+        return UsageError(f"node {self.node} is frozen ({self.frozen}); `hil thaw {self.node}` first")
+
     def _running(self) -> libvirt.virDomain:
         power = self._log.power(self.node)
+        if self.frozen is not None and power in ("running", "paused"):
+            raise self._is_frozen()
         if power != "running" or self._domain is None:
             raise UsageError(f"node {self.node}'s machine is {power}; `hil power cycle {self.node}` starts it anew")
         return self._domain

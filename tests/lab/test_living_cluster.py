@@ -1,6 +1,7 @@
 """One cluster of two real guests: the lines into a guest, power verbs, faults, and waits that end in time."""
 
 import time
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -98,6 +99,33 @@ def test_a_reset_machine_boots_again_as_a_new_incarnation(cluster: Cluster) -> N
         about="reset node is back",
     )
     cluster.wait_joined()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("how", ["vcpu", "process"])
+def test_a_frozen_node_refuses_at_once_what_needs_it_and_loses_power_all_the_same(  # S10.5
+    cluster: Cluster, how: str, tmp_path: Path
+) -> None:
+    node = cluster.nodes[1]
+    cluster.freeze(node, how)
+    for verb in (cluster.reset, cluster.panic, cluster.freeze):
+        with pytest.raises(UsageError, match=rf"node 1 is frozen \({how}\); `hil thaw 1` first"):
+            verb(node)
+    with pytest.raises(UsageError, match=r"a checkpoint is of nodes that run|faults are in force"):
+        cluster.checkpoint(tmp_path / "frozen")
+    if how == "process":
+        with pytest.raises(UsageError, match="node 1 is frozen"):
+            cluster.cut_link(node)
+    assert cluster.thaw(node)["thawed"] == [1]
+    assert cluster.thaw(node)["thawed"] == []
+    cluster.wait(lambda view: None if node.view.power in ("running", "crashed") else node.view.power, about="the thaw")
+
+    cluster.power_cycle([node])
+    cluster.freeze(node, how)
+    cluster.power_off([node])
+    assert node.view.power == "off"
+    assert cluster.thaw(node)["thawed"] == []
+    assert not cluster.catch_up().faults.get(1)
 
 
 def test_a_wait_ends_at_once_when_the_machine_it_needs_is_gone(cluster: Cluster) -> None:
