@@ -37,11 +37,8 @@ class Election:
     def start(self, incarnation: int, after_epoch: int, ended: Callable[[bool], None]) -> None:
         """Bid for the epoch that follows; ended(whether it was won) is called once."""
         assert self._bid is None, "one bid at a time"
-        ballots = self._database.ballots()
-        # Blocks of a later epoch than the membership's next one: its commit record was lost. Below them nobody can win.
-        latest = max((ballot.epoch for ballot in ballots if ballot is not None), default=0)
-        epoch = max(after_epoch, self._burned_epoch, latest - 1) + 1
-        self._bid = Bid(self._context.node, incarnation, epoch, ballots)
+        epoch = self._next_epoch(after_epoch)
+        self._bid = Bid(self._context.node, incarnation, epoch, self._database.ballots())
         self._ended = ended
         self._context.emit("bid", epoch=epoch, ballot=self._bid.block.mbal)
         self._write()
@@ -55,6 +52,23 @@ class Election:
     def ballot(self) -> int:
         """The ballot of the bid that is under way, or 0."""
         return 0 if self._bid is None else self._bid.block.mbal
+
+    def given(self, incarnation: int, after_epoch: int) -> bool:
+        """Another node has written that the epoch that is next to be bid for is this life's: it took over its value.
+
+        That node has lost its bid by it, and waits; this one may have given way before it knew.
+        """
+        epoch, own = self._next_epoch(after_epoch), (self._context.node, incarnation)
+        return any(
+            ballot.epoch == epoch and ballot.bal and (ballot.owner, ballot.owner_incarnation) == own
+            for node, ballot in enumerate(self._database.ballots())
+            if ballot is not None and node != self._context.node
+        )
+
+    def _next_epoch(self, after_epoch: int) -> int:
+        # Blocks of a later epoch than the membership's next one: its commit record was lost. Below them nobody can win.
+        latest = max((ballot.epoch for ballot in self._database.ballots() if ballot is not None), default=0)
+        return max(after_epoch, self._burned_epoch, latest - 1) + 1
 
     def burn(self, epoch: int) -> None:
         """Never bid for that epoch: what this node's earlier life chose in it can no longer be read."""

@@ -69,12 +69,13 @@ class Office:
         member = self._member
         if member.role is Role.OUTSIDE:
             decision = decide(member.view, member.observer, self._context.config.timing)
-            member.wait_for(decision.waiting_for)
-            if decision.form:
+            given = self._election.given(member.incarnation, member.view.epoch)
+            member.wait_for(None if given else decision.waiting_for)
+            if decision.form or given:
                 self._bid(tuple(node for node in member.view.live() if node != member.node))
         elif member.role.inside:
             self.suspicion.update(member.view)
-            if self._is_my_turn():
+            if self._is_my_turn() or self._election.given(member.incarnation, member.view.epoch):
                 self._act()
 
     def _act(self) -> None:

@@ -20,9 +20,9 @@ pytestmark = pytest.mark.lab
 
 
 @contextlib.contextmanager
-def running(**timing: int) -> Iterator[ScenarioCluster]:
+def running(how: str = "scsi", **timing: int) -> Iterator[ScenarioCluster]:
     """Three joined nodes of this test's own; at the end the fence must have held and every panic been declared."""
-    cluster = ScenarioCluster.up(make_config(name=f"t-fence-{os.getpid()}", nodes=3, timing=timing))
+    cluster = ScenarioCluster.up(make_config(name=f"t-fence-{os.getpid()}", nodes=3, fence=how, timing=timing))
     try:
         cluster.wait_joined()
         yield cluster
@@ -103,3 +103,22 @@ def test_what_a_life_has_queued_is_gone_before_the_next_one_begins() -> None:  #
         assert not held[0].changed
         fault.heal()
         cluster.wait_joined()
+
+
+def test_without_reservations_a_node_ends_by_itself_before_anything_is_done_in_its_place() -> None:  # S6.5
+    with running(how="panic") as cluster:
+        assert keys(cluster, 0) == []
+        victim = cluster.nodes[2]
+        before = cluster.catch_up().n
+        with cluster.expecting_panic(victim, "forced out"):
+            cluster.cut_link(victim, "silent")
+        cluster.wait_state(victim, "inactive")
+        events = list(cluster.events(since=before))
+        (panicked_t,) = (event["t"] for event in events if event["kind"] == "panic")
+        recovers = [
+            event["t"]
+            for event in events
+            if event["kind"] == "notified" and event["transition"] == "forced-leave" and event["level"] > 0
+        ]
+        assert recovers
+        assert min(recovers) > panicked_t

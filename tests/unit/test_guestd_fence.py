@@ -458,3 +458,17 @@ def test_what_it_had_committed_just_before_is_what_the_next_epoch_begins_from(mo
     states = [entry.state for entry in world.view.entries]
     assert states[:2] == [NodeState.JOINED, NodeState.LEAVING]
     assert states[2:] == [NodeState.FORCED_LEAVING, NodeState.FORCED_LEAVING]
+
+
+def test_who_was_given_an_epoch_by_another_takes_it_instead_of_being_fenced() -> None:  # S3.2
+    """Node 0 has taken over the value of node 1, which gave way and waits for node 0 to form the cluster."""
+    world = formed(World(2))
+    world.power_off()
+    ballot = Ballot(5, epoch=2, incarnation=1, mbal=128, bal=128, owner=1, owner_incarnation=2)
+    start = layout.region_lba(0, layout.BALLOT_SECTOR) * 512
+    record = encode_ballot(world.config.cluster_id, 0, ballot) * layout.COPIES
+    world.disk[start : start + len(record)] = record
+    world.power_on()
+    assert world.run_until(world.all_joined) < world.config.timing.death_ms
+    assert world.masters[2] == (1, 2)
+    assert [machine.panics for machine in world.machines] == [[], []]
