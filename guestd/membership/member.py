@@ -73,13 +73,9 @@ class Member:
         return said or (beat is not None and beat.incarnation == incarnation and beat.intent == "leave")
 
     def replaced(self) -> list[int]:
-        """Live members of which a later life was seen: they are dead, whatever the time (spec S4.10)."""
+        """Live members of which a later life was seen."""
         entries = self.view.entries
-        return [
-            node
-            for node in self.view.live()
-            if node != self.node and self.observer.peers[node].incarnation > entries[node].incarnation
-        ]
+        return [node for node in self.view.live() if self.observer.replaced(node, entries[node].incarnation)]
 
     def wait_for(self, what: str | None) -> None:
         """Say why the join does not proceed, once per reason."""

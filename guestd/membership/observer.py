@@ -127,6 +127,10 @@ class Observer:
                 return where, silent_ms
         return None
 
+    def replaced(self, node: int, incarnation: int) -> bool:
+        """Whether a later life of another node was seen or heard: that one is dead, whatever the time (spec S4.10)."""
+        return node != self.node and self.peers[node].incarnation > incarnation
+
     def gasped(self, node: int, incarnation: int) -> bool:
         """Whether that very life of a node has said that it ends."""
         gasp = self.peers[node].gasp

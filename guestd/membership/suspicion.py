@@ -5,6 +5,9 @@ T=hears_ms                both ends publish on the disk that they do not hear ea
 T=death_ms                who misses a member suspects it; others have seen the broken link on the disk as long
 T=death_ms + settle_ms    everybody has published and read everything: the same group is computed everywhere
 
+Each member that the group leaves out must have been missed for so long. One that was lost a little later than another
+is still half in the picture: who lost it sooner would seem to be cut off, and be forced out for it.
+
 A member that gasped is suspect at once, and in no group. If all the others are in one there is nothing to publish or to
 read, and that group acts at once; if anybody else is missed it is as above. Who did not hear the gasp waits for the
 silence.
@@ -29,7 +32,7 @@ class Suspicion:
         self._context = context
         self._observer = observer
         self._silent: dict[int, int] = {}  # suspect member -> since when (ms)
-        self._broken: dict[tuple[int, int], int] = {}  # two other members that do not hear each other -> since when
+        self._broken: dict[tuple[int, int], int] = {}  # members that do not both hear each other -> since when
         self._gasped: list[int] = []  # suspect members that have said that they end
 
     @property
@@ -63,23 +66,33 @@ class Suspicion:
 
     def group(self, view: View) -> int | None:
         """The mask of the members that go on, when it is time to act; None while there is nothing to act upon."""
-        timing = self._context.config.timing
-        silent_due_ms = max(self._silent.values(), default=None)
-        broken_due_ms = min(self._broken.values(), default=None)
-        due = [
-            silent_due_ms is not None and self._context.now_ms >= silent_due_ms + timing.settle_ms,
-            broken_due_ms is not None and self._context.now_ms >= broken_due_ms + timing.broken_ms,
-        ]
-        if not any(due) and not self._gasped:
+        ripe = self._ripe()
+        if not ripe:
             return None
         members = view.live()
-        going_on = [node for node in members if node not in self._gasped]
+        replaced = [node for node in members if self._observer.replaced(node, view.entries[node].incarnation)]
+        ripe |= mask_of(replaced)
+        going_on = [node for node in members if node not in self._gasped and node not in replaced]
         candidates = [node for node in going_on if self._observer.moves(node) and self._is_same_life(view, node)]
         master = None if view.master == NO_MASTER else view.master
         group = best_group(mask_of(candidates), self._published(members), master)
-        if not any(due) and group != mask_of(going_on):
-            return None
-        return None if group == mask_of(members) else group
+        left_out = mask_of(members) & ~group
+        return group if left_out and not left_out & ~ripe else None
+
+    def _ripe(self) -> int:
+        """The mask of the members that may be put out of the group by now: what is held against them is old enough.
+
+        The end of a broken link is one, of which the choice of the group says which.
+        """
+        now_ms, timing = self._context.now_ms, self._context.config.timing
+        ripe = mask_of(self._gasped)
+        for node, since_ms in self._silent.items():
+            if now_ms >= since_ms + timing.settle_ms:
+                ripe |= 1 << node | 1 << self._observer.node
+        for (node, other), since_ms in self._broken.items():
+            if now_ms >= since_ms + timing.broken_ms:
+                ripe |= 1 << node | 1 << other
+        return ripe
 
     def _published(self, members: list[int]) -> dict[int, int]:
         """Whom each member hears, by its heartbeat on the disk; by own knowledge for this node."""
@@ -96,11 +109,14 @@ class Suspicion:
         return node == self._observer.node or (heartbeat is not None and heartbeat.incarnation == incarnation)
 
     def _update_broken(self, members: list[int]) -> None:
-        moving = mask_of([node for node in members if self._observer.moves(node)])
+        own, hears = self._observer.node, self._observer.hears()
+        moving = mask_of([node for node in members if self._observer.moves(node)]) | 1 << own
         links = mutual(moving, self._published(members))
         found = {}
         for node in nodes_of(moving):
             for other in nodes_of(moving & ~links[node]):
-                if node < other:
+                # Whom this node does not hear is silent, which is counted from its last datagram.
+                unheard = own in (node, other) and not (hears >> node & hears >> other & 1)
+                if node < other and not unheard:
                     found[node, other] = self._broken.get((node, other), self._context.now_ms)
         self._broken = found
