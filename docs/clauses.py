@@ -83,10 +83,7 @@ CLAUSES = {
 }
 
 NOT_YET = {
-    "S4.12": "levels are those of the start",
-    "S4.13": "the cluster waits for the subsystem",
     "A13": "needs locks and journals",
-    "A14": "as S4.13",
     "A19": "",
     "A20": "",
 }
@@ -94,7 +91,6 @@ NOT_YET = {
 
 PARTLY = {
     "S3.2": "the mode `dekker` is missing",
-    "S4.1": "a mismatch between nodes is not noticed",
     "A5": "not where one node still sees the disk",
     "A6": "1:1 only",
     "A7": "one-way loss only",

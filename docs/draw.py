@@ -30,6 +30,11 @@ FACTORS_SHOWN = (1, 2.5, 10)
 MACHINES = {
     "guestd.membership.states": ("NODE_STATES", "NodeState", "A node, as all nodes see it (S2.4)"),
     "guestd.transition.states": ("SUBSYSTEM_STATES", "SubsystemState", "A node, for the subsystem at one level (S4.7)"),
+    "guestd.transition.registration": (
+        "REGISTRATIONS",
+        "Registration",
+        "A program that registers at run time (S4.1, S4.13, S8.6)",
+    ),
     "guestd.membership.roles": ("ROLES", "Role", "What a node is to its cluster, as it knows itself"),
     "guestd.membership.paxos": ("PHASES", "Phase", "One bid for an epoch: Disk Paxos (S3.2)"),
 }

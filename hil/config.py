@@ -45,6 +45,7 @@ class TimingOverrides(BaseModel):
     disk_heartbeat_ms: int | None = Field(default=None, ge=50, le=20_000)
     death_ms: int | None = Field(default=None, ge=200, le=600_000)
     settle_ms: int | None = Field(default=None, ge=50, le=120_000)
+    subsystem_ms: int | None = Field(default=None, ge=200, le=3_600_000)
 
     @model_validator(mode="after")
     def _hold_on_some_machine(self) -> Self:

@@ -270,11 +270,20 @@ def _level(states: dict[str, str], view: View, node: NodeView, event: Event) -> 
 
 
 def _notified(view: View, node: NodeView, event: Event) -> None:
+    if event.get("late") and event["level"] in view.nodes[event["subject"]].levels:
+        return  # another node's subsystem at that level has processed this join
     _level(UNDER_WAY, view, node, event)
 
 
 def _level_complete(view: View, node: NodeView, event: Event) -> None:
     _level(DONE, view, node, event)
+
+
+def _caught_up(view: View, node: NodeView, event: Event) -> None:
+    for subject in event["subjects"]:
+        levels = view.nodes[subject].levels
+        if levels.get(event["level"]) == UNDER_WAY["join"]:
+            levels[event["level"]] = DONE["join"]
 
 
 def _waiting(view: View, node: NodeView, event: Event) -> None:
@@ -339,6 +348,7 @@ _HANDLERS: dict[str, Callable[[View, Any, Event], None]] = {
     "membership": _membership,
     "notified": _notified,
     "level-complete": _level_complete,
+    "caught-up": _caught_up,
     "waiting": _waiting,
     "panic": _panic,
     "refused": _refused,

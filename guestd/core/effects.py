@@ -62,6 +62,13 @@ class Emit(Effect):
     fields: dict[str, Any]
 
 
+class Answer(Effect):
+    """Tell a connected program: one JSON object, one line. Nothing happens if its connection has ended."""
+
+    connection: int
+    message: dict[str, Any]
+
+
 class Panic(Effect):
     """Stop this machine's kernel at once. Nothing after this effect is carried out (spec S6.1)."""
 

@@ -48,6 +48,19 @@ class Datagram(Input):
     payload: bytes
 
 
+class ProgramMessage(Input):
+    """One line from a program that is connected to this node (docs/programs.md)."""
+
+    connection: int  # numbered by the runtime; a number is never used again
+    line: str
+
+
+class ProgramGone(Input):
+    """The connection has ended; the program is taken for dead."""
+
+    connection: int
+
+
 class Order(Input):
     """An order of the host. Numbers ascend; one that was seen already is ignored."""
 

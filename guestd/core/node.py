@@ -1,7 +1,7 @@
 """The stack of one node: all levels, with one way in and one way out.
 
     stack = Stack(config, node)
-    effects = stack.handle(Start(), now_ms)          # then Tick, WriteDone, ReadDone, Datagram, Order as they come
+    effects = stack.handle(Start(), now_ms)          # then Tick, WriteDone, Datagram, Order … as they come
 
 Deterministic: the same inputs at the same times give the same effects, whatever the hash seed.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from guestd.core.context import Context
 from guestd.core.effects import Emit, Exit, Panic
-from guestd.core.inputs import Datagram, Order, ReadDone, ScsiDone, Start, Tick, WriteDone
+from guestd.core.inputs import Datagram, Order, ProgramGone, ProgramMessage, ReadDone, ScsiDone, Start, Tick, WriteDone
 from guestd.dlm.subsystem import subsystem as dlm
 from guestd.events.subsystem import subsystem as event_manager
 from guestd.membership.causes import Cause
@@ -68,6 +68,10 @@ class Stack:
             self._manager.heard(given.payload)
         elif isinstance(given, (WriteDone, ReadDone, ScsiDone)):
             self._context.disk.done(given)
+        elif isinstance(given, ProgramMessage):
+            self._manager.program_said(given.connection, given.line)
+        elif isinstance(given, ProgramGone):
+            self._manager.program_gone(given.connection)
         elif isinstance(given, Order):
             self._order(given)
         elif isinstance(given, Start):
@@ -76,8 +80,7 @@ class Stack:
             raise TypeError(f"{given!r} is no input of a stack")
 
     def _start(self) -> None:
-        levels = [self.levels[index] for index in range(len(self.levels))]
-        shown = [{"level": level.order, "name": level.name, "real": level.real} for level in levels]
+        shown = [{"level": level.order, "name": level.name, "real": level.real} for level in self.levels]
         self._context.emit("subsystems", levels=shown)
         self._manager.start()
 

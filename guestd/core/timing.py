@@ -42,6 +42,7 @@ class Timing(Value):
     disk_heartbeat_ms: int = 250  # from one round of the disk to the next: a heartbeat written, all regions read
     death_ms: int = 1200  # silence that makes a member suspect
     settle_ms: int = 400  # from a suspicion until everybody's view of it is on the disk
+    subsystem_ms: int = 10_000  # for a subsystem to acknowledge; then its node panics (spec S4.13)
 
     @property
     def hears_ms(self) -> int:
@@ -125,6 +126,7 @@ RULES = (
     # T=death_ms, to publish and to read.
     Rule("hears_ms", ">", GAP_PERIODS_MAX, "disk_heartbeat_ms", "one late round of the disk is not a death"),
     Rule("settle_ms", ">=", 1, "disk_heartbeat_ms", "a view is judged only after it can have been written"),
+    Rule("subsystem_ms", ">=", 1, "death_ms", "a subsystem that waits for the disk is not what ails the node"),
     # The node whose turn it is to form the cluster waits for signs of life (death_ms) and for others (settle_ms).
     Rule(
         "settle_ms", "<=", PATIENCE_DEATHS - 1, "death_ms", "after so long and another death_ms others try to form it"

@@ -12,4 +12,5 @@ class Cause(Enum):
     RESERVATION_CONFLICT = "reservation-conflict"  # the disk refused a write: fenced (spec S6.4)
     KEY_GONE = "key-gone"  # its registration is not on the disk any more: fenced
     LEASE_RAN_OUT = "lease-ran-out"  # it could not read for too long whether it is a member; with fence = "panic" only
+    SUBSYSTEM_HUNG = "subsystem-hung"  # one of its subsystems did not acknowledge in its time (spec S4.13)
     ORDERED = "ordered"  # by the host

@@ -9,7 +9,7 @@ for whoever is forced out because of it is forced out as safely as any other.
 
     offset  size
     0       4     magic "HILD"
-    4       1     version of the format, 1
+    4       1     version of the format, 2
     5       1     sender
     6       1     bit 0: a view follows the acknowledgements; bit 1: the gasp, this life says nothing after it
     7       1     number of acknowledgements
@@ -18,7 +18,9 @@ for whoever is forced out because of it is forced out as safely as any other.
     28      8     sequence number within that incarnation
     36      8     bit mask of nodes heard lately
     44      1     intent
-    45      8 x n acknowledgements: subject (1), incarnation (4), state (1), level index (1), barrier (1)
+    45      4     epoch of the newest view that the sender knows
+    49      8 x n acknowledgements: subject (1), incarnation (4), state (1), level (1), barrier (1)
+    ...           subsystems registered at run time, levels that the master has agreed to (`announcement.py`)
     ...           view (`wire.py`)
     -4      4     CRC-32 of everything before
 """
@@ -29,16 +31,18 @@ import struct
 import zlib
 
 from guestd.core.value import Value
-from guestd.membership import wire
+from guestd.membership import announcement, wire
+from guestd.membership.announcement import Announcement
 from guestd.membership.position import Position
 from guestd.membership.records import INTENTS
 from guestd.membership.view import View
+from guestd.transition.levels import Level
 
 MAGIC = b"HILD"
-VERSION = 1
+VERSION = 2
 VIEW_FLAG, GASP_FLAG = 1, 2
 
-_HEAD = struct.Struct("<4sBBBB16sIQQB")
+_HEAD = struct.Struct("<4sBBBB16sIQQBI")
 _POSITION = struct.Struct("<BIBBB")
 _CRC = struct.Struct("<I")
 
@@ -53,6 +57,9 @@ class Say(Value):
     intent: str
     acknowledged: tuple[Position, ...]
     view: View | None
+    epoch: int = 0  # of the newest view that it knows
+    programs: tuple[Announcement, ...] = ()
+    levels: tuple[Level, ...] = ()  # that the master has agreed to in this epoch; names are not told
     gasp: bool = False  # the last say of this life
 
 
@@ -61,7 +68,7 @@ class BadDatagram(ValueError):
 
 
 def encode(cluster_id: bytes, say: Say) -> bytes:
-    """At most 1024 bytes, for 64 nodes that are all in transition."""
+    """At most 1434 bytes, for 64 nodes that are all in transition, with all the programs that there may be."""
     head = _HEAD.pack(
         MAGIC,
         VERSION,
@@ -73,13 +80,15 @@ def encode(cluster_id: bytes, say: Say) -> bytes:
         say.sequence,
         say.hears,
         INTENTS.index(say.intent),
+        say.epoch,
     )
     positions = [
         _POSITION.pack(at.subject, at.incarnation, wire.STATE_CODES[at.state], at.level, at.barrier)
         for at in say.acknowledged
     ]
     view = b"" if say.view is None else wire.encode_view(say.view)
-    framed = b"".join([head, *positions, view])
+    registered = announcement.encode_announcements(say.programs) + announcement.encode_levels(say.levels)
+    framed = b"".join([head, *positions, registered, view])
     return framed + _CRC.pack(zlib.crc32(framed))
 
 
@@ -90,7 +99,9 @@ def decode(cluster_id: bytes, nodes: int, data: bytes) -> Say:
     framed = data[: -_CRC.size]
     if zlib.crc32(framed) != _CRC.unpack_from(data, len(framed))[0]:
         raise BadDatagram("the checksum does not match")
-    magic, version, node, flags, count, found_id, incarnation, sequence, hears, intent = _HEAD.unpack_from(framed)
+    magic, version, node, flags, count, found_id, incarnation, sequence, hears, intent, epoch = _HEAD.unpack_from(
+        framed
+    )
     if (magic, version) != (MAGIC, VERSION):
         raise BadDatagram(f"magic {magic!r} version {version} instead of {MAGIC!r} version {VERSION}")
     if found_id != cluster_id:
@@ -98,14 +109,17 @@ def decode(cluster_id: bytes, nodes: int, data: bytes) -> Say:
     if node >= nodes or intent >= len(INTENTS):
         raise BadDatagram(f"node {node} with intent {intent}")
     end = _HEAD.size + count * _POSITION.size
-    if len(framed) != end + (wire.view_size(nodes) if flags & VIEW_FLAG else 0):
-        raise BadDatagram(f"{len(data)} bytes do not match {count} acknowledgements")
     try:
+        programs, end = announcement.decode_announcements(framed, end)
+        levels, end = announcement.decode_levels(framed, end)
+        if len(framed) != end + (wire.view_size(nodes) if flags & VIEW_FLAG else 0):
+            raise BadDatagram(f"{len(data)} bytes do not match {count} acknowledgements")
         view = wire.decode_view(framed[end:], nodes) if flags & VIEW_FLAG else None
         positions = tuple(_position(framed, _HEAD.size + index * _POSITION.size) for index in range(count))
-    except (KeyError, ValueError) as why:
+    except (KeyError, ValueError, struct.error) as why:
         raise BadDatagram(str(why)) from why
-    return Say(node, incarnation, sequence, hears, INTENTS[intent], positions, view, bool(flags & GASP_FLAG))
+    gasp = bool(flags & GASP_FLAG)
+    return Say(node, incarnation, sequence, hears, INTENTS[intent], positions, view, epoch, programs, levels, gasp)
 
 
 def _position(framed: bytes, offset: int) -> Position:

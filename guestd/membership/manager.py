@@ -74,14 +74,17 @@ class Manager:
             elif self._duplicate.due():
                 self._database.read(self._examine)
             return
-        member.observer.tick(self._context.now_ms)
-        if self._context.config.fence == "panic" and member.role.inside:
-            self._check_lease()
+        timing = self._context.config.timing
+        # A node that was frozen has not waited: only as much of a gap counts as it does for the silence of others.
+        counted_ms = member.observer.tick(self._context.now_ms)
+        if member.role.inside:
+            self._check_subsystems(counted_ms)
+            if self._context.config.fence == "panic":
+                self._check_lease()
             if member.role is Role.EXPELLED:
                 return
         self._election.tick()
         member.changed = True
-        timing = self._context.config.timing
         # Half a heartbeat early is better than a whole one late.
         due = not member.role.inside or self._context.now_ms + timing.heartbeat_ms // 2 >= self._round_due_ms
         if not self._in_round and (due or self._office.suspicion.pending):
@@ -112,7 +115,16 @@ class Manager:
             if say.hears != hears_there:
                 self._look = True  # it publishes that now
         if say.view is not None and say.view.master == say.node:
+            self.member.registry.heard(say)
             self._adopt(say.view)
+
+    def program_said(self, connection: int, line: str) -> None:
+        """A line from a program of this node."""
+        self.member.report(self.member.programs.message(connection, line))
+
+    def program_gone(self, connection: int) -> None:
+        """A program's connection has ended."""
+        self.member.programs.gone(connection)
 
     def leave(self) -> str | None:
         """Begin a graceful leave; why it is refused, or None (spec S4.8, S4.9)."""
@@ -136,6 +148,10 @@ class Manager:
                 "the disk refused its write (reservation conflict)",
             )
         if member.role not in (Role.STARTING, Role.EXPELLED):
+            member.registry.settle()
+            if member.programs.changed:
+                member.programs.changed = False
+                member.changed = True
             if self._news or member.changed:
                 self._news = False
                 self._office.decide()
@@ -173,11 +189,10 @@ class Manager:
             "waiting_for": member.waiting_for,
             "bidding_for_epoch": self._election.epoch,
             "levels": {
-                str(member.levels[index].order): [
-                    member.participant.states(node)[index].value for node in range(len(view.entries))
-                ]
-                for index in range(len(member.levels))
+                str(level.order): [state.value for state in member.participant.states(level.order)]
+                for level in member.participant.subsystems()
             },
+            "programs": member.programs.described(),
             "disk_failed_count": self._context.disk.failed_count,
             "damaged_count": self._database.damaged_count,
             "bad_datagram_count": self._bad_datagrams,
@@ -307,10 +322,21 @@ class Manager:
         heartbeat = self._heartbeat(self.member.incarnation)
         self._database.write_heartbeat(heartbeat, have_written)
 
+    def _check_subsystems(self, counted_ms: int) -> None:
+        """A subsystem that does not answer costs its node, not the cluster (spec S4.13)."""
+        limit_ms, member = self._context.config.timing.subsystem_ms, self.member
+        overdue = member.participant.overdue(counted_ms, limit_ms)
+        if overdue is not None:
+            member.expel(
+                Cause.SUBSYSTEM_HUNG,
+                f"node {member.node} (incarnation {member.incarnation}): "
+                f"subsystem {overdue} did not acknowledge within {limit_ms} ms",
+            )
+
     def _check_lease(self) -> None:
         """Without a fence at the disk a node must end before the others do anything in its place (spec S6.5)."""
         lease_ms, member = self._context.config.timing.lease_ms, self.member
-        if self._context.now_ms - self._confirmed_ms > lease_ms:
+        if member.role is not Role.EXPELLED and self._context.now_ms - self._confirmed_ms > lease_ms:
             member.expel(
                 Cause.LEASE_RAN_OUT,
                 f"node {member.node} (incarnation {member.incarnation}) has not seen for more than {lease_ms} ms on "

@@ -6,9 +6,11 @@ from guestd.core.effects import Panic
 from guestd.membership import datagram
 from guestd.membership.causes import Cause
 from guestd.membership.observer import Observer
+from guestd.membership.registry import Registry
 from guestd.membership.roles import ROLES, Role
 from guestd.membership.states import NodeState
 from guestd.membership.view import empty
+from guestd.transition.programs import Programs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from guestd.membership.position import Position
     from guestd.membership.view import Entry, View
     from guestd.transition.levels import Levels
-    from guestd.transition.participant import Participant
+    from guestd.transition.participant import Participant, Progress
 
 
 class Member:
@@ -29,7 +31,8 @@ class Member:
         config = context.config
         self.context = context
         self.node = context.node
-        self.levels = levels
+        self.built_in = levels
+        self.programs = Programs(context, participant)
         self.participant = participant
         self.observer = Observer(context.node, config.nodes, config.timing)
         self.view: View = empty(config.nodes)
@@ -38,8 +41,18 @@ class Member:
         self.intent = "none"
         self.state = NodeState.INACTIVE
         self.changed = False
+        self.registry = Registry(self, self.programs)
         self._waiting_for: str | None = None
         self.said = 0  # datagrams sent by this incarnation
+
+    @property
+    def levels(self) -> Levels:
+        """All levels that are registered with any live node, as far as this node has heard."""
+        announced = [one.level for _, one in self.registry.announced() if one.active]
+        agreed = self.registry.levels()
+        if not announced and not agreed:
+            return self.built_in
+        return self.built_in.with_others([*announced, *agreed])
 
     @property
     def entry(self) -> Entry:
@@ -101,7 +114,7 @@ class Member:
         self._watch_new_members(before, came_in=self.state is NodeState.INACTIVE)
         self._set_state(self.entry.state)
         self.context.emit("membership", epoch=view.epoch, step=view.step, master=view.master, nodes=view.described())
-        self._follow_transitions(view)
+        self.report(self.participant.see(view))
         self.changed = True
         if not self.entry.state.live:
             self.go()
@@ -127,6 +140,9 @@ class Member:
             acknowledged=self.participant.acknowledged(),
             # Only if this very life of this node wrote the newest view is it this node's to tell.
             view=self.view if own_view else None,
+            epoch=self.view.epoch,
+            programs=self.programs.announcements(),
+            levels=self.registry.levels(),
             gasp=gasp,
         )
         self.context.broadcast(datagram.encode(self.context.config.cluster_id, say))
@@ -180,20 +196,27 @@ class Member:
             if node != self.node and (came_in or not known):
                 self.observer.start_watching(node)
 
-    def _follow_transitions(self, view: View) -> None:
-        progress = self.participant.see(view)
-        for kind, positions in (("notified", progress.notified), ("acknowledged", progress.acknowledged)):
-            for position in positions:
-                level = self.levels[position.level]
+    def report(self, progress: Progress) -> None:
+        """Tell the host what happened at the subsystems; the others are told what is acknowledged."""
+        for kind, steps in (("notified", progress.notified), ("acknowledged", progress.acknowledged)):
+            for step in steps:
+                position = step.position
+                late = {"late": True} if step.late else {}
                 self.context.emit(
                     kind,
                     subject=position.subject,
                     incarnation=position.incarnation,
-                    level=level.order,
-                    subsystem=level.name,
+                    level=step.level.order,
+                    subsystem=step.level.name,
                     transition=position.transition,
                     barrier=position.barrier,
+                    **late,
                 )
+        for level, subjects in progress.caught_up:
+            if subjects:
+                self.context.emit("caught-up", level=level.order, subsystem=level.name, subjects=list(subjects))
+        if progress:
+            self.changed = True
 
     def _set_state(self, state: NodeState) -> None:
         if state is not self.state:

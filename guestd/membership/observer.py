@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from guestd.core.timing import Timing
+    from guestd.membership.announcement import Announcement
     from guestd.membership.datagram import Say
     from guestd.membership.position import Position
     from guestd.membership.records import Heartbeat
@@ -28,11 +29,13 @@ class Peer:
     __slots__ = (
         "acknowledged",
         "gasp",
+        "heard_epoch",
         "heard_hears",
         "heard_incarnation",
         "heard_intent",
         "heard_sequence",
         "heartbeat",
+        "programs",
         "unheard_ms",
         "unmoved_ms",
     )
@@ -45,8 +48,10 @@ class Peer:
         self.heard_sequence = 0
         self.heard_hears = 0
         self.heard_intent = "none"
+        self.heard_epoch = 0
         self.acknowledged: frozenset[Position] = frozenset()
         self.gasp: tuple[int, int] | None = None  # incarnation and sequence number of the last datagram of a life
+        self.programs: tuple[Announcement, ...] = ()
 
     @property
     def incarnation(self) -> int:
@@ -65,12 +70,13 @@ class Observer:
         self._ticked_ms: int | None = None
         self._read_ms: int | None = None
 
-    def tick(self, now_ms: int) -> None:
-        """Count the silence on the interconnect up to now."""
+    def tick(self, now_ms: int) -> int:
+        """Count the silence on the interconnect up to now; returns the time (ms) that counts since the last tick."""
         gap_ms = self._gap(self._ticked_ms, now_ms, self._timing.heartbeat_ms)
         self._ticked_ms = now_ms
         for peer in self.peers:
             peer.unheard_ms = min(FOREVER_MS, peer.unheard_ms + gap_ms)
+        return gap_ms
 
     def read(self, heartbeats: Sequence[Heartbeat | None], now_ms: int) -> None:
         """Take in the heartbeats of one successful read; None where there is none that can be believed."""
@@ -97,7 +103,9 @@ class Observer:
         peer.heard_sequence = say.sequence
         peer.heard_hears = say.hears
         peer.heard_intent = say.intent
+        peer.heard_epoch = say.epoch
         peer.acknowledged = frozenset(say.acknowledged)
+        peer.programs = say.programs
         if say.gasp:
             peer.gasp = (say.incarnation, say.sequence)
         elif peer.gasp is not None and (say.incarnation, say.sequence) > peer.gasp:

@@ -20,7 +20,7 @@ class Position(Value):
     subject: int
     incarnation: int
     state: NodeState  # of the subject: joining, leaving or forced-leaving
-    level: int  # index
+    level: int  # its order
     barrier: int
 
     @property

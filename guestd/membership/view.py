@@ -14,7 +14,7 @@ NO_LEVEL = 255
 
 
 class Entry(Value):
-    """One node. `level` and `reach` are indices into the list of levels, not orders."""
+    """One node. `level` and `reach` are orders of levels."""
 
     state: NodeState = NodeState.INACTIVE
     incarnation: int = 0  # 0: was never a member
@@ -80,7 +80,7 @@ def admit(view: View, node: int, incarnation: int) -> View:
 
 
 def begin_leave(view: View, node: int) -> View:
-    """Begin a graceful leave, at the highest level that the join has reached."""
+    """Begin a graceful leave at the top: where the join has come to, or above all levels if it is complete."""
     entry = view.entries[node]
     state = NODE_STATES.next(entry.state, "leave")
     return with_entry(view, node, replace(entry, state=state, level=entry.reach, barrier=0))

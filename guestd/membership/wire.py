@@ -5,7 +5,7 @@ offset  size
 4       4     step
 8       1     master (255: none)
 9       1     number of configured nodes, N
-10      7 x N per node: incarnation (4), state and flags (1), level index (1), reach (1)
+10      7 x N per node: incarnation (4), state and flags (1), level (1), reach (1)
 State and flags: state in bits 0-2, forced in bit 3, barrier in bits 4-7.
 """
 

@@ -1,4 +1,4 @@
-"""The loop: waits for the clock, the disk, the interconnect and the host, and hands each to the stack as an input."""
+"""The loop: waits for clock, disk, interconnect, host and programs, and hands each to the stack as an input."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import select
 import sys
 import time
 
-from guestd.core.effects import Broadcast, Emit, Exit, Panic, ReadSectors, ScsiCommand, Wake, WriteSectors
+from guestd.core.effects import Answer, Broadcast, Emit, Exit, Panic, ReadSectors, ScsiCommand, Wake, WriteSectors
 from guestd.core.inputs import Datagram, Order, Start, Tick
 
 TYPE_CHECKING = False
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from guestd.runtime.disk_thread import DiskThread
     from guestd.runtime.interconnect import Interconnect
     from guestd.runtime.port import Port
+    from guestd.runtime.program_socket import ProgramSocket
 
 SEARCH_PERIOD_MS = 100  # between two looks for the shared disk
 MISSING_AFTER_MS = 2000  # a disk that is not there by then is worth an event: buses take their time to be scanned
@@ -38,6 +39,7 @@ class Loop:
         port: Port,
         interconnect: Interconnect,
         disk: DiskThread,
+        programs: ProgramSocket,
         panic: Callable[[str], int],
     ) -> None:
         """panic: stops the kernel; returns an exit status only if it could not."""
@@ -46,6 +48,7 @@ class Loop:
         self._port = port
         self._interconnect = interconnect
         self._disk = disk
+        self._programs = programs
         self._panic = panic
         self._poll = select.epoll()
         self._status: int | None = None
@@ -91,6 +94,8 @@ class Loop:
             if self._port.fileno() in ready:
                 self._port.flush()
                 self._take_orders()
+            for said in self._programs.take(ready):
+                self._give(said)
             if self._wake_ms is not None and _now_ms() >= self._wake_ms:
                 self._wake_ms = None
                 self._give(Tick())
@@ -133,6 +138,7 @@ class Loop:
             self._disk.fileno(): select.EPOLLIN,
             self._interconnect.fileno(): select.EPOLLIN,
             self._port.fileno(): select.EPOLLIN | writes,
+            **self._programs.wanted(),
         }
         wanted.pop(-1, None)
         for fd, events in wanted.items():
@@ -160,11 +166,14 @@ class Loop:
             self._disk.submit(effect)
         elif isinstance(effect, Wake):
             self._wake_ms = _now_ms() + effect.after_ms
+        elif isinstance(effect, Answer):
+            self._programs.answer(effect.connection, effect.message)
         elif isinstance(effect, Panic):
             self._port.flush()  # the last words
             self._status = self._panic(effect.reason)
         elif isinstance(effect, Exit):
             self._drain()
+            self._programs.close()
             self._status = effect.status
 
     def _drain(self) -> None:

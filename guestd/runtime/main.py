@@ -15,7 +15,17 @@ from guestd.runtime.interconnect import Interconnect
 from guestd.runtime.loop import Loop
 from guestd.runtime.panic import panic
 from guestd.runtime.port import Port
-from guestd.runtime.settings import PORT_NAME, BadSettings, Settings, config_path, is_guest, load, waits
+from guestd.runtime.program_socket import ProgramSocket
+from guestd.runtime.settings import (
+    PORT_NAME,
+    PROGRAMS_PATH,
+    BadSettings,
+    Settings,
+    config_path,
+    is_guest,
+    load,
+    waits,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +58,8 @@ def main() -> int:
     interconnect = Interconnect(settings.broadcast, settings.port)
     interconnect.open()
     disk = DiskThread(lambda: _find_disk(settings)[0])
-    loop = Loop(stack, settings.config.timing.heartbeat_ms, port, interconnect, disk, panic)
+    programs = ProgramSocket(settings.programs_path or (PROGRAMS_PATH if is_guest() else None))
+    loop = Loop(stack, settings.config.timing.heartbeat_ms, port, interconnect, disk, programs, panic)
     loop.emit(
         "guestd-started",
         node=settings.node,

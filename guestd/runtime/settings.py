@@ -3,8 +3,8 @@
 A machine that is to be saved is told `{"wait": true}` and the rest later (`guestd.runtime.begin`).
 
 For a trial outside a guest, the environment names another file (HIL_CONFIG) and the node (HIL_NODE), and the file may
-carry three more keys: `disk.path` (a plain file instead of a device to look for), `port.path` (a Unix socket to connect
-to instead of the virtio port) and `interconnect.broadcast` on loopback.
+carry four more keys: `disk.path` (a plain file instead of a device to look for), `port.path` (a Unix socket to connect
+to instead of the virtio port), `programs.path` (the socket for programs) and `interconnect.broadcast` on loopback.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from guestd.core.value import Value
 CONFIG_PATH = "/run/hil/config.json"
 CMDLINE_PATH = "/proc/cmdline"
 PORT_NAME = "hil.guestd"
+PROGRAMS_PATH = "/run/hil/guestd.sock"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Settings(Value):
     wwid: str  # of the shared disk
     disk_path: str | None
     port_path: str | None
+    programs_path: str | None
     broadcast: str
     port: int
     stages: dict[str, float]  # uptime in seconds at which the stages of the boot were reached
@@ -62,6 +64,7 @@ def load(environment: Mapping[str, str]) -> Settings:
             wwid=told["disk"].get("wwid", ""),
             disk_path=told["disk"].get("path"),
             port_path=told.get("port", {}).get("path"),
+            programs_path=told.get("programs", {}).get("path"),
             broadcast=told["interconnect"]["broadcast"],
             port=told["interconnect"]["port"],
             stages=_stages(environment.get("HIL_STAGES", "")),

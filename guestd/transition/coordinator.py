@@ -14,6 +14,7 @@ from guestd.core.value import Value, replace
 from guestd.membership.position import Position, position_of
 from guestd.membership.states import NODE_STATES, NodeState
 from guestd.membership.view import NO_LEVEL, Entry, View, with_entry
+from guestd.transition.levels import ABOVE_ALL, ORDER_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def advance(view: View, levels: Levels, acknowledged: Acknowledged, held: Abstra
         ends_level = level_is_complete(view, subject, levels, acknowledged)
         if ends_level and subject in held and entry.state is NodeState.JOINING:
             continue
-        if ends_level:
+        if ends_level and position.level != ABOVE_ALL:
             completed.append(position)
         moved = with_entry(moved, subject, next_entry(entry, levels))
     if moved is not view:
@@ -84,7 +85,8 @@ def next_entry(entry: Entry, levels: Levels) -> Entry:
     if following is None:
         state = NODE_STATES.next(entry.state, "complete")
         if state is NodeState.JOINED:
-            return replace(entry, state=state, barrier=0)
+            # Whatever is registered later is taken through this join as well (spec S4.12): nothing is out of reach.
+            return replace(entry, state=state, barrier=0, reach=ABOVE_ALL)
         return replace(entry, state=state, level=NO_LEVEL, barrier=0, reach=NO_LEVEL)
     # A join has reached what it was notified of. A leave gives up the level that it has completed: a forced leave that
     # interrupts it has nothing to recover there (spec S4.11).
@@ -95,6 +97,5 @@ def next_entry(entry: Entry, levels: Levels) -> Entry:
 def _following_level(entry: Entry, levels: Levels) -> int | None:
     """Joins and forced leaves go up, leaves go down (spec S4.4); a forced leave stops at the reach of the join."""
     if entry.state is NodeState.LEAVING:
-        return entry.level - 1 if entry.level > 0 else None
-    last = entry.reach if entry.state is NodeState.FORCED_LEAVING else levels.top
-    return entry.level + 1 if entry.level < last else None
+        return levels.below(entry.level)
+    return levels.above(entry.level, entry.reach if entry.state is NodeState.FORCED_LEAVING else ORDER_MAX)

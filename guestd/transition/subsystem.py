@@ -32,3 +32,6 @@ class Subsystem:
     def notify(self, notification: Notification) -> tuple[Position, ...]:
         """Process the transitions; returns those that are acknowledged already."""
         return notification.positions
+
+    def ended(self) -> None:
+        """It has acknowledged its own node's leave, and is told nothing any more (spec S4.9)."""

@@ -32,7 +32,8 @@ def violations(events: Iterable[Event]) -> list[str]:
     """One sentence per level out of order; empty if the claim holds."""
     sequences: dict[tuple[str, int | None, int, int, str], list[int]] = {}
     for event in events:
-        if event["kind"] in {"notified", "level-complete"}:
+        # Late joins come when a subsystem registers, whatever the higher levels have processed by then (spec S4.12).
+        if event["kind"] in {"notified", "level-complete"} and not event.get("late"):
             key = (event["kind"], event.get("node"), event["subject"], event["incarnation"], event["transition"])
             sequences.setdefault(key, []).append(event["level"])
     return [sentence for key, levels in sequences.items() for sentence in _out_of_order(key, levels)]

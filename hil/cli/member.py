@@ -133,7 +133,7 @@ def _says(one: Record) -> str:
 
 
 def _entry(node: int, entry: dict[str, Any]) -> str:
-    """One node of a view: state, incarnation, and where its transition stands (level index and barrier)."""
+    """One node of a view: state, incarnation, and where its transition stands (level and barrier)."""
     at = "" if entry["level"] is None else f"@{entry['level']}.{entry['barrier']}"
     forced = ",forced" if entry["forced"] and entry["state"] == "inactive" else ""
     return f"n{node}:{entry['state']}({entry['incarnation']}{forced}){at}"

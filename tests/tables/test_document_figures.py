@@ -18,6 +18,7 @@ In the description of Fig. 15 "node Nl's graceful join attempt" is that of N0.
 
 from __future__ import annotations
 
+from guestd.core.timing import Timing
 from guestd.membership.position import Position
 from tests.unit.guestd_slow import SlowWorld
 from tests.unit.guestd_transcript import drawn, picture, transcript
@@ -30,7 +31,7 @@ class Example:
 
     def __init__(self) -> None:
         self.hung: set[tuple[int, str]] = set()  # (level, transition) that nobody acknowledges
-        self.world = SlowWorld(2, 1, self._delay_ms)
+        self.world = SlowWorld(2, 1, self._delay_ms, Timing(subsystem_ms=60_000))  # the figures take their time
         self._mark = 0
 
     def _delay_ms(self, node: int, level: int, position: Position) -> int | None:

@@ -11,6 +11,7 @@ from guestd.core.machine import IllegalTrigger, Table
 from guestd.membership.paxos import PHASES, Phase
 from guestd.membership.roles import ROLES, Role
 from guestd.membership.states import NODE_STATES, NodeState
+from guestd.transition.registration import REGISTRATIONS, Registration
 from guestd.transition.states import SUBSYSTEM_STATES, SubsystemState
 
 # Spec S2.4 and S4.7: (state, trigger) -> next state. Whatever is not here is refused.
@@ -70,11 +71,22 @@ BID_ROWS = {
     ("reading-value", "overtaken"): "lost",
     ("reading-value", "unreadable"): "reading-value",
 }
+REGISTRATION_ROWS = {
+    ("asking", "agreed"): "registered",
+    ("asking", "refused"): "ended",
+    ("asking", "closed"): "ended",
+    ("asking", "died"): "ended",
+    ("registered", "closed"): "ended",
+    ("registered", "gone"): "ended",
+    ("registered", "died"): "silent",  # S4.13
+    ("registered", "left"): "ended",  # S4.9
+}
 MACHINES: list[tuple[Table[Any], type[Enum], dict[tuple[str, str], str]]] = [
     (NODE_STATES, NodeState, NODE_ROWS),
     (SUBSYSTEM_STATES, SubsystemState, SUBSYSTEM_ROWS),
     (ROLES, Role, ROLE_ROWS),
     (PHASES, Phase, BID_ROWS),
+    (REGISTRATIONS, Registration, REGISTRATION_ROWS),
 ]
 PAIRS = [
     pytest.param(table, state, trigger, rows.get((state.value, trigger)), id=f"{table.name}: {state.value} {trigger}")

@@ -45,8 +45,8 @@ class SlowWorld(World):
             stack = self.machines[node].stack
             assert stack is not None
             life = self.machines[node].life
-            subsystems = stack._manager.member.participant._subsystems
-            subsystems[:] = [SlowSubsystem(one.level, self._taker(node, life)) for one in subsystems]
+            for seat in stack._manager.member.participant._seats:
+                seat.subsystem = SlowSubsystem(seat.level, self._taker(node, life))
 
     def acknowledge(self, node: int, position: Position) -> None:
         """That node's subsystem is done with it. Says nothing if the subsystem was told otherwise meanwhile."""
@@ -74,16 +74,8 @@ class SlowWorld(World):
         if machine.stack is None or machine.life != life:
             return
         member = machine.stack._manager.member
-        if member.participant.acknowledge(position):
-            level = member.levels[position.level]
-            member.context.emit(
-                "acknowledged",
-                subject=position.subject,
-                incarnation=position.incarnation,
-                level=level.order,
-                subsystem=level.name,
-                transition=position.transition,
-                barrier=position.barrier,
-            )
-            member.changed = True
+        seat = next(seat for seat in member.participant._seats if seat.level.order == position.level)
+        progress = member.participant.acknowledge(seat, (position,))
+        if progress:
+            member.report(progress)
             self._to(node, life, Order(0, "status"))  # a number that was seen: the stack does nothing but settle

@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from guestd.membership.states import NodeState
+from guestd.transition.levels import Level
 from guestd.transition.states import SUBSYSTEM_STATES, SubsystemState
 from tests.unit.guestd_world import World
 
@@ -40,17 +41,16 @@ def picture(world: World) -> list[str]:
     a transition when it acknowledges the last barrier, as in the document. '-' is a node that does not run.
     """
     nodes = range(world.config.nodes)
-    rows = [[name, *(_column(world, node, index) for node in nodes)] for index, name in enumerate(_names(world))]
+    rows = [[one.name, *(_column(world, node, one.order) for node in nodes)] for one in _levels(world)]
     return [" | ".join(row) for row in reversed(rows)]
 
 
-def _names(world: World) -> list[str]:
-    """The subsystems, bottom-up."""
+def _levels(world: World) -> list[Level]:
+    """The levels, bottom-up."""
     stacks = [machine.stack for machine in world.machines if machine.stack is not None]
     if not stacks:
         return []
-    levels = stacks[0].levels
-    return [levels[index].name for index in range(len(levels))]
+    return list(stacks[0].levels)
 
 
 def drawn(text: str) -> list[str]:
@@ -58,22 +58,22 @@ def drawn(text: str) -> list[str]:
     return [" ".join(line.split()) for line in text.strip().splitlines()]
 
 
-def _column(world: World, node: int, index: int) -> str:
-    return " ".join(_mark(world, node, index, subject) for subject in range(world.config.nodes))
+def _column(world: World, node: int, order: int) -> str:
+    return " ".join(_mark(world, node, order, subject) for subject in range(world.config.nodes))
 
 
-def _mark(world: World, node: int, index: int, subject: int) -> str:
+def _mark(world: World, node: int, order: int, subject: int) -> str:
     stack = world.machines[node].stack
     if stack is None:
         return "-"
     member = stack._manager.member
-    if index == 0:
+    if order == 0:
         # Before it is a member a node has no say about the others.
         return str((member.view.entries[subject].state if member.role.inside else NodeState.INACTIVE).value)
-    state = member.participant.states(subject)[index]
+    state = member.participant.states(order)[subject]
     for position in member.participant.acknowledged():
-        here = (position.subject, position.level) == (subject, index)
-        last = position.barrier + 1 >= member.levels[index].barriers_of(position.transition)
+        here = (position.subject, position.level) == (subject, order)
+        last = position.barrier + 1 >= member.levels[order].barriers_of(position.transition)
         if here and last and state.value == position.state.value:
             return str(SUBSYSTEM_STATES.next(SubsystemState(state.value), "complete").value)
     return str(state.value)

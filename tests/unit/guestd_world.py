@@ -7,13 +7,25 @@ disk path that hangs, a share of datagrams that is lost.
 from __future__ import annotations
 
 import heapq
+import json
 import random
 from collections.abc import Callable
 from typing import Any
 
 from guestd.core.config import Config
-from guestd.core.effects import Broadcast, Effect, Emit, Exit, Panic, ReadSectors, ScsiCommand, Wake, WriteSectors
-from guestd.core.inputs import Datagram, Input, Order, Start, Tick
+from guestd.core.effects import (
+    Answer,
+    Broadcast,
+    Effect,
+    Emit,
+    Exit,
+    Panic,
+    ReadSectors,
+    ScsiCommand,
+    Wake,
+    WriteSectors,
+)
+from guestd.core.inputs import Datagram, Input, Order, ProgramGone, ProgramMessage, Start, Tick
 from guestd.core.node import Stack
 from guestd.core.timing import Timing
 from guestd.membership import layout, persistent
@@ -42,6 +54,47 @@ class Machine:
         return self.stack is not None
 
 
+class Program:
+    """A program on one node: registers, and acknowledges after a while whatever it is told, if `answers_ms` is set."""
+
+    def __init__(self, world: World, node: int, connection: int, answers_ms: int | None) -> None:
+        self.world = world
+        self.node = node
+        self.life = world.machines[node].life
+        self.connection = connection
+        self.order = 0
+        self.answers_ms = answers_ms
+        self.said: list[tuple[int, dict[str, Any]]] = []  # (ms, message)
+
+    def send(self, **message: Any) -> None:
+        self.world._to(self.node, self.life, ProgramMessage(self.connection, json.dumps(message)))
+
+    def die(self) -> None:
+        self.answers_ms = None
+        self.world._to(self.node, self.life, ProgramGone(self.connection))
+
+    def hear(self, message: dict[str, Any]) -> None:
+        message = json.loads(json.dumps(message))
+        self.said.append((self.world.now_ms, message))
+        if "notification" in message and self.answers_ms is not None:
+            self.world.after(self.answers_ms, lambda: self.acknowledge(message["notification"]["number"]))
+
+    def acknowledge(self, number: int) -> None:
+        self.send(acknowledge=number)
+
+    def all(self, key: str) -> list[Any]:
+        return [message[key] for _, message in self.said if key in message]
+
+    @property
+    def registered(self) -> bool:
+        return bool(self.all("registered"))
+
+    def told(self, kind: str) -> list[tuple[int, int]]:
+        """(node, barrier) of every transition of that kind that it was notified of, in order."""
+        transitions = [one for given in self.all("notification") for one in given["transitions"]]
+        return [(one["node"], one["barrier"]) for one in transitions if one["transition"] == kind]
+
+
 class World:
     """The laboratory."""
 
@@ -58,6 +111,7 @@ class World:
         self.disk_hung: set[int] = set()
         self.frozen: dict[int, list[Callable[[], None]]] = {}  # node -> what happened to it meanwhile
         self.journal: list[tuple[int, str, dict[str, Any]]] = []  # (node, kind, fields), of all nodes in one order
+        self.programs: list[Program] = []
         self.masters: dict[int, tuple[int, int]] = {}  # epoch -> (node, incarnation) that was elected
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
@@ -137,6 +191,16 @@ class World:
     def disk(self) -> bytearray:
         """What is on the disk."""
         return self.device.data
+
+    # -- programs
+
+    def program(self, node: int, name: str, order: int, *, answers_ms: int | None = 5, **asked: Any) -> Program:
+        """Start a program that registers at once."""
+        made = Program(self, node, len(self.programs) + 1, answers_ms)
+        made.order = order
+        self.programs.append(made)
+        made.send(register={"name": name, "order": order, **asked})
+        return made
 
     # -- what can be seen
 
@@ -225,6 +289,10 @@ class World:
             self._send(node, effect.payload)
         elif isinstance(effect, Wake):
             self.after(effect.after_ms, lambda: self._to(node, life, Tick()))
+        elif isinstance(effect, Answer):
+            program = self.programs[effect.connection - 1]
+            if program.life == life:
+                self.after(1, lambda: program.hear(effect.message))
         elif isinstance(effect, Panic):
             machine.panics.append(effect.reason)
             machine.stack = None
@@ -283,7 +351,9 @@ class World:
 
     def _check_order(self, node: int, life: int, fields: dict[str, Any]) -> None:
         """Levels in the order of spec S4.4 for each transition, each step once."""
-        key = (node, life, fields["subject"], fields["incarnation"], fields["transition"])
+        if "late" in fields:
+            return  # of a join that had passed this level when the subsystem registered (spec S4.12)
+        key = (node, life, fields["subject"], fields["incarnation"], fields["transition"], fields["subsystem"])
         sign = -1 if fields["transition"] == "leave" else 1
         step = (sign * fields["level"], fields["barrier"])
         assert step > self._steps.get(key, (-1000, 0)), f"{fields} out of order: {self.story()}"

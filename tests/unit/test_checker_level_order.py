@@ -36,6 +36,13 @@ def test_a_level_out_of_order_is_named(transition: str, levels: list[int]) -> No
         level_order.check(events("notified", transition, levels))
 
 
+def test_a_late_join_has_no_place_among_the_levels() -> None:  # S4.12
+    late = events("notified", "join", [15], late=True)
+    level_order.check([*events("notified", "join", [0, 10, 20]), *late, *events("notified", "join", [30])])
+    with pytest.raises(ClaimFailed):
+        level_order.check(events("notified", "join", [0, 10, 20, 15]))
+
+
 def test_transitions_of_different_nodes_lives_and_types_are_independent() -> None:  # S4.6
     level_order.check(
         [

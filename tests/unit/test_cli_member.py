@@ -63,7 +63,7 @@ def test_a_living_cluster_is_shown_record_by_record(capsys: pytest.CaptureFixtur
     image.write_bytes(world.disk)
     found = shown(capsys, image)
     assert (found["cluster"], found["cluster_id"], found["nodes"]) == ("demo", CLUSTER_ID, 3)
-    joined = {"state": "joined", "incarnation": 1, "level": None, "barrier": None, "reach": 4, "forced": False}
+    joined = {"state": "joined", "incarnation": 1, "level": None, "barrier": None, "reach": 254, "forced": False}
     assert found["membership"] == {"epoch": 1, "step": world.view.step, "master": 0, "nodes": [joined] * 3}
     rows = by_place(found)
     assert len(rows) == len(found["records"]) == 2 + 3 * 2 + 3 * 5

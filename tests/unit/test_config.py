@@ -20,7 +20,13 @@ def test_times_that_are_left_out_are_the_defaults_times_the_factor_and_others_ar
     assert make_config().timing.resolved(1) == DEFAULTS
     assert make_config().timing.resolved(2.5) == {name: int(value * 2.5) for name, value in DEFAULTS.items()}
     some = make_config(timing={"death_ms": 9_000, "heartbeat_ms": 77}).timing.resolved(2)
-    assert some == {"heartbeat_ms": 77, "disk_heartbeat_ms": 500, "death_ms": 9_000, "settle_ms": 800}
+    assert some == {
+        "heartbeat_ms": 77,
+        "disk_heartbeat_ms": 500,
+        "death_ms": 9_000,
+        "settle_ms": 800,
+        "subsystem_ms": 20_000,
+    }
 
 
 def test_times_that_hold_on_some_machine_only_are_refused_on_the_others() -> None:
@@ -82,6 +88,7 @@ def test_a_file_that_breaks_a_rule_on_every_machine_is_refused_with_the_rule(rul
         "death_ms at least 4 x heartbeat_ms": {"heartbeat_ms": 500, "disk_heartbeat_ms": 500, "death_ms": 1_999},
         "hears_ms more than 2 x disk_heartbeat_ms": {"disk_heartbeat_ms": 500, "death_ms": 2_001},
         "settle_ms at least disk_heartbeat_ms": {"disk_heartbeat_ms": 500, "settle_ms": 499, "death_ms": 9_000},
+        "subsystem_ms at least death_ms": {"subsystem_ms": 9_999, "death_ms": 10_000},
         "settle_ms at most 2 x death_ms": {"settle_ms": 24_001},
     }
     name = f"{rule.name} {RELATIONS[rule.relation]} {rule.bound}"

@@ -57,7 +57,7 @@ def join_that_turns_round(world: MortalWorld) -> None:
     join(world)
 
     def look() -> None:
-        if world.state(3) == "joining" and world.view.entries[3].level >= 2:
+        if world.state(3) == "joining" and world.view.entries[3].level >= 20:
             world.order(3, "leave")
         elif world.machines[3].running:
             world.after(5, look)

@@ -10,9 +10,11 @@ import random
 
 import pytest
 
-from tests.unit.guestd_world import World
+from tests.unit.guestd_world import Program, World
 
 POWER = ("off", "on", "leave", "all off")
+PROGRAMS = (*POWER, "freeze", "thaw", *("register",) * 6, "close", "die")
+BARRIERS = {5: {"join": 2}, 10: {"join": 2}, 15: {"leave": 3}, 40: {}, 50: {"join": 3, "forced-leave": 2}, 60: {}}
 ALL = (*POWER, "isolate", "cut one way", "heal", "freeze", "thaw", "hang", "unhang")
 
 
@@ -44,6 +46,20 @@ def act(world: World, randomness: random.Random, action: str) -> None:
             world.disk_hung.clear()
 
 
+def act_on_programs(world: World, randomness: random.Random, action: str) -> None:
+    node = randomness.randrange(world.config.nodes)
+    slow_ms = randomness.choice([1, 10, 200, 1500])
+    match action:
+        case "register" if world.machines[node].running:
+            order = randomness.choice(list(BARRIERS))
+            asked = {"barriers": BARRIERS[order], "on_death": "gone"}
+            world.program(node, f"p{len(world.programs)}", order, answers_ms=slow_ms, **asked)
+        case "close" if world.programs:
+            randomness.choice(world.programs).send(close=True)
+        case "die" if world.programs:
+            randomness.choice(world.programs).die()
+
+
 def run(seed: int, actions: tuple[str, ...]) -> World:
     """Faults, then everything healed and powered on, then joined."""
     randomness = random.Random(seed)
@@ -52,7 +68,10 @@ def run(seed: int, actions: tuple[str, ...]) -> World:
     world.power_on()
     for _ in range(randomness.randint(2, 10)):
         world.run(randomness.choice([20, 50, 300, 1000, 3000, 6000]))
-        act(world, randomness, randomness.choice(actions))
+        action = randomness.choice(actions)
+        act(world, randomness, action)
+        if actions is PROGRAMS:
+            act_on_programs(world, randomness, action)
     world.loss = 0
     world.cut.clear()
     world.disk_hung.clear()
@@ -75,6 +94,52 @@ def test_after_any_faults_are_healed_all_join(seed: int) -> None:
 def test_nobody_panics_for_a_loss_of_power_or_a_leave_or_lost_datagrams(seed: int) -> None:
     world = run(seed, POWER)
     assert [machine.panics for machine in world.machines] == [[]] * world.config.nodes
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_programs_that_come_and_go_are_told_each_transition_once_and_in_order(seed: int) -> None:  # S4.5, S4.7, S4.12
+    world = run(seed, PROGRAMS)
+    world.run(20_000)
+    for program in world.programs:
+        check_history(program)
+        machine = world.machines[program.node]
+        if (
+            program.life != machine.life
+            or not program.registered
+            or program.all("closed")
+            or program.answers_ms is None
+        ):
+            continue
+        states = world.status(program.node)["levels"][str(program.order)]
+        assert states == ["joined"] * world.config.nodes, world.story()
+        assert told_last(program) == dict.fromkeys(range(world.config.nodes), "join"), world.story()
+    assert all(sorted(told) == sorted(set(told)) for told in map(told_of, world.programs))
+
+
+TAKES = {None: {"join"}, "join": {"leave", "forced-leave"}, "leave": {"join", "forced-leave"}, "forced-leave": {"join"}}
+
+
+def told_of(program: Program) -> list[tuple[int, int, str, int]]:
+    told = [one for given in program.all("notification") for one in given["transitions"]]
+    return [(one["node"], one["incarnation"], one["transition"], one["barrier"]) for one in told]
+
+
+def told_last(program: Program) -> dict[int, str]:
+    return {node: transition for node, _, transition, _ in told_of(program)}
+
+
+def check_history(program: Program) -> None:
+    """Of each node: a join before everything else, one transition after the other, barriers from 0 on (spec S4.7)."""
+    before: dict[int, tuple[int, str, int]] = {}
+    for node, incarnation, transition, barrier in told_of(program):
+        life, last, at = before.get(node, (0, None, 0))
+        if (life, last) == (incarnation, transition):
+            assert barrier == at + 1
+        else:
+            assert barrier == 0
+            assert transition in TAKES[last]
+            assert (incarnation > life) if transition == "join" else (incarnation == life)
+        before[node] = (incarnation, transition, barrier)
 
 
 def test_the_random_faults_do_force_nodes_out() -> None:

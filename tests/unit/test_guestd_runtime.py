@@ -21,6 +21,7 @@ from guestd.core.inputs import Input, Start, Tick
 from guestd.membership import layout, manager, persistent
 from guestd.runtime.loop import Loop
 from guestd.runtime.panic import REFUSED_STATUS
+from guestd.runtime.program_socket import ProgramSocket
 
 TREE = Path(__file__).resolve().parents[2]
 CLUSTER_ID = "ab" * 16
@@ -108,6 +109,7 @@ class Trio:
                 "nodes": 3,
                 "disk": {"path": str(self.disk)},
                 "port": {"path": str(directory / f"port{node}")},
+                "programs": {"path": str(directory / f"programs{node}")},
                 "interconnect": {"prefix": "127.0.0.", "broadcast": "127.255.255.255", "port": port},
                 "timing": TIMING,
                 "fence": "panic",  # a plain file takes no reservations
@@ -287,7 +289,8 @@ class Sleeper:
 def test_a_stack_that_wants_to_be_woken_gets_a_tick_of_its_own() -> None:
     stack, quiet = Sleeper(), cast("Any", Quiet())
     # The next tick of its own would come in an hour.
-    assert Loop(cast("Any", stack), 3_600_000, quiet, quiet, quiet, lambda _: 0).run() == 5
+    loop = Loop(cast("Any", stack), 3_600_000, quiet, quiet, quiet, ProgramSocket(None), lambda _: 0)
+    assert loop.run() == 5
     assert stack.given == [Start(), Tick(), Tick()]
     assert 30 <= stack.at_ms[2] - stack.at_ms[0] < 30_000
 

@@ -151,7 +151,7 @@ def test_transitions_of_several_nodes_and_of_different_types_come_in_one_notific
 def test_transitions_of_different_nodes_are_at_different_levels_at_the_same_time(seed: int) -> None:  # S4.6
     world = joined(3, random_delays(seed), of=4, seed=seed)
     world.power_on(3)
-    world.run_until(lambda: world.view.entries[3].level == 1)
+    world.run_until(lambda: world.view.entries[3].level == 10)
     world.order(1, "leave")
     world.run_until(lambda: len({world.view.entries[node].level for node in world.view.in_transition()}) == 2)
     world.run_until(lambda: world.all_joined(0, 2, 3))
@@ -247,7 +247,7 @@ def test_a_node_does_not_join_while_its_forced_leave_is_processed_anywhere(order
     world.power_off(2)
     world.power_on(2)
     world.run_until(lambda: (order, 0) in told(world, 1, 2, "forced-leave"))
-    world.run(20_000)  # long enough to be forced out again for the same reason
+    world.run(8_000)  # long enough to be forced out again for the same reason
     assert world.state(2) == "inactive"
     assert world.view.entries[2].incarnation == 1
     world.acknowledge(1, handed(world, 1, order)[-1].positions[-1])
@@ -295,7 +295,7 @@ def test_no_level_of_a_joining_node_is_told_anything_before_its_own_join_has_com
     """Node 1 leaves from the top down while node 2 joins from the bottom up; they meet."""
     world = joined(2, lambda node, level, position: 100 if position.subject == 2 else 0, of=3)
     world.power_on(2)
-    world.run_until(lambda: world.view.entries[2].level == 1)
+    world.run_until(lambda: world.view.entries[2].level == 10)
     world.order(1, "leave")
     world.run_until(lambda: world.all_joined(0, 2))
     first = [handed(world, 2, order)[0] for order in ORDERS]

@@ -49,7 +49,13 @@ def speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_factor_and_the_times_that_it_makes_are_told_to_the_bench() -> None:
     assert timing_settings(make_config(), "tcg") == {
         "timing_factor": 2.5,
-        "timing": {"heartbeat_ms": 250, "disk_heartbeat_ms": 625, "death_ms": 3000, "settle_ms": 1000},
+        "timing": {
+            "heartbeat_ms": 250,
+            "disk_heartbeat_ms": 625,
+            "death_ms": 3000,
+            "settle_ms": 1000,
+            "subsystem_ms": 25_000,
+        },
     }
     assert timing_settings(make_config(timing={"death_ms": 2000}), "kvm")["timing_factor"] == 1
 
@@ -71,7 +77,7 @@ def test_the_nodes_get_the_times_that_are_told(tmp_path: Path) -> None:
     settings = {"accelerator": "tcg", "image": "image", **timing_settings(config, "tcg")}
     (tmp_path / "cluster.json").write_text(json.dumps({"config": config.model_dump(), "settings": settings}))
     order = read_order(tmp_path)
-    told = {"heartbeat_ms": 250, "disk_heartbeat_ms": 625, "death_ms": 3000, "settle_ms": 1500}
+    told = {"heartbeat_ms": 250, "disk_heartbeat_ms": 625, "death_ms": 3000, "settle_ms": 1500, "subsystem_ms": 25_000}
     assert (order.timing_factor, order.timing) == (2.5, told)
     assert _guest_config(order, config)["timing"] == told
 

@@ -182,6 +182,16 @@ def test_a_level_is_under_way_when_notified_and_done_when_complete(
     assert stream.view.nodes[1].levels == {10: done}
 
 
+def test_a_level_that_comes_late_is_joined_when_its_subsystem_has_caught_up(stream: Stream) -> None:  # S4.12
+    late = {"subject": 1, "incarnation": 1, "level": 50, "transition": "join", "late": True}
+    stream.say("notified", 0, **late)
+    assert stream.view.nodes[1].levels == {50: "joining"}
+    stream.say("caught-up", 0, level=50, subjects=[1])
+    assert stream.view.nodes[1].levels == {50: "joined"}
+    stream.say("notified", 2, **late)  # a second one at that level takes nothing back
+    assert stream.view.nodes[1].levels == {50: "joined"}
+
+
 def test_a_new_incarnation_starts_with_no_levels_and_news_of_the_old_one_are_ignored(stream: Stream) -> None:
     level(stream, "level-complete", 10, "join", incarnation=1)
     level(stream, "notified", 0, "join", incarnation=2)

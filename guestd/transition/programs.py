@@ -1,0 +1,170 @@
+"""The programs that register with this node at run time: their messages, and their way to a seat (spec S4.1, S4.12).
+
+A program asks; the node announces that in its datagrams; the master agrees to one number of barriers for the level; the
+program gets its seat when that is heard in the epoch that this node knows. So a level has the same barriers wherever it
+is registered, also after a change of masters (`guestd.membership.registry`).
+"""
+
+from __future__ import annotations
+
+from guestd.core import json
+from guestd.core.effects import Answer
+from guestd.membership.announcement import PROGRAMS_MAX, Announcement
+from guestd.transition.participant import Progress
+from guestd.transition.program import Program
+from guestd.transition.registration import Registration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from guestd.core.context import Context
+    from guestd.transition.levels import Level
+    from guestd.transition.participant import Participant
+
+    NamedLevel = tuple[str, Level]  # where it is registered, for people; the level with the name of the subsystem
+
+
+class Programs:
+    """Those of one node. `changed` means that the others should hear of it at once."""
+
+    def __init__(self, context: Context, participant: Participant) -> None:
+        self._context = context
+        self._participant = participant
+        self._programs: dict[int, Program] = {}  # by connection
+        self.changed = False
+
+    def __bool__(self) -> bool:
+        return bool(self._programs)
+
+    def message(self, connection: int, line: str) -> Progress:
+        """One line of a program has come in; what it says is documented in docs/programs.md."""
+        try:
+            message = json.loads(line)
+        except ValueError:
+            message = None
+        keys = list(message) if isinstance(message, dict) else []
+        program = self._programs.get(connection)
+        if keys == ["register"] and isinstance(message["register"], dict):
+            self._register(connection, message["register"])
+        elif program is not None and keys == ["acknowledge"]:
+            return self._acknowledge(program, message["acknowledge"])
+        elif program is not None and keys == ["close"]:
+            program.answer(closed="as it asked")
+            self._end(program, "closed")
+        else:
+            legal = "register" if program is None else "acknowledge, close"
+            self._context.effects.append(Answer(connection, {"error": f"{line[:80]!r} (legal: {legal})"}))
+        return Progress()
+
+    def gone(self, connection: int) -> None:
+        """The connection has ended, and with it the program (spec S4.13)."""
+        program = self._programs.get(connection)
+        if program is None:
+            return
+        if program.state is Registration.REGISTERED and program.on_death == "hang":
+            program.enter("died")
+        else:
+            self._end(program, "gone" if program.state is Registration.REGISTERED else "died")
+
+    def announcements(self) -> tuple[Announcement, ...]:
+        """For the datagrams."""
+        return tuple(self._announced(program) for program in self._programs.values())
+
+    def seat(self, agreed: Callable[[int], Level | None], others: Callable[[int], list[NamedLevel]]) -> None:
+        """Register those that ask, where the cluster has agreed to the level; refuse those with other barriers.
+
+        others: who is registered at that order, for the refusal.
+        """
+        for program in list(self._programs.values()):
+            level = agreed(program.level.order) if program.state is Registration.ASKING else None
+            if level is None:
+                continue
+            if level.barriers != program.level.barriers:
+                named = [
+                    f'"{one.name}" on {where} has registered'
+                    for where, one in others(level.order)
+                    if one.barriers == level.barriers
+                ]
+                holder = (named or ["the cluster, until its next change of membership, has agreed to"])[0]
+                self._refuse(program, _mismatch(self._context.node, program.level, holder, level))
+            elif self._participant.is_free(level.order):
+                program.seat = self._participant.register(program)
+                program.enter("agreed")
+                program.answer(registered={"node": self._context.node, "nodes": self._context.config.nodes})
+                self._show(program)
+                self.changed = True
+
+    def described(self) -> list[dict[str, Any]]:
+        """For the order "status"."""
+        return [program.described() for program in self._programs.values()]
+
+    def _register(self, connection: int, asked: dict[str, Any]) -> None:
+        try:
+            if connection in self._programs:
+                raise ValueError(f"this connection has registered {self._programs[connection].level.name} already")
+            program = Program(self._context, connection, asked)
+            self._check(program.level)
+        except ValueError as why:
+            self._context.effects.append(Answer(connection, {"refused": str(why)}))
+            return
+        self._programs[connection] = program
+        self.changed = True
+
+    def _check(self, level: Level) -> None:
+        """What can be refused at once: by what this node itself has. Raises ValueError."""
+        if len(self._programs) >= PROGRAMS_MAX:
+            raise ValueError(f"{level.name}: {PROGRAMS_MAX} programs have registered with this node (legal: no more)")
+        own = self._participant.subsystems()
+        own += [one.level for one in self._programs.values() if one.state is Registration.ASKING]
+        for one in own:
+            if one.name == level.name:
+                raise ValueError(f"{level.name} is registered with this node already, at level {one.order}")
+            if one.order == level.order and one.barriers != level.barriers:
+                holder = f'"{one.name}" on node {self._context.node} has registered'
+                raise ValueError(_mismatch(self._context.node, level, holder, one))
+
+    def _acknowledge(self, program: Program, number: object) -> Progress:
+        if type(number) is not int or number not in program.unacknowledged:
+            open_ = ", ".join(map(str, program.unacknowledged)) or "none"
+            program.answer(error=f"acknowledge = {number!r} (legal, because not acknowledged: {open_})")
+            return Progress()
+        assert program.seat is not None, "only what has a seat is notified"
+        progress = self._participant.acknowledge(program.seat, program.unacknowledged.pop(number))
+        self.changed = True
+        if program.state is Registration.ENDED:  # that was its own leave
+            del self._programs[program.connection]
+        return progress
+
+    def _refuse(self, program: Program, why: str) -> None:
+        program.answer(refused=why)
+        self._end(program, "refused")
+
+    def _end(self, program: Program, trigger: str) -> None:
+        if program.seat is not None:
+            self._participant.deregister(program.seat)
+        program.enter(trigger)
+        del self._programs[program.connection]
+        self.changed = True
+
+    def _show(self, program: Program) -> None:
+        shown = {"level": program.level.order, "name": program.level.name, "real": True}
+        if not any(one.order == program.level.order and one != program.level for one in self._participant.subsystems()):
+            self._context.emit("subsystems", levels=[shown])
+
+    def _announced(self, program: Program) -> Announcement:
+        caught_up = None if program.seat is None else self._participant.caught_up(program.seat)
+        return Announcement(program.level, program.seat is not None, caught_up)
+
+
+def _mismatch(node: int, level: Level, holder: str, other: Level) -> str:
+    """Names both (spec S4.1)."""
+    return (
+        f'"{level.name}" on node {node} asks for {_counts(level)} barriers at level {level.order}, '
+        f"where {holder} {_counts(other)} (legal: the same numbers)"
+    )
+
+
+def _counts(level: Level) -> str:
+    return ", ".join(f"{transition} {count}" for transition, count in level.barriers)
