@@ -84,19 +84,14 @@ CLAUSES = {
 
 NOT_YET = {
     "A13": "needs locks and journals",
-    "A19": "",
-    "A20": "",
+    "A20": "needs services",
 }
 """Clauses without a test, and why."""
 
 PARTLY = {
     "S3.2": "the mode `dekker` is missing",
-    "A5": "not where one node still sees the disk",
-    "A6": "1:1 only",
-    "A7": "one-way loss only",
-    "A8": "a plain node only",
     "A12": "without locks",
-    "A15": "without services, and not with nodes missing",
+    "A15": "without services",
     "A17": "record by record, not in a running cluster",
     "A18": "the target's side: a fence can be made to fail",
 }

@@ -13,13 +13,14 @@ from hil.scenario import ScenarioCluster
 pytestmark = pytest.mark.lab
 
 
+@pytest.mark.parametrize("whose", ["a plain node's", "the master's"])
 @pytest.mark.cluster(nodes=3)
 def test_a_node_whose_disk_path_hangs_is_forced_out_and_panics(
-    cluster: ScenarioCluster, request: pytest.FixtureRequest
+    cluster: ScenarioCluster, request: pytest.FixtureRequest, whose: str
 ) -> None:
     master = cluster.master
     assert master is not None
-    victim = cluster.any_other(master)
+    victim = master if whose == "the master's" else cluster.any_other(master)
     survivors = [node for node in cluster.nodes if node is not victim]
     incarnation, before = victim.view.incarnation, cluster.view.n
 
@@ -38,6 +39,7 @@ def test_a_node_whose_disk_path_hangs_is_forced_out_and_panics(
     request.node.user_properties.append(("seconds from hang to crash", f"{crash_t - hang_t:.2f}"))
     cluster.wait_state(victim, "inactive")
     assert {node.view.state for node in survivors} == {"joined"}
+    assert cluster.master in survivors
 
     cluster.power_off([victim])  # what hangs dies with the machine that sent it
     assert fault.heal() == 0
@@ -45,3 +47,16 @@ def test_a_node_whose_disk_path_hangs_is_forced_out_and_panics(
     cluster.wait_joined()
     assert victim.view.incarnation > incarnation
     level_order.check(cluster.events(since=before))
+
+
+@pytest.mark.cluster(nodes=3)
+def test_who_alone_still_sees_the_disk_goes_on_alone(cluster: ScenarioCluster) -> None:
+    """When all lose the disk nobody panics (spec S5.3); when one still sees it the others are forced out (A5)."""
+    *victims, survivor = cluster.nodes
+    with cluster.expecting_panic(victims[0], because="forced out"), cluster.expecting_panic(victims[1]):
+        for victim in victims:
+            cluster.disk.inject("hang", victim)
+    for victim in victims:
+        cluster.wait_state(victim, "inactive")
+    assert survivor.view.state == "joined"
+    assert cluster.master is survivor

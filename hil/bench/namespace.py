@@ -26,6 +26,11 @@ def interconnect_tap(node: int) -> str:
     return f"ic{node}"
 
 
+def node_of_tap(tap: str) -> int:
+    """Whose interconnect card it is: the inverse of :func:`interconnect_tap`."""
+    return int(tap.removeprefix("ic"))
+
+
 def management_tap(node: int) -> str:
     """The host's end of the management card of ``node``."""
     return f"mg{node}"

@@ -47,6 +47,7 @@ CALLS = (
     "panic",
     "cut_link",
     "heal_link",
+    "split",
     "freeze",
     "thaw",
     "inject_disk_fault",

@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     app.command("reset")(reset)
     app.command("shutdown")(shutdown)
     app.command("link")(link)
+    app.command("split")(split)
     app.command("freeze")(freeze)
     app.command("thaw")(thaw)
     app.command("panic")(panic)
@@ -42,6 +43,14 @@ class LinkAction(StrEnum):
 
     CUT = "cut"
     HEAL = "heal"
+
+
+class LinkDirection(StrEnum):
+    """Which frames ``hil link cut --silent`` drops, as the node sees it."""
+
+    BOTH = "both"
+    IN = "in"
+    OUT = "out"
 
 
 def _named(nodes: list[int]) -> str:
@@ -88,21 +97,48 @@ def link(
     silent: Annotated[
         bool, typer.Option("--silent", help="Drop every packet; the node's card still sees a carrier.")
     ] = False,
+    direction: Annotated[
+        LinkDirection, typer.Option("--direction", help="Of a silent cut: what the node sends (out), hears (in), both.")
+    ] = LinkDirection.BOTH,
+    others: Annotated[
+        str | None, typer.Option("--from", metavar="NODES", help="A silent cut from these nodes alone, as 0,2.")
+    ] = None,
     name: Name = None,
 ) -> None:
     """Cut or heal a node's interconnect; verified before it returns (status 4 if it did not take hold)."""
     from hil.errors import UsageError
 
-    if silent and action is LinkAction.HEAL:
-        raise UsageError("link heal --silent: `heal` heals a link however it was cut; leave --silent out")
+    if action is LinkAction.HEAL and (silent or others is not None or direction is not LinkDirection.BOTH):
+        raise UsageError("link heal: it heals a link however it was cut; leave --silent, --direction and --from out")
     with connected_node(name, node) as target:
+        cluster = target.cluster
         if action is LinkAction.CUT:
-            target.cluster.cut_link(target, how="silent" if silent else "carrier")
+            apart = (
+                None
+                if others is None
+                else [cluster.nodes[i] for i in parse_nodes(others.split(","), len(cluster.nodes))]
+            )
+            cluster.cut_link(target, "silent" if silent else "carrier", direction.value, apart)
             done = "cut silently" if silent else "cut, no carrier"
+            done += "" if direction is LinkDirection.BOTH else f", {direction.value} only"
+            done += "" if apart is None else f", from {_named([other.id for other in apart])}"
         else:
             target.cluster.heal_link(target)
             done = "healed"
     print(f"node {target.id}: interconnect {done}")
+
+
+def split(
+    groups: Annotated[
+        list[str], typer.Argument(metavar="GROUP...", help="Nodes that go on hearing each other, as 0,1 2,3.")
+    ],
+    name: Name = None,
+) -> None:
+    """Split the interconnect into groups: silently, everywhere at the same instant; `hil link heal N` undoes it."""
+    with connected(name) as cluster:
+        chosen = [[cluster.nodes[i] for i in parse_nodes(group.split(","), len(cluster.nodes))] for group in groups]
+        cluster.split(*chosen)
+    print(f"split: {' | '.join(_named([node.id for node in group]) for group in chosen)}")
 
 
 def freeze(

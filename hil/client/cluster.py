@@ -218,12 +218,27 @@ class Cluster:
         """Have the node's kernel panic; see :meth:`wait_crashed`."""
         return self._verb("panic", [node], reason=reason)
 
-    def cut_link(self, node: Node, how: str = "carrier", direction: str = "both") -> dict[str, Any]:
-        """Cut the node's interconnect: ``how`` "carrier" or "silent", the latter in ``direction`` both, in or out."""
-        return self._verb("cut_link", [node], how=how, direction=direction)
+    def cut_link(
+        self, node: Node, how: str = "carrier", direction: str = "both", others: Iterable[Node] | None = None
+    ) -> dict[str, Any]:
+        """Cut the node's interconnect: ``how`` "carrier" or "silent", the latter in ``direction`` both, in or out.
+
+        With ``others`` a silent cut is between the node and those alone.
+        """
+        ids = None if others is None else [other.id for other in others]
+        return self._verb("cut_link", [node], how=how, direction=direction, others=ids)
+
+    def split(self, *groups: Iterable[Node]) -> dict[str, Any]:
+        """Cut the interconnect silently between nodes of different ``groups``, everywhere at the same instant.
+
+        :meth:`heal_link` of every node but those of one group undoes it.
+        """
+        result = self.caller.call("split", groups=[[node.id for node in group] for group in groups])
+        self.catch_up_to_answer()
+        return result
 
     def heal_link(self, node: Node) -> dict[str, Any]:
-        """Undo every cut of the node's interconnect."""
+        """Undo every cut that the node's interconnect has a part in."""
         return self._verb("heal_link", [node])
 
     def freeze(self, node: Node, how: str = "vcpu") -> dict[str, Any]:

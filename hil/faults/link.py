@@ -1,7 +1,8 @@
 """Interconnect faults of one node: its carrier down, or a silent cut of one or both directions (spec S10.3).
 
 * carrier: libvirt sets the link state of the node's card; the guest's driver sees it.
-* silent: nftables in the bridge drops the node's frames; nobody sees anything but silence.
+* silent: nftables in the bridge drops the node's frames, all of them or those from or to some others; nobody sees
+  anything but silence.
 
 Every function verifies what it did and raises :class:`hil.errors.InvalidRun` if it did not take hold (spec S10.7).
 Runs inside the bench's network namespace.
@@ -9,6 +10,7 @@ Runs inside the bench's network namespace.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import threading
 from collections.abc import Iterable
@@ -27,16 +29,18 @@ _RULES = threading.Lock()
 DIRECTIONS = {"both": ("from_node", "to_node"), "out": ("from_node",), "in": ("to_node",)}
 """Direction, as the node sees it, to the nftables sets that its tap goes into."""
 
-# Two sets of interface names; an empty set drops nothing. The forward hook sees frames from one tap to another only:
-# the management bridge is another bridge and is never touched.
+# Sets of interface names; an empty set drops nothing. The forward hook sees frames from one tap to another only: the
+# management bridge is another bridge and is never touched.
 RULES = """\
 table bridge hil {
   set from_node { type ifname; }
   set to_node { type ifname; }
+  set pairs { type ifname . ifname; }
   chain forward {
     type filter hook forward priority 0; policy accept;
     iifname @from_node counter drop
     oifname @to_node counter drop
+    iifname . oifname @pairs counter drop
   }
 }
 """
@@ -57,16 +61,30 @@ def cut_silently(node: int, direction: str) -> None:
         raise InvalidRun(f"silent cut of node {node}: nftables does not show its tap in {', '.join(missing)}")
 
 
-def heal_silent(node: int) -> bool:
-    """Undo every silent cut of ``node``; True if there was one."""
+def cut_pairs(pairs: Iterable[tuple[int, int]]) -> None:
+    """Drop the frames from the first to the second node of each of ``pairs``, all from the same instant on."""
+    wanted = set(pairs)
     with _RULES:
-        cut = [name for name in DIRECTIONS["both"] if _is_cut(node, name)]
-        for name in cut:
+        if wanted:
+            run_command(["nft", "add", "element", "bridge", "hil", "pairs", _pairs(wanted)])
+        missing = wanted - _cut_pairs()
+    if missing:
+        raise InvalidRun(f"silent cut between nodes: nftables does not show {_listed(missing)}")
+
+
+def heal_silent(node: int) -> set[int]:
+    """Undo every silent cut that ``node`` has a part in; which nodes are cut no more, ``node`` among them."""
+    with _RULES:
+        before = _cut_nodes()
+        for name in (name for name in DIRECTIONS["both"] if _is_cut(node, name)):
             run_command(["nft", "delete", "element", "bridge", "hil", name, _element(node)])
-        left = [name for name in cut if _is_cut(node, name)]
-    if left:
-        raise InvalidRun(f"healing node {node}: nftables still shows its tap in {', '.join(left)}")
-    return bool(cut)
+        pairs = {pair for pair in _cut_pairs() if node in pair}
+        if pairs:
+            run_command(["nft", "delete", "element", "bridge", "hil", "pairs", _pairs(pairs)])
+        after = _cut_nodes()
+    if node in after:
+        raise InvalidRun(f"healing node {node}: nftables still shows its tap in a cut")
+    return before - after
 
 
 def set_carrier(domain: libvirt.virDomain, node: int, link: str) -> None:
@@ -83,6 +101,33 @@ def _carrier(cards: Iterable[ElementTree.Element], mac: str) -> str:
         if address is not None and address.get("address") == mac:
             return "up" if link is None else link.get("state", "up")
     return "absent"
+
+
+def _pairs(pairs: Iterable[tuple[int, int]]) -> str:
+    taps = [f'"{namespace.interconnect_tap(a)}" . "{namespace.interconnect_tap(b)}"' for a, b in sorted(pairs)]
+    return f"{{ {', '.join(taps)} }}"
+
+
+def _listed(pairs: Iterable[tuple[int, int]]) -> str:
+    return ", ".join(f"{a} to {b}" for a, b in sorted(pairs))
+
+
+def _cut_nodes() -> set[int]:
+    """The nodes that have a part in any silent cut."""
+    whole = {node for name in DIRECTIONS["both"] for (node,) in _elements(name)}
+    return whole | {node for pair in _cut_pairs() for node in pair}
+
+
+def _cut_pairs() -> set[tuple[int, int]]:
+    return {(a, b) for a, b in _elements("pairs")}
+
+
+def _elements(name: str) -> list[list[int]]:
+    """The nodes in each element of a set."""
+    listed = json.loads(run_command(["nft", "--json", "list", "set", "bridge", "hil", name]))
+    found = next(one["set"] for one in listed["nftables"] if "set" in one).get("elem", [])
+    taps = [element["concat"] if isinstance(element, dict) else [element] for element in found]
+    return [[namespace.node_of_tap(tap) for tap in element] for element in taps]
 
 
 def _element(node: int) -> str:

@@ -106,8 +106,14 @@ class FakeBench:
     def panic(self, nodes: list[int], reason: str) -> dict[str, Any]:
         return self._note("panic", nodes=nodes, reason=reason)
 
-    def cut_link(self, nodes: list[int], how: str, direction: str = "both") -> dict[str, Any]:
-        return self._note("cut_link", nodes=nodes, how=how)
+    def cut_link(
+        self, nodes: list[int], how: str, direction: str = "both", others: list[int] | None = None
+    ) -> dict[str, Any]:
+        more = {"direction": direction} if direction != "both" else {}
+        return self._note("cut_link", nodes=nodes, how=how, **more, **({"others": others} if others else {}))
+
+    def split(self, groups: list[list[int]]) -> dict[str, Any]:
+        return self._note("split", groups=groups)
 
     def heal_link(self, nodes: list[int]) -> dict[str, Any]:
         return self._note("heal_link", nodes=nodes)

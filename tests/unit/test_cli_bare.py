@@ -97,7 +97,7 @@ def test_the_simulator_is_refused_by_name_until_it_exists(capsys: pytest.Capture
         ("power away 0", "Invalid value for 'action': 'away' is not one of 'on', 'off', 'cycle'."),
         ("run mass_reboot --nodes 1", "legal: 2 to 64"),
         ("run mass_reboot --name Demo", "name = 'Demo':"),
-        ("link heal 0 --silent", "leave --silent out"),
+        ("link heal 0 --silent", "leave --silent, --direction and --from out"),
         ("demo nosuch", "'nosuch'"),
         ("demo power-failure --nodes 99", "legal: 2 to 64"),
         ("events --since -1", "--since"),

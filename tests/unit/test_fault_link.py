@@ -1,12 +1,14 @@
-"""A silent cut drops a node's frames in the asked direction, verifiably, and nothing else's.
+"""A silent cut drops a node's frames in the asked direction, from the asked others, verifiably, and nothing else's.
 
-Runs in a network namespace of its own: two veth pairs stand for two machines' cards, raw frames for their datagrams.
+Runs in a network namespace of its own: three veth pairs stand for three machines' cards, raw frames for their
+datagrams.
 """
 
 import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -17,59 +19,80 @@ from hil.bench.namespace import run_command
 from hil.faults import link
 
 lines = ["link add interconnect type bridge forward_delay 0", "link set interconnect up"]
-for i in (0, 1):
+for i in (0, 1, 2):
     lines += [f"link add ic{i} type veth peer name card{i}", f"link set ic{i} master interconnect"]
     lines += [f"link set ic{i} up", f"link set card{i} up"]
 run_command(["ip", "-batch", "-"], stdin="\\n".join(lines) + "\\n")
 link.prepare()
 cards = []
-for i in (0, 1):
+for i in (0, 1, 2):
     card = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88B5))
     card.bind((f"card{i}", 0x88B5))
     cards.append(card)
 
-def passes(sender):
+def hear(sender):
     frame = b"\\xff" * 6 + bytes([2, 0, 0, 0, 0, sender]) + b"\\x88\\xb5" + b"x" * 46
     cards[sender].send(frame)
-    return bool(select.select([cards[1 - sender]], [], [], 0.3)[0]) and bool(cards[1 - sender].recv(100))
+    others = [i for i in (0, 1, 2) if i != sender]
+    heard = [i for i in others if select.select([cards[i]], [], [], 0.2)[0]]
+    for i in heard:
+        cards[i].recv(100)
+    return heard
+
+def all_hear():
+    return [hear(sender) for sender in (0, 1, 2)]
 
 # A port forwards once the bridge has seen its carrier: wait for the first frame in each direction.
-assert any(passes(0) for _ in range(30)) and any(passes(1) for _ in range(30))
-seen = {"whole": [passes(0), passes(1)]}
+assert all(any(len(hear(sender)) == 2 for _ in range(30)) for sender in (0, 1, 2))
+seen = {"whole": all_hear()}
 for direction in ("out", "in", "both"):
     link.cut_silently(0, direction)
     link.cut_silently(0, direction)
-    seen[direction] = [passes(0), passes(1)]
-    seen[f"{direction} healed"] = [link.heal_silent(0), passes(0), passes(1), link.heal_silent(0)]
+    seen[direction] = all_hear()
+    seen[f"{direction} healed"] = [sorted(link.heal_silent(0)), all_hear(), sorted(link.heal_silent(0))]
+link.cut_pairs([(0, 1)])
+link.cut_pairs([(0, 1), (1, 2)])
+seen["pairs"] = all_hear()
+seen["pairs, healed in part"] = [sorted(link.heal_silent(0)), all_hear()]
+link.cut_silently(2, "in")
+seen["pairs healed"] = [sorted(link.heal_silent(1)), sorted(link.heal_silent(2)), all_hear()]
 print(json.dumps(seen))
 """
+WHOLE = [[1, 2], [0, 2], [0, 1]]
 
 
 @pytest.fixture(scope="module")
-def seen() -> dict[str, list[bool]]:
+def seen() -> dict[str, Any]:
+    """Which nodes hear node 0, node 1 and node 2; healed: also which nodes are cut no more."""
     rootless = [] if os.getuid() == 0 else ["--user", "--map-root-user"]
     command = ["unshare", *rootless, "--net", sys.executable, "-c", PROGRAM]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
-    result: dict[str, list[bool]] = json.loads(done.stdout)
+    result: dict[str, Any] = json.loads(done.stdout)
     return result
 
 
-def test_frames_pass_both_ways_while_nothing_is_cut(seen: dict[str, list[bool]]) -> None:
-    assert seen["whole"] == [True, True]
+def test_frames_pass_both_ways_while_nothing_is_cut(seen: dict[str, Any]) -> None:
+    assert seen["whole"] == WHOLE
 
 
 @pytest.mark.parametrize(
-    ("direction", "from_node", "to_node"), [("out", False, True), ("in", True, False), ("both", False, False)]
+    ("direction", "heard"),
+    [("out", [[], [0, 2], [0, 1]]), ("in", [[1, 2], [2], [1]]), ("both", [[], [2], [1]])],
 )
-def test_a_cut_drops_just_its_direction(
-    seen: dict[str, list[bool]], direction: str, from_node: bool, to_node: bool
-) -> None:
-    assert seen[direction] == [from_node, to_node]
+def test_a_cut_drops_just_its_direction(seen: dict[str, Any], direction: str, heard: list[list[int]]) -> None:
+    assert seen[direction] == heard
 
 
 @pytest.mark.parametrize("direction", ["out", "in", "both"])
-def test_a_heal_lets_everything_pass_and_says_whether_there_was_a_cut(
-    seen: dict[str, list[bool]], direction: str
-) -> None:
-    assert seen[f"{direction} healed"] == [True, True, True, False]
+def test_a_heal_lets_everything_pass_and_says_whether_there_was_a_cut(seen: dict[str, Any], direction: str) -> None:
+    assert seen[f"{direction} healed"] == [[0], WHOLE, []]
+
+
+def test_a_cut_between_nodes_leaves_the_others_alone(seen: dict[str, Any]) -> None:  # A7
+    assert seen["pairs"] == [[2], [0], [0, 1]]
+
+
+def test_a_heal_undoes_what_a_node_has_a_part_in_and_names_those_that_are_whole_again(seen: dict[str, Any]) -> None:
+    assert seen["pairs, healed in part"] == [[0], [[1, 2], [0], [0, 1]]]
+    assert seen["pairs healed"] == [[1], [2], WHOLE]

@@ -245,6 +245,13 @@ def test_when_all_lose_the_disk_nobody_panics_and_the_same_membership_goes_on(wo
     assert world.all_joined()
 
 
+def test_who_alone_still_sees_the_disk_goes_on_alone(world: World) -> None:  # S5.3, A5
+    formed(world)
+    world.disk_hung = {0, 1}
+    world.run_until(lambda: world.all_joined(2))
+    assert [bool(machine.panics) for machine in world.machines] == [True, True, False]
+
+
 def test_a_node_frozen_for_long_panics_when_it_thaws(world: World) -> None:  # S6.1
     formed(world)
     world.freeze(1)

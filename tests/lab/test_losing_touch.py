@@ -1,0 +1,101 @@
+"""Nodes that lose each other on real guests: the largest full group goes on, is chosen once, and no other is hurt."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from hil.checkers import fence, level_order
+from hil.client import Node
+from hil.config import make_config
+from hil.errors import ClaimFailed
+from hil.scenario import ScenarioCluster
+
+pytestmark = pytest.mark.lab
+
+QUIET_DEATHS = 3
+"""How many times the time of a death nothing may happen after a change."""
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[ScenarioCluster]:
+    cluster = ScenarioCluster.up(make_config(name=f"t-touch-{os.getpid()}", nodes=5))
+    try:
+        yield cluster
+        cluster.check_panics()
+        fence.check(cluster.disk.records())
+        level_order.check(cluster.events())
+    finally:
+        cluster.down()
+
+
+@pytest.fixture
+def cluster(shared: ScenarioCluster) -> ScenarioCluster:
+    """All five joined, nothing cut, node 0 the master."""
+    for node in shared.nodes:
+        shared.heal_link(node)
+    shared.power_off()
+    shared.power_on()
+    shared.wait_joined()
+    assert shared.master is shared.nodes[0]
+    return shared
+
+
+def members(cluster: ScenarioCluster) -> list[int]:
+    return [node.id for node in cluster.nodes if node.view.state == "joined"]
+
+
+@contextlib.contextmanager
+def costs(cluster: ScenarioCluster, *victims: Node) -> Iterator[None]:
+    """What happens in the block makes these nodes panic, in one change of the membership, and then nothing else."""
+    epoch = cluster.view.epoch
+    assert epoch is not None
+    with contextlib.ExitStack() as stack:
+        for victim in victims:
+            stack.enter_context(cluster.expecting_panic(victim, "forced out"))
+        yield
+    for victim in victims:
+        cluster.wait_state(victim, "inactive")
+    before = cluster.catch_up().n
+    quiet_s = QUIET_DEATHS * cluster.settings["settings"]["timing"]["death_ms"] / 1000
+    with pytest.raises(ClaimFailed, match="no news"):
+        cluster.wait(lambda view: "no news" if view.epoch == epoch + 1 else None, quiet_s, about="news")
+    assert [e for e in cluster.events(since=before) if e["kind"] in {"silent", "bid", "panic", "elected"}] == []
+    assert members(cluster) == [node.id for node in cluster.nodes if node not in victims]
+
+
+def test_one_way_loss_costs_one_node_and_not_the_master(cluster: ScenarioCluster) -> None:  # S5.2, A7
+    master, other = cluster.nodes[0], cluster.nodes[3]
+    with costs(cluster, other):
+        cluster.cut_link(master, "silent", "in", [other])  # the master hears it no more, and is heard by it
+
+
+def test_of_two_that_lose_each_other_while_all_others_hear_both_one_goes(cluster: ScenarioCluster) -> None:  # S5.2, A7
+    one, other = cluster.nodes[2], cluster.nodes[4]
+    with costs(cluster, other):
+        cluster.cut_link(one, "silent", others=[other])
+
+
+def test_of_a_split_the_larger_side_goes_on(cluster: ScenarioCluster) -> None:  # S5.2, A6
+    with costs(cluster, cluster.nodes[0], cluster.nodes[1]):
+        cluster.split(cluster.nodes[:2], cluster.nodes[2:])
+
+
+def test_of_a_split_into_halves_the_side_of_the_master_goes_on(cluster: ScenarioCluster) -> None:  # S5.2, A6
+    cluster.shutdown(cluster.nodes[1])
+    cluster.wait_off(cluster.nodes[1])
+    cluster.wait_state(cluster.nodes[1], "inactive")
+    nodes = cluster.nodes
+    epoch = cluster.view.epoch
+    with contextlib.ExitStack() as stack:
+        for victim in (nodes[2], nodes[4]):
+            stack.enter_context(cluster.expecting_panic(victim, "forced out"))
+        cluster.split([nodes[0], nodes[3]], [nodes[2], nodes[4]])
+    for victim in (nodes[2], nodes[4]):
+        cluster.wait_state(victim, "inactive")
+    assert members(cluster) == [0, 3]
+    assert epoch is not None
+    assert cluster.view.epoch == epoch + 1
