@@ -126,7 +126,6 @@ RULES = (
     # T=death_ms, to publish and to read.
     Rule("hears_ms", ">", GAP_PERIODS_MAX, "disk_heartbeat_ms", "one late round of the disk is not a death"),
     Rule("settle_ms", ">=", 1, "disk_heartbeat_ms", "a view is judged only after it can have been written"),
-    Rule("subsystem_ms", ">=", 1, "death_ms", "a subsystem that waits for the disk is not what ails the node"),
     # The node whose turn it is to form the cluster waits for signs of life (death_ms) and for others (settle_ms).
     Rule(
         "settle_ms", "<=", PATIENCE_DEATHS - 1, "death_ms", "after so long and another death_ms others try to form it"

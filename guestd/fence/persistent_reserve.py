@@ -17,7 +17,7 @@ NO_ANSWER = -1  # the command did not reach the disk, or its answer did not come
 RESERVE = 0x01
 PREEMPT_AND_ABORT = 0x05
 REGISTER_AND_IGNORE_EXISTING_KEY = 0x06
-_READ_KEYS = 0x00
+READ_KEYS = 0x00
 
 _WRITE_EXCLUSIVE_ALL_REGISTRANTS = 7
 _APTPL = 1
@@ -37,7 +37,7 @@ def out(action: int, key: int, action_key: int = 0) -> tuple[bytes, bytes]:
 
 def read_keys() -> bytes:
     """CDB of READ KEYS; the answer has at most KEYS_SIZE_MAX bytes."""
-    return _IN.pack(0x5E, _READ_KEYS, KEYS_SIZE_MAX)
+    return _IN.pack(0x5E, READ_KEYS, KEYS_SIZE_MAX)
 
 
 def parse_keys(data: bytes) -> list[int] | None:

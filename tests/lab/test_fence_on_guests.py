@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from guestd.membership import layout
-from hil.checkers import fence
+from hil.checkers import disk_commands, fence
+from hil.client import Node
 from hil.config import make_config
 from hil.scenario import ScenarioCluster
 from hil.scsi.ledger_records import Entry
@@ -62,6 +64,35 @@ def test_every_life_has_a_key_of_its_own_and_a_victim_has_none(cluster: Scenario
     cluster.power_on([victim])
     cluster.wait_joined()
     assert keys(cluster, 0) == ["0x484c000000000001", "0x484c000100000001", "0x484c000200000002"]
+
+
+def test_a_node_sends_two_commands_in_every_period_and_an_election_is_six_and_one_for_each_victim(  # S3.2
+    cluster: ScenarioCluster,
+) -> None:
+    period_s = cluster.settings["settings"]["timing"]["disk_heartbeat_ms"] / 1000
+    first = cluster.disk.status()["commands"]
+    time.sleep(10 * period_s)
+    last = cluster.disk.status()["commands"]
+    for node in cluster.nodes:
+        quiet = disk_commands.count(cluster.disk.ledger(), node.id, first, last)
+        assert quiet.per_round == 2.0, quiet
+        assert 7 <= quiet.rounds <= 11  # it is the mean that keeps to the period
+
+    def election(victim: Node) -> disk_commands.Commands:
+        before, event = cluster.disk.status()["commands"], cluster.catch_up().n
+        time.sleep(2 * period_s)
+        cluster.power_off([victim])
+        cluster.wait_state(victim, "inactive")
+        time.sleep(2 * period_s)
+        (winner,) = {event["node"] for event in cluster.events(since=event) if event["kind"] == "elected"}
+        return disk_commands.count(cluster.disk.ledger(), winner, before, cluster.disk.status()["commands"])
+
+    master = cluster.master
+    assert master is not None
+    found = election(cluster.any_other(master))
+    assert (found.election, found.fences, found.others) == (6, 1, 0), found
+    found = election(master)  # its last commit may have come after the last read: one read more
+    assert (found.election, found.fences, found.others) == (7, 1, 0), found
 
 
 def test_what_must_not_be_forgotten_is_written_through_every_cache(cluster: ScenarioCluster) -> None:  # S2.5

@@ -88,7 +88,6 @@ def test_a_file_that_breaks_a_rule_on_every_machine_is_refused_with_the_rule(rul
         "death_ms at least 4 x heartbeat_ms": {"heartbeat_ms": 500, "disk_heartbeat_ms": 500, "death_ms": 1_999},
         "hears_ms more than 2 x disk_heartbeat_ms": {"disk_heartbeat_ms": 500, "death_ms": 2_001},
         "settle_ms at least disk_heartbeat_ms": {"disk_heartbeat_ms": 500, "settle_ms": 499, "death_ms": 9_000},
-        "subsystem_ms at least death_ms": {"subsystem_ms": 9_999, "death_ms": 10_000},
         "settle_ms at most 2 x death_ms": {"settle_ms": 24_001},
     }
     name = f"{rule.name} {RELATIONS[rule.relation]} {rule.bound}"

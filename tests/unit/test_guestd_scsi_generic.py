@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from guestd.fence import persistent_reserve as pr
-from guestd.runtime.scsi_generic import execute
+from guestd.runtime.scsi_generic import ATTENTIONS_MAX, execute, write_through
 
 CDB = bytes(range(10))
 
@@ -52,3 +52,39 @@ def test_the_sense_key_is_found_in_both_formats(sense: bytes) -> None:  # SPC-4 
 @pytest.mark.parametrize(("host", "driver"), [(3, 0), (0, 6)])
 def test_a_command_that_did_not_come_through_has_no_answer(host: int, driver: int) -> None:
     assert exchange(answered(0, host=host, driver=driver))[0] == (pr.NO_ANSWER, b"", 0)
+
+
+def test_a_write_that_must_last_is_one_command_with_fua() -> None:  # S2.5, SBC-3 5.32
+    ours, device = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, device:
+        device.send(answered(0))
+        assert write_through(ours.fileno(), 0x01020304, b"x" * 1024) == pr.GOOD
+        assert device.recv(4096)[36:] == bytes.fromhex("2a 08 01 02 03 04 00 00 02 00") + b"x" * 1024
+
+
+def attentions(number: int) -> tuple[int, int]:
+    """The status of a write that meets so many unit attentions, and how often it was sent."""
+    ours, device = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, device:
+        for _ in range(number):
+            device.send(answered(0x02, driver=8, sense=bytes.fromhex("70 00 06 00")))
+        device.send(answered(0))
+        status = write_through(ours.fileno(), 0, b"x" * 512)
+        ours.shutdown(socket.SHUT_WR)
+        sent = 0
+        while device.recv(4096):
+            sent += 1
+        return status, sent
+
+
+def test_a_unit_attention_is_no_failure_of_the_write() -> None:  # SPC-4 5.14
+    assert attentions(2) == (pr.GOOD, 3)
+    assert attentions(ATTENTIONS_MAX + 5) == (pr.CHECK_CONDITION, 1 + ATTENTIONS_MAX)
+
+
+@pytest.mark.parametrize("sense", [bytes.fromhex("70 00 03 00"), bytes.fromhex("72 05 20 00")])
+def test_any_other_sense_key_is_not_tried_again(sense: bytes) -> None:
+    ours, device = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, device:
+        device.send(answered(0x02, driver=8, sense=sense))
+        assert write_through(ours.fileno(), 0, b"x" * 512) == pr.CHECK_CONDITION
