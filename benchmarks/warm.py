@@ -8,19 +8,16 @@ fault, with the verdicts; the size of the cache. Exit status 1 when a bound is m
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from benchmarks.clusters.faults import FAULTS
+from benchmarks.figures import Figure, note, print_figures
 from hil import checkpoint, warm
 from hil.config import ClusterConfig, make_config
 from hil.errors import HilError
@@ -28,21 +25,6 @@ from hil.scenario import ScenarioCluster
 
 NODES = 3
 SCENARIOS = 10
-
-
-class Figure(NamedTuple):
-    """One row: what was measured, in which unit, and the most that it may be (None: no bound)."""
-
-    name: str
-    value: float
-    unit: str
-    most: float | None
-    samples: list[float]
-
-    @property
-    def met(self) -> bool:
-        """Whether the bound is kept."""
-        return self.most is None or self.value <= self.most
 
 
 def main() -> int:
@@ -56,11 +38,7 @@ def main() -> int:
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=home) as directory:
         figures = measure(Path(directory), arguments.rounds, arguments.restores)
-    if arguments.json:
-        print(json.dumps([figure._asdict() | {"met": figure.met} for figure in figures]))
-    else:
-        print_table(figures)
-    return 0 if all(figure.met for figure in figures) else 1
+    return print_figures(figures, as_json=arguments.json)
 
 
 def measure(directory: Path, rounds: int, restores: int) -> list[Figure]:
@@ -147,21 +125,6 @@ def verdicts(saved: Path, config: ClusterConfig, restores: int) -> list[str]:
             wrong.append(f"{name}: {error}")
         print(f"restore {index + 1}, {name}: {wrong[-1] if wrong and wrong[-1].startswith(name) else 'ok'}", flush=True)
     return wrong
-
-
-def note(what: str, seconds: float) -> float:
-    """Progress."""
-    print(f"{what}: {seconds:.2f} s", file=sys.stderr, flush=True)
-    return seconds
-
-
-def print_table(figures: list[Figure]) -> None:
-    """One line for each figure."""
-    print(f"\n{os.cpu_count()} processors, Linux {platform.release()}\n")
-    for figure in figures:
-        spread = f"{min(figure.samples):.2f} to {max(figure.samples):.2f}" if figure.samples else ""
-        most = "" if figure.most is None else f"{'ok' if figure.met else 'MISS'}, at most {figure.most:g}"
-        print(f"{figure.name:50} {figure.value:7.2f} {figure.unit:2} {spread:>14}  {most}")
 
 
 if __name__ == "__main__":
