@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -99,3 +100,19 @@ def test_of_a_split_into_halves_the_side_of_the_master_goes_on(cluster: Scenario
     assert members(cluster) == [0, 3]
     assert epoch is not None
     assert cluster.view.epoch == epoch + 1
+
+
+def test_a_loser_that_boots_while_it_is_still_cut_off_forms_no_second_cluster(cluster: ScenarioCluster) -> None:  # A10
+    loser, others = cluster.nodes[4], cluster.nodes[:4]
+    with costs(cluster, loser):
+        cluster.split(others, [loser])
+    epoch = cluster.view.epoch
+    cluster.power_cycle([loser])
+    refusal = "the interconnect: nodes 0, 1, 2, 3 on the disk cannot be heard"
+    cluster.wait(lambda _: None if loser.view.waiting == refusal else "it does not say why it waits", about="it")
+    time.sleep(2 * cluster.settings["settings"]["timing"]["death_ms"] / 1000)
+    cluster.catch_up()
+    assert loser.view.state == "inactive"
+    assert cluster.view.epoch == epoch
+    cluster.heal_link(loser)
+    cluster.wait_joined()
