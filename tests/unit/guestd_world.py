@@ -98,11 +98,11 @@ class Program:
 class World:
     """The laboratory."""
 
-    def __init__(self, nodes: int = 3, seed: int = 0, timing: Timing | None = None) -> None:
-        self.config = Config(bytes.fromhex(CLUSTER_ID), "demo", nodes, timing or Timing())
+    def __init__(self, nodes: int = 3, seed: int = 0, timing: Timing | None = None, *, election: str = "paxos") -> None:
+        self.config = Config(bytes.fromhex(CLUSTER_ID), "demo", nodes, timing or Timing(), election=election)
         self.random = random.Random(seed)
         self.device = ReservableDisk(layout.DATABASE_OFFSET + layout.DATABASE_SIZE)
-        self.device.data[layout.DATABASE_OFFSET :] = persistent.format_database(CLUSTER_ID, "demo", nodes)
+        self.device.data[layout.DATABASE_OFFSET :] = persistent.format_database(CLUSTER_ID, "demo", nodes, election)
         self.machines = [Machine() for _ in range(nodes)]
         self.ids = list(range(nodes))  # machine -> the node id that it was given
         self.now_ms = 0
@@ -371,9 +371,9 @@ class World:
             assert self.masters.setdefault(epoch, owner) == owner, f"two owners of epoch {epoch}: {self.story()}"
 
 
-def formed(seed: int, nodes: int = 3) -> World:
+def formed(seed: int, nodes: int = 3, election: str = "paxos") -> World:
     """A cluster some time after it has formed, at another phase of everybody's periods for each seed."""
-    world = World(nodes, seed)
+    world = World(nodes, seed, election=election)
     world.power_on()
     world.run_until(world.all_joined)
     world.run(random.Random(seed).randint(0, 1000))
