@@ -10,10 +10,13 @@ difference of two bits, one for each side (Kessels, Arbitration without common m
 Bit k of a node's id is its side in round k; who passes round k plays round k + 1 against whoever comes out of the other
 half, and has one bit for each node that may. Who has passed its last round owns the epoch.
 
-* A bit survives when a flag is raised again, and a restart: one that changed between the other's look and the other's
-  write would let both pass (docs/election.md). So a new life reads its own record before it contends.
-* A flag of another epoch is down. Within its epoch none is lowered by the life that raised it: the commit record ends
-  the contest, and whoever has raised a flag goes on until it owns the epoch or sees that commit.
+* Every epoch is a contest of its own: in a block of another epoch all flags are down and all bits are 0, and so they are
+  in one's own when it begins. With bits that went on from one epoch to the next, a block that was damaged and is begun
+  anew would let both pass (docs/election.md).
+* Within an epoch a bit survives when a flag is raised again, and a restart: one that changed between the other's look
+  and the other's write would let both pass, too. So a new life reads its own block before it contends.
+* Within an epoch no flag is lowered by the life that raised it: the commit record ends the contest, and whoever has
+  raised a flag goes on until it owns the epoch or sees that commit.
 * A contender that stops holds up the others until they fence that life, verify it, and ignore its flag. There is no
   way round: a contest by reads and writes alone cannot tell a slow contender from a dead one.
 * A write that failed is written again, the same bytes: one that is on the disk already is not changed by it.
@@ -82,7 +85,8 @@ class Tournament:
         self.phase = Phase.RAISING
         self.lost_to: int | None = None
         self.rivals: tuple[Life, ...] = ()  # who held this node up at the last read
-        sequence, bits = (1, 0) if own is None else (own.sequence + 1, own.bits)
+        sequence = 1 if own is None else own.sequence + 1
+        bits = own.bits if own is not None and own.epoch == epoch else 0
         self.block = Match(sequence, epoch, incarnation, 1 << rounds(node, self._nodes)[0], bits)
 
     @property
@@ -179,7 +183,7 @@ class Tournament:
         bits = self.block.bits
         side = self.node >> self.round & 1
         for node in opponents(self.node, self._nodes, self.round):
-            bit = _bit(blocks[node], self.node) ^ side
+            bit = self._bit(blocks[node], self.node) ^ side
             bits = bits & ~(1 << node) | bit << node
         return replace(self.block, sequence=self.block.sequence + 1, bits=bits)
 
@@ -190,9 +194,12 @@ class Tournament:
             block = blocks[node]
             if block is None or block.epoch != own.epoch or not block.flags >> self.round & 1:
                 continue
-            my_turn = (_bit(own, node) != _bit(block, self.node)) == (side == 0)
+            my_turn = (self._bit(own, node) != self._bit(block, self.node)) == (side == 0)
             if not my_turn and (node, block.incarnation) not in self._ignored:
                 yield node, block.incarnation
+
+    def _bit(self, block: Match | None, opponent: int) -> int:
+        return block.bits >> opponent & 1 if block is not None and block.epoch == self.block.epoch else 0
 
 
 def opponents(node: int, nodes: int, number: int) -> tuple[int, ...]:
@@ -203,7 +210,3 @@ def opponents(node: int, nodes: int, number: int) -> tuple[int, ...]:
 def rounds(node: int, nodes: int) -> tuple[int, ...]:
     """The rounds in which that node can have an opponent, ascending; where its other half is empty there is none."""
     return tuple(number for number in range((nodes - 1).bit_length()) if opponents(node, nodes, number))
-
-
-def _bit(block: Match | None, opponent: int) -> int:
-    return 0 if block is None else block.bits >> opponent & 1

@@ -51,14 +51,13 @@ class Ballot(Value):
 
 
 class Match(Value):
-    """What a node says in the contest of mode `dekker`; see `dekker.py`. In a contest for another epoch it says nothing
-    but its bits."""
+    """A node's block in a contest of mode `dekker`; see `dekker.py`. Blocks of another epoch do not count."""
 
     sequence: int
     epoch: int
     incarnation: int
     flags: int  # bit mask of the rounds in which its flag is up
-    bits: int  # its turn bits, by opponent; they are never forgotten
+    bits: int  # bit mask of its turn bits, by opponent
 
 
 class Commit(Value):
