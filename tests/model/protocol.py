@@ -354,9 +354,8 @@ class Protocol:
         if self.rules.records == "repaired":  # `Election.burn_next`: it was damaged, and nobody knows what it said
             latest = max((block.epoch for block in seen.blocks if block is not None), default=0)
             seen = seen._replace(burned=max(seen.view.epoch + 1, latest))
-        what = (
-            f"n{n} reads its own records and all others'{', erases its own' if self.rules.records == 'erased' else ''}"
-        )
+        news = {"erased": ", erases its own", "repaired": ", finds its own damaged and begins it anew"}
+        what = f"n{n} reads its own records and all others'{news.get(self.rules.records, '')}"
         return self._then(what, state, n, seen, disk)._replace(broken=broken)
 
     # ---- what a node takes in -------------------------------------------------------------------------------------
