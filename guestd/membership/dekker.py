@@ -11,8 +11,8 @@ Bit k of a node's id is its side in round k; who passes round k plays round k + 
 half, and has one bit for each node that may. Who has passed its last round owns the epoch.
 
 * Every epoch is a contest of its own: in a block of another epoch all flags are down and all bits are 0, and so they
-  are in one's own when it begins. With bits that went on from one epoch to the next, a block that was damaged and is begun
-  anew would let both pass (docs/election.md).
+  are in one's own when it begins. With bits that went on from one epoch to the next, a block that was damaged and is
+  begun anew would let both pass (docs/election.md).
 * Within an epoch a bit survives when a flag is raised again, and a restart: one that changed between the other's look
   and the other's write would let both pass, too. So a new life reads its own block before it contends.
 * Within an epoch no flag is lowered by the life that raised it: the commit record ends the contest, and whoever has
