@@ -124,6 +124,15 @@ class Database:
             sector, data = layout.BALLOT_SECTOR, records.encode_ballot(self._id, self._context.node, block)
         self._write(sector, data * layout.COPIES, then, durable=True)
 
+    def lost_epoch(self, found: list[Region]) -> int:
+        """The newest epoch that may have been committed by a record which cannot be read any more; 0: none.
+
+        In mode `dekker` that is the epoch for which its node contended last. In mode `paxos` the ballots say what was
+        decided.
+        """
+        lost = [region.match for region in found if any(name == "commit" for name, _ in region.damaged)]
+        return max((match.epoch for match in lost if match is not None), default=0)
+
     def repair_block(self, found: list[Region], then: Done) -> bool:
         """Write an empty block over the own one if it cannot be read; whether it could not.
 

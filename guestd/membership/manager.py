@@ -285,6 +285,7 @@ class Manager:
         member.adopt(newest_view(found))
         # What a heartbeat tells of was committed, whether the commit record can be read or not.
         self._election.burn(max((region.heartbeat.epoch for region in found if region.heartbeat), default=0))
+        self._election.burn(self._database.lost_epoch(found))
         member.intent = "join"
 
         def announced(ok: bool) -> None:
