@@ -90,7 +90,6 @@ NOT_YET = {
 """Clauses without a test, and why."""
 
 PARTLY = {
-    "S3.2": "the mode `dekker` is missing",
     "A5": "not where one node still sees the disk",
     "A6": "1:1 only",
     "A7": "one-way loss only",
