@@ -89,7 +89,6 @@ NOT_YET = {
 """Clauses without a test, and why."""
 
 PARTLY = {
-    "S3.2": "the mode `dekker` is missing",
     "A12": "without locks",
     "A15": "without services",
     "A17": "record by record, not in a running cluster",

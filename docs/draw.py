@@ -37,6 +37,7 @@ MACHINES = {
     ),
     "guestd.membership.roles": ("ROLES", "Role", "What a node is to its cluster, as it knows itself"),
     "guestd.membership.paxos": ("PHASES", "Phase", "One bid for an epoch: Disk Paxos (S3.2)"),
+    "guestd.membership.dekker": ("PHASES", "Phase", "The matches of one contest for an epoch: mode `dekker` (S3.2)"),
 }
 
 HEAD = """\

@@ -8,6 +8,7 @@ A cluster file is TOML::
     disk_mib = 64           # the shared disk
     keep_data = false       # keep all that is written, for `hil disk at`
     fence = "scsi"          # scsi: the disk refuses who was forced out; panic: it has to end by itself
+    election = "paxos"      # how an epoch gets its owner: paxos or dekker
     accelerator = "auto"    # auto, kvm or tcg
 
     [timing]                # all optional; the defaults depend on the machine
@@ -23,6 +24,7 @@ from typing import Literal, Self
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from guestd.core.config import check_election
 from guestd.core.timing import Timing, check_timing, scaled
 from hil.errors import BadConfig
 
@@ -86,8 +88,14 @@ class ClusterConfig(BaseModel):
     disk_mib: int = Field(default=64, ge=16, le=1024 * 1024)
     keep_data: bool = False
     fence: Literal["scsi", "panic"] = "scsi"
+    election: Literal["paxos", "dekker"] = "paxos"
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     timing: TimingOverrides = TimingOverrides()
+
+    @model_validator(mode="after")
+    def _contest_has_its_fence(self) -> Self:
+        check_election(self.election, self.fence)
+        return self
 
 
 def make_config(**values: object) -> ClusterConfig:

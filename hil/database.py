@@ -32,7 +32,7 @@ class Record:
     """One sector, and what is to be thought of it."""
 
     record: str
-    """header, configuration, heartbeat, ballot or commit."""
+    """header, configuration, heartbeat, ballot, commit or match."""
     node: int | None
     """Whose; None: all nodes'."""
     copy: int | None
@@ -166,6 +166,9 @@ def _places(nodes: int) -> Iterator[_Place]:
             offset = region + (layout.COMMIT_SECTOR + copy) * SECTOR_SIZE
             kind = layout.RECORD_COMMIT
             yield _Place("commit", node, copy + 1, offset, kind, lambda frame: records.commit_in(frame, nodes))
+        for copy in range(layout.COPIES):
+            offset = region + (layout.MATCH_SECTOR + copy) * SECTOR_SIZE
+            yield _Place("match", node, copy + 1, offset, layout.RECORD_MATCH, records.match_in)
 
 
 def _header_in(frame: Sector) -> Value:
@@ -198,6 +201,8 @@ def _plain(value: Value) -> dict[str, Any]:
     told = {field: getattr(value, field) for field in type(value).value_fields if field != "sequence"}
     if isinstance(value, records.Heartbeat):
         told |= {"state": value.state.value, "hears": nodes_of(value.hears)}
+    if isinstance(value, records.Match):
+        told |= {"flags": nodes_of(value.flags), "bits": nodes_of(value.bits)}
     return told
 
 

@@ -11,6 +11,10 @@ NODES_MAX = 64
 # but its own panic; for disks that take no reservations.
 FENCES = ("scsi", "panic")
 
+# How an epoch gets its owner (spec S3.2, docs/election.md). All nodes of a cluster have to do the same: it is
+# written in the header of the membership database.
+ELECTIONS = ("paxos", "dekker")
+
 
 class Config(Value):
     """The cluster that a stack belongs to."""
@@ -20,6 +24,7 @@ class Config(Value):
     nodes: int  # configured nodes, 2 to 64; ids are 0 to nodes - 1
     timing: Timing = Timing()
     fence: str = "scsi"  # one of FENCES
+    election: str = "paxos"  # one of ELECTIONS
 
 
 def check(config: Config) -> None:
@@ -30,4 +35,16 @@ def check(config: Config) -> None:
         raise ValueError(f"nodes = {config.nodes} (legal: 2 to {NODES_MAX})")
     if config.fence not in FENCES:
         raise ValueError(f"fence = {config.fence!r} (legal: {', '.join(FENCES)})")
+    if config.election not in ELECTIONS:
+        raise ValueError(f"election = {config.election!r} (legal: {', '.join(ELECTIONS)})")
+    check_election(config.election, config.fence)
     check_timing(config.timing)
+
+
+def check_election(election: str, fence: str) -> None:
+    """Raises ValueError for a contest without its fence; the host asks the same before it starts a cluster."""
+    if election == "dekker" and fence != "scsi":
+        raise ValueError(
+            f'election = "{election}" needs fence = "scsi", not "{fence}": a contender that has stopped holds up the '
+            "others, who may go past it only when the disk refuses its writes"
+        )

@@ -89,6 +89,13 @@ class Timing(Value):
         """Whole disk periods within death_ms. A round is two disk commands of a node, however many nodes there are."""
         return self.death_ms // self.disk_heartbeat_ms
 
+    def contest_ms(self, rounds_left: int) -> int:
+        """Mode `dekker`: how long a contender is waited for that lives and does nothing (`membership/rivals.py`).
+
+        One that waits itself, for one that has died a round later, is on its way again after death_ms.
+        """
+        return (2 + rounds_left) * self.death_ms
+
     def bid_again_ms(self, node: int) -> int:
         """Patience after a lost bid: nodes with higher ids wait longer, so that they do not collide again."""
         return self.disk_heartbeat_ms * (1 + node)

@@ -10,11 +10,13 @@ from guestd.membership.sector import Damaged
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from guestd.core.context import Context
     from guestd.membership.regions import Region
     from guestd.membership.view import View
 
+    Block = records.Ballot | records.Match
     Done = Callable[[bool], None]  # called with whether the record is on the disk
 
 
@@ -26,7 +28,8 @@ class Database:
         self._id = context.config.cluster_id
         self._heartbeat_sequence = 0
         self._commit_sequence = 0
-        self._ballots: list[records.Ballot | None] = [None] * context.config.nodes
+        self._contest = "match" if context.config.election == "dekker" else "ballot"  # the record of the own mode
+        self._blocks: list[Any] = [None] * context.config.nodes
         self._reported: set[tuple[int, str]] = set()
         self.damaged_count = 0
 
@@ -56,6 +59,11 @@ class Database:
                 f"membership database: it is of the cluster {header.cluster} with {header.nodes} nodes, "
                 f"this machine is configured for {config.cluster} with {config.nodes}"
             )
+        if header.election != config.election:
+            return (
+                f'membership database: its epochs are decided with election = "{header.election}", '
+                f'this machine is configured for "{config.election}"'
+            )
         for record, why_copy in found.damaged:
             self._report(self._context.node, record, why_copy)
         return None
@@ -71,9 +79,10 @@ class Database:
             found = regions.parse(self._id, nodes, data)
             self._report_damage(found)
             for node, region in enumerate(found):
-                # A ballot that could not be read now is still known from before; one's own is known from memory.
-                if node != self._context.node and region.ballot is not None:
-                    self._ballots[node] = region.ballot
+                # A block that could not be read now is still known from before; one's own is known from memory.
+                block = getattr(region, self._contest)
+                if node != self._context.node and block is not None:
+                    self._blocks[node] = block
             then(found)
 
         self._context.disk.read(layout.REGIONS_LBA, nodes * layout.REGION_SECTORS, ended)
@@ -84,15 +93,20 @@ class Database:
         return self._heartbeat_sequence
 
     def resume(self, found: list[Region]) -> None:
-        """Go on where this node's earlier life stopped: sequence numbers and the ballot, which is never forgotten."""
+        """Go on where this node's earlier life stopped: sequence numbers and the block, which is never forgotten."""
         own = found[self._context.node]
         self._heartbeat_sequence = own.heartbeat.sequence if own.heartbeat else 0
         self._commit_sequence = own.commit.sequence if own.commit else 0
-        self._ballots[self._context.node] = own.ballot
+        self._blocks[self._context.node] = getattr(own, self._contest)
 
-    def ballots(self) -> list[records.Ballot | None]:
-        """The newest known ballot of every node; the own one is the one written last, or being written."""
-        return list(self._ballots)
+    def blocks(self) -> list[Any]:
+        """What every node has last said in the contest, as far as known: ballots in mode `paxos`, matches in `dekker`;
+        None: nothing ever. The own one is the one written last, or being written."""
+        return list(self._blocks)
+
+    def illegible(self, found: list[Region]) -> list[int]:
+        """The nodes whose block could not be read."""
+        return [node for node, region in enumerate(found) if any(name == self._contest for name, _ in region.damaged)]
 
     def write_heartbeat(self, heartbeat: records.Heartbeat, then: Done, *, durable: bool = False) -> None:
         """Write the own heartbeat with the next sequence number; durable: it begins a life."""
@@ -101,21 +115,37 @@ class Database:
         data = records.encode_heartbeat(self._id, self._context.node, numbered)
         self._write(layout.HEARTBEAT_SECTOR, data, then, durable=durable)
 
-    def write_ballot(self, ballot: records.Ballot, then: Done) -> None:
-        """Write the own ballot. It counts as written from now on: a failed write may have reached the disk."""
-        self._ballots[self._context.node] = ballot
-        data = records.encode_ballot(self._id, self._context.node, ballot)
-        self._write(layout.BALLOT_SECTOR, data * layout.COPIES, then, durable=True)
+    def write_block(self, block: Block, then: Done) -> None:
+        """Write the own block. It counts as written from now on: a failed write may have reached the disk."""
+        self._blocks[self._context.node] = block
+        if isinstance(block, records.Match):
+            sector, data = layout.MATCH_SECTOR, records.encode_match(self._id, self._context.node, block)
+        else:
+            sector, data = layout.BALLOT_SECTOR, records.encode_ballot(self._id, self._context.node, block)
+        self._write(sector, data * layout.COPIES, then, durable=True)
 
-    def repair_ballot(self, found: list[Region], then: Done) -> bool:
-        """Write an empty ballot over the own one if it cannot be read; whether it could not.
+    def lost_epoch(self, found: list[Region]) -> int:
+        """The newest epoch that may have been committed by a record which cannot be read any more; 0: none.
 
-        Nobody could win an election while that block is not legible. It is no loss: a value that the node's former life
-        has chosen only matters to its owner, which goes by its own block; and if that was the former life, it is over.
+        In mode `dekker` that is the epoch for which its node contended last. In mode `paxos` the ballots say what was
+        decided.
         """
-        unreadable = any(record == "ballot" for record, _ in found[self._context.node].damaged)
-        if unreadable:
-            self.write_ballot(records.Ballot(1, 0, 0, mbal=0, bal=0, owner=0, owner_incarnation=0), then)
+        lost = [region.match for region in found if any(name == "commit" for name, _ in region.damaged)]
+        return max((match.epoch for match in lost if match is not None), default=0)
+
+    def repair_block(self, found: list[Region], then: Done) -> bool:
+        """Write an empty block over the own one if it cannot be read; whether it could not.
+
+        Nobody could win an election while that block is not legible. It is no loss in mode `paxos`: a value that the
+        node's former life has chosen only matters to its owner, which goes by its own block; and if that was the former
+        life, it is over. In mode `dekker` turn bits are lost, so this life must not contend in the epoch of that block
+        (`Election.burn`): for a later one everybody looks at the bits anew, and may begin with any.
+        """
+        unreadable = self._context.node in self.illegible(found)
+        if unreadable and self._contest == "match":
+            self.write_block(records.Match(1, 0, 0, flags=0, bits=0), then)
+        elif unreadable:
+            self.write_block(records.Ballot(1, 0, 0, mbal=0, bal=0, owner=0, owner_incarnation=0), then)
         return unreadable
 
     def write_commit(self, view: View, then: Done) -> None:

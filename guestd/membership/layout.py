@@ -16,7 +16,9 @@
     |        +512     ballot, copy 1     both copies by one command: a torn write damages one sector, and the other
     |        +1024    ballot, copy 2     copy is whole, of this write or of the one before
     |        +1536    commit, copy 1
-    |        +2048    commit, copy 2     the rest: later
+    |        +2048    commit, copy 2
+    |        +2560    match, copy 1      instead of ballots with `election = "dekker"`
+    |        +3072    match, copy 2
     +384 KiB end
 
 docs/membership-database.md has every byte of it; a test compares the two.
@@ -28,7 +30,7 @@ from guestd.core.config import NODES_MAX
 from guestd.membership.sector import SECTOR_SIZE
 
 DATABASE_OFFSET = 1 << 20  # bytes from the beginning of the disk
-COPIES = 2  # of the persistent part, and of ballots and commits
+COPIES = 2  # of the persistent part, and of ballots, commits and matches
 COPY_SIZE = 64 << 10
 CONFIGURATION_OFFSET = 4 << 10  # bytes from the beginning of a copy
 REGIONS_OFFSET = COPIES * COPY_SIZE  # bytes from the beginning of the database
@@ -38,12 +40,14 @@ DATABASE_SIZE = REGIONS_OFFSET + NODES_MAX * REGION_SIZE
 HEARTBEAT_SECTOR = 0  # sectors within a region
 BALLOT_SECTOR = 1  # its first copy, as the following
 COMMIT_SECTOR = BALLOT_SECTOR + COPIES
+MATCH_SECTOR = COMMIT_SECTOR + COPIES
 
 RECORD_HEADER = 1  # record types
 RECORD_CONFIGURATION = 2
 RECORD_HEARTBEAT = 3
 RECORD_BALLOT = 4
 RECORD_COMMIT = 5
+RECORD_MATCH = 6
 
 PERSISTENT_LBA = DATABASE_OFFSET // SECTOR_SIZE
 REGIONS_LBA = (DATABASE_OFFSET + REGIONS_OFFSET) // SECTOR_SIZE

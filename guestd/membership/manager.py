@@ -9,7 +9,7 @@ not a member yet looks at the disk every heartbeat, and publishes at once whom i
 from __future__ import annotations
 
 from guestd.core.effects import Exit
-from guestd.fence.fence import Fence
+from guestd.fence.fence import Fence, Outcome
 from guestd.fence.registration import Registration
 from guestd.fence.reservations import Reservations
 from guestd.membership import datagram
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from guestd.core.context import Context
+    from guestd.fence.fence import Life
     from guestd.membership.regions import Region
     from guestd.membership.view import View
     from guestd.transition.levels import Levels
@@ -45,10 +46,12 @@ class Manager:
         self._context = context
         self._database = Database(context)
         self.member = Member(context, levels, participant)
-        self._election = Election(context, self._database, self._read_regions)
         reservations = Reservations(context)
+        self._fence = Fence(context, reservations)
+        observer = self.member.observer
+        self._election = Election(context, self._database, self._read_regions, observer, self._keep_out)
         self._registration = Registration(context, reservations)
-        self._office = Office(self.member, self._database, self._election, Fence(context, reservations))
+        self._office = Office(self.member, self._database, self._election, self._fence)
         self._duplicate = DuplicateWatch(context)
         self._begins = False  # the start-up sequence is under way
         self._in_round = False
@@ -83,7 +86,7 @@ class Manager:
                 self._check_lease()
             if member.role is Role.EXPELLED:
                 return
-        self._election.tick()
+        self._election.tick(counted_ms)
         member.changed = True
         # Half a heartbeat early is better than a whole one late.
         due = not member.role.inside or self._context.now_ms + timing.heartbeat_ms // 2 >= self._round_due_ms
@@ -187,6 +190,7 @@ class Manager:
             "moves": [node for node in range(len(view.entries)) if member.observer.moves(node)],
             "suspects": self._office.suspicion.silent,
             "waiting_for": member.waiting_for,
+            "election": self._context.config.election,
             "bidding_for_epoch": self._election.epoch,
             "levels": {
                 str(level.order): [state.value for state in member.participant.states(level.order)]
@@ -281,6 +285,7 @@ class Manager:
         member.adopt(newest_view(found))
         # What a heartbeat tells of was committed, whether the commit record can be read or not.
         self._election.burn(max((region.heartbeat.epoch for region in found if region.heartbeat), default=0))
+        self._election.burn(self._database.lost_epoch(found))
         member.intent = "join"
 
         def announced(ok: bool) -> None:
@@ -294,8 +299,8 @@ class Manager:
             else:
                 self._begins = False
 
-        if self._database.repair_ballot(found, announce):
-            self._election.burn(member.view.epoch + 1)
+        if self._database.repair_block(found, announce):
+            self._election.burn_next(member.view.epoch)
         else:
             announce(True)
 
@@ -355,6 +360,19 @@ class Manager:
             step=member.view.step,
             hears=self._hears_published,
         )
+
+    def _keep_out(self, life: Life, then: Callable[[bool], None]) -> None:
+        """Fence a contender that holds up the others; then(whether it is verified that nothing of it can land)."""
+
+        def ended(outcome: Outcome) -> None:
+            if self.member.role in (Role.GONE, Role.EXPELLED):
+                return
+            if outcome is Outcome.OUT:
+                self.member.lost_key()
+            else:
+                then(outcome is Outcome.FENCED)
+
+        self._fence.keep_out((self.member.node, self.member.incarnation), (life,), ended)
 
     def _read_regions(self, then: Callable[[list[Region] | None], None]) -> None:
         """Read everything and take it in, then go on with `then`."""

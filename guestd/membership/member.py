@@ -155,6 +155,13 @@ class Member:
             self.say(gasp=True)
         self.context.effects.append(Panic(reason))
 
+    def lost_key(self) -> None:
+        """Panic: somebody has fenced this life."""
+        self.expel(
+            Cause.KEY_GONE,
+            f"node {self.node} (incarnation {self.incarnation}) found itself forced out: its key is gone from the disk",
+        )
+
     def go(self) -> None:
         """Leave: at the end of a graceful leave, or without having been a member. The manager ends the stack."""
         self._enter("left")

@@ -11,7 +11,6 @@ from guestd.core.value import Value, replace
 from guestd.fence.fence import Outcome
 from guestd.membership import view as views
 from guestd.membership.admission import joiners
-from guestd.membership.causes import Cause
 from guestd.membership.connectivity import mask_of, nodes_of
 from guestd.membership.formation import decide
 from guestd.membership.regions import newest_view
@@ -48,7 +47,7 @@ class Won(Value):
 
     epoch: int
     ballot: int
-    slow: tuple[Life, ...]  # owners of epochs that this one goes past
+    slow: tuple[Life, ...]  # who may have committed, or commit yet, what this node has not seen
 
 
 class Office:
@@ -75,13 +74,18 @@ class Office:
                 self._bid(tuple(node for node in member.view.live() if node != member.node))
         elif member.role.inside:
             self.suspicion.update(member.view)
-            if self._is_my_turn() or self._election.given(member.incarnation, member.view.epoch):
-                self._act()
+            given = self._election.given(member.incarnation, member.view.epoch)
+            if given or self._is_my_turn():
+                self._act(given=given)
 
-    def _act(self) -> None:
+    def _act(self, *, given: bool) -> None:
+        """given: the epoch is this node's to begin, whether anything is due or not: others may wait for that."""
         member = self._member
-        victims = tuple(sorted(set(member.view.live()) - set(nodes_of(self._survivors()))))
-        if member.role is not Role.MASTER or self._changes(member.view, victims):
+        survivors = nodes_of(self._survivors())
+        victims = tuple(sorted(set(member.view.live()) - set(survivors)))
+        if member.node not in survivors:
+            victims = ()  # it is not among those who are to decide who goes
+        if given or member.role is not Role.MASTER or self._changes(member.view, victims):
             self._bid(victims)
 
     def _survivors(self) -> int:
@@ -113,7 +117,7 @@ class Office:
         member = self._member
         if not won or member.role in (Role.GONE, Role.EXPELLED):
             return
-        slow = self._slow_owners(self._election.epoch)
+        slow = self._election.may_have_begun(member.view.epoch)
         won_epoch = Won(self._election.epoch, self._election.ballot, slow)
         members = {(node, entry.incarnation) for node, entry in enumerate(member.view.entries)}
         out = self._forced_out(member.view, tuple(sorted({*victims, *(node for node, _ in {*slow} & members)})))
@@ -124,18 +128,6 @@ class Office:
             self._fence.keep_out(own, lives, lambda outcome: self._fenced(outcome, won_epoch, out))
         else:
             self._fenced(Outcome.FENCED, won_epoch, out)
-
-    def _slow_owners(self, epoch: int) -> tuple[Life, ...]:
-        """Who owns an epoch after the newest known one and before that one, by its own ballot: it may still commit.
-
-        It had as much time as others have to be heard; what it commits later would be lost (docs/election.md).
-        """
-        known, own = self._member.view.epoch, self._member.node
-        return tuple(
-            (ballot.owner, ballot.owner_incarnation)
-            for node, ballot in enumerate(self._database.ballots())
-            if ballot is not None and ballot.bal and ballot.owner == node != own and known < ballot.epoch < epoch
-        )
 
     def _forced_out(self, view: View, victims: tuple[int, ...]) -> tuple[Life, ...]:
         """The lives that the next epoch forces out; of a cluster formed anew, all former members."""
@@ -149,11 +141,7 @@ class Office:
         member = self._member
         if outcome is Outcome.OUT:
             self._busy = False
-            member.expel(
-                Cause.KEY_GONE,
-                f"node {member.node} (incarnation {member.incarnation}) found itself forced out: "
-                "its key is gone from the disk",
-            )
+            member.lost_key()
         elif outcome is Outcome.OPEN:
             self._give_up(won, "the fence could not be verified")
         elif won.slow or member.view.master in (node for node, _ in out):

@@ -22,6 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    Life = tuple[int, int]  # node, incarnation
+
 
 class Phase(Enum):
     """Where a bid stands."""
@@ -48,6 +50,10 @@ PHASES = Table(
 )
 
 
+WRITING = (Phase.WRITING_MBAL, Phase.WRITING_VALUE)
+READING = (Phase.READING_MBAL, Phase.READING_VALUE)
+
+
 class Bid:
     """One attempt of one node to own an epoch. `block` is what to write while `phase` is a writing one."""
 
@@ -67,6 +73,31 @@ class Bid:
         else:
             sequence = 1 if own is None else own.sequence + 1
             self.block = Ballot(sequence, epoch, incarnation, mbal, bal=0, owner=0, owner_incarnation=0)
+
+    @property
+    def ballot(self) -> int:
+        """Its number."""
+        return self.block.mbal
+
+    @property
+    def writing(self) -> bool:
+        """The block is to be written."""
+        return self.phase in WRITING
+
+    @property
+    def reading(self) -> bool:
+        """All blocks are to be read."""
+        return self.phase in READING
+
+    @property
+    def lost(self) -> bool:
+        """Gave way."""
+        return self.phase is Phase.LOST
+
+    @property
+    def decided(self) -> bool:
+        """The epoch has an owner, this life or another one: the block says who."""
+        return self.phase is Phase.DECIDED
 
     def written(self) -> None:
         """The block is on the disk: all blocks must be read now, with a read that starts after this call."""
@@ -93,6 +124,22 @@ class Bid:
                 self.block = self._with_value(blocks)
             self.phase = PHASES.next(self.phase, "clear")
         return self.phase
+
+    def may_have_begun(self, known_epoch: int, blocks: Sequence[Ballot | None]) -> tuple[Life, ...]:
+        """Lives that own an epoch between the known one and this one, by their own blocks: they may commit it yet.
+
+        The winner fences them and forces them out. They had as much time as others have to be heard; what they commit
+        later would be lost (docs/election.md).
+        """
+        return tuple(
+            (node, block.owner_incarnation)
+            for node, block in enumerate(blocks)
+            if node != self.node
+            and block is not None
+            and known_epoch < block.epoch < self.block.epoch
+            and block.bal
+            and block.owner == node
+        )
 
     def _with_value(self, blocks: Sequence[Ballot | None]) -> Ballot:
         """The own block for phase 2: the value with the highest bal of this epoch, else this very life of this node."""

@@ -1,4 +1,4 @@
-"""The three records in a node's region, and how they become sectors (layout: `layout.py`, frame: `sector.py`)."""
+"""The records in a node's region, and how they become sectors (layout: `layout.py`, frame: `sector.py`)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ INTENTS = ("none", "join", "leave")
 
 _HEARTBEAT = struct.Struct("<IBBIIQ")
 _BALLOT = struct.Struct("<IIQQBI")
+_MATCH = struct.Struct("<IIBQ")
 
 
 class Heartbeat(Value):
@@ -47,6 +48,16 @@ class Ballot(Value):
     bal: int  # the highest ballot in which it has chosen a value; 0: none
     owner: int  # that value: the node that is to own the epoch ...
     owner_incarnation: int  # ... and which life of it
+
+
+class Match(Value):
+    """A node's block in a contest of mode `dekker`; see `dekker.py`. Blocks of another epoch do not count."""
+
+    sequence: int
+    epoch: int
+    incarnation: int
+    flags: int  # bit mask of the rounds in which its flag is up
+    bits: int  # bit mask of its turn bits, by opponent
 
 
 class Commit(Value):
@@ -101,6 +112,23 @@ def decode_ballot(cluster_id: bytes, node: int, data: bytes) -> Ballot | None:
 def ballot_in(sector: Sector) -> Ballot:
     """What a valid sector says."""
     return Ballot(sector.sequence, *_BALLOT.unpack_from(sector.body))
+
+
+def encode_match(cluster_id: bytes, node: int, record: Match) -> bytes:
+    """One sector."""
+    body = _MATCH.pack(record.epoch, record.incarnation, record.flags, record.bits)
+    return seal(cluster_id, layout.RECORD_MATCH, node, record.sequence, body)
+
+
+def decode_match(cluster_id: bytes, node: int, data: bytes) -> Match | None:
+    """None: never written. Raises Damaged."""
+    sector = unseal(cluster_id, layout.RECORD_MATCH, node, data)
+    return None if sector is None else match_in(sector)
+
+
+def match_in(sector: Sector) -> Match:
+    """What a valid sector says."""
+    return Match(sector.sequence, *_MATCH.unpack_from(sector.body))
 
 
 def encode_commit(cluster_id: bytes, node: int, record: Commit) -> bytes:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from guestd.core.value import Value
 from guestd.membership import layout
-from guestd.membership.records import Ballot, Commit, Heartbeat, decode_ballot, decode_commit, decode_heartbeat
+from guestd.membership.records import (
+    Ballot,
+    Commit,
+    Heartbeat,
+    Match,
+    decode_ballot,
+    decode_commit,
+    decode_heartbeat,
+    decode_match,
+)
 from guestd.membership.sector import Damaged, OtherVersion
 from guestd.membership.view import View, empty
 
@@ -14,7 +23,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     _Record = TypeVar("_Record")
-    _Numbered = TypeVar("_Numbered", Ballot, Commit)
+    _Numbered = TypeVar("_Numbered", Ballot, Commit, Match)
 
 
 class Region(Value):
@@ -25,6 +34,7 @@ class Region(Value):
     commit: Commit | None
     damaged: tuple[tuple[str, str], ...]  # (record, why)
     other_version: tuple[str, str] | None = None  # the first of those that another version has written
+    match: Match | None = None
 
 
 def parse(cluster_id: bytes, nodes: int, data: bytes) -> list[Region]:
@@ -44,9 +54,9 @@ def newest_view(regions: list[Region]) -> View:
 def next_incarnation(node: int, regions: list[Region]) -> int:
     """One more than any trace on the disk of an earlier life, so that a damaged heartbeat cannot make a life repeat."""
     own = regions[node]
-    seen = [own.heartbeat.incarnation if own.heartbeat else 0, own.ballot.incarnation if own.ballot else 0]
+    seen = [record.incarnation for record in (own.heartbeat, own.ballot, own.match) if record is not None]
     seen += [region.commit.view.entries[node].incarnation for region in regions if region.commit is not None]
-    return max(seen) + 1
+    return max(seen, default=0) + 1
 
 
 def other_version(regions: list[Region]) -> str | None:
@@ -85,10 +95,12 @@ def _region(cluster_id: bytes, nodes: int, node: int, data: bytes) -> Region:
             damaged[before:] = [(name, damaged[before][1])]
         return newest
 
+    # Of all records, in the order of their sectors: the first of another version is the one that is told.
     return Region(
         heartbeat=record("heartbeat", layout.HEARTBEAT_SECTOR, lambda raw: decode_heartbeat(cluster_id, node, raw)),
         ballot=pair("ballot", layout.BALLOT_SECTOR, lambda raw: decode_ballot(cluster_id, node, raw)),
         commit=pair("commit", layout.COMMIT_SECTOR, lambda raw: decode_commit(cluster_id, node, raw, nodes)),
+        match=pair("match", layout.MATCH_SECTOR, lambda raw: decode_match(cluster_id, node, raw)),
         damaged=tuple(damaged),
         other_version=other[0] if other else None,
     )

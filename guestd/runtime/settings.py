@@ -57,6 +57,7 @@ def load(environment: Mapping[str, str]) -> Settings:
             nodes=told["nodes"],
             timing=timing,
             fence=told.get("fence", Config.value_defaults["fence"]),
+            election=told.get("election", Config.value_defaults["election"]),
         )
         return Settings(
             node=_node(environment),

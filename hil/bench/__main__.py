@@ -41,7 +41,8 @@ def start_disk(order: Order) -> target.ScsiTarget:
     namespace.prepare()
     disk_mib, saved = int(order.config["disk_mib"]), order.checkpoint
     if saved is None:
-        target.make_disk(order.run_dir / target.DISK, disk_mib, order.cluster_id, order.name, order.nodes)
+        path, election = order.run_dir / target.DISK, str(order.config["election"])
+        target.make_disk(path, disk_mib, order.cluster_id, order.name, order.nodes, election)
     else:
         saved.copy_files(order.run_dir)
     scsi = target.ScsiTarget(

@@ -126,6 +126,7 @@ def _guest_config(order: Order, config: ClusterConfig) -> dict[str, Any]:
         "interconnect": {"prefix": prefix, "broadcast": f"{prefix}255", "port": INTERCONNECT_PORT},
         "timing": order.timing,
         "fence": config.fence,
+        "election": config.election,
     }
 
 

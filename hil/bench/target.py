@@ -53,15 +53,18 @@ def serial_number(size_mib: int) -> str:
     return hashlib.blake2b(f"hil shared disk, {size_mib} MiB".encode(), digest_size=8).hexdigest()
 
 
-def make_disk(path: Path, size_mib: int, cluster_id: str, name: str, nodes: int) -> None:
-    """Make the sparse disk image with partitions and a fresh membership database on it (spec S2.1)."""
+def make_disk(path: Path, size_mib: int, cluster_id: str, name: str, nodes: int, election: str = "paxos") -> None:
+    """Make the sparse disk image with partitions and a fresh membership database on it (spec S2.1).
+
+    election: of the cluster file; it is written in the database, so that no node goes by another one.
+    """
     size = size_mib * 1024 * 1024
     table, backup = partition_tables(size, cluster_id)
     with open(path, "xb") as disk:
         disk.truncate(size)
         disk.write(table)
         disk.seek(layout.DATABASE_OFFSET)
-        disk.write(persistent.format_database(cluster_id, name, nodes))
+        disk.write(persistent.format_database(cluster_id, name, nodes, election))
         disk.seek(size - len(backup))
         disk.write(backup)
 

@@ -29,11 +29,12 @@ def status(
 
     A level marked with * acknowledges only: its subsystem does no work of its own yet.
 
-    With --json: one object with the keys cluster, run_dir, accelerator, timing (guestd's times in milliseconds),
-    timing_factor (by which its defaults were multiplied on this machine), epoch, master (null if none), members, broken
-    (what is gone for good, null if nothing), faults, subsystems ({level: {name, real}}; real false: acknowledges only),
-    n and t (number and time of the newest event), and nodes: a list of {id, power, guestd, incarnation, state, epoch,
-    levels, waiting, panic_reason, refused}. With --watch one such object per line, a new one after every change.
+    With --json: one object with the keys cluster, run_dir, accelerator, fence and election (as in the cluster file),
+    timing (guestd's times in milliseconds), timing_factor (by which its defaults were multiplied on this machine),
+    epoch, master (null if none), members, broken (what is gone for good, null if nothing), faults, subsystems ({level:
+    {name, real}}; real false: acknowledges only), n and t (number and time of the newest event), and nodes: a list of
+    {id, power, guestd, incarnation, state, epoch, levels, waiting, panic_reason, refused}. With --watch one such object
+    per line, a new one after every change.
     """
     with connected(name) as cluster:
         if watch:
@@ -51,6 +52,8 @@ def status_object(cluster: Cluster) -> dict[str, Any]:
         "cluster": cluster.name,
         "run_dir": str(cluster.run_dir),
         "accelerator": settings["accelerator"],
+        "fence": cluster.config.fence,
+        "election": cluster.config.election,
         "timing": settings["timing"],
         "timing_factor": settings["timing_factor"],
     }

@@ -53,6 +53,7 @@ DEFAULT = (
     ),
     Case("dekker", Bounds(nodes=2, epochs=2, restarts=2)),
     Case("dekker", Bounds(nodes=2, epochs=2, restarts=1, lost=1)),
+    Case("dekker", Bounds(nodes=2, epochs=3, restarts=1), "its block is damaged", Rules(records="repaired")),
     Case("dekker", Bounds(nodes=3, epochs=1)),
 )
 

@@ -1,117 +1,128 @@
-"""Mode `dekker`: the contest is a tournament of two-node matches on shared sectors.
+"""Mode `dekker`: the contest is a tournament of two-node matches on shared sectors, as guestd does it.
 
-A match is Dekker's problem, two contenders with reads and writes only, in Peterson's solution with two flags and a
-turn; as every sector has one writer (S2.5) the turn is the difference of two bits, one for each side (Kessels,
-Arbitration without common modifiable variables, 1982):
-
-    raise the own flag; read the other side; side 0 makes its bit equal to the other's, side 1 makes it different;
-    pass when the other flag is down, or the bits say that it is one's turn: different for side 0, equal for side 1
-
-Bit k of the node's id is its side in round k; who passes round k plays round k + 1 against whoever comes out of the
-other half, and has one bit for each node that may. Node n's record says its flags by round and its bits by opponent.
-Two things follow from the proof of a match and are easily missed: a bit survives when the flag is raised again, so a
-new life reads its bits before it contends; and a flag is never lowered within an epoch, for the commit record ends the
-contest. So a contender that stops holds up the others until they force it out: only when its fence is verified is its
-flag ignored.
-
-guestd has no code for this mode yet: this is the reference for it.
+What a node writes next, whether it passes a match, and who holds it up is asked of the project's own code: `Tournament`
+and the table `PHASES` of `guestd/membership/dekker.py`, where the protocol is explained. Sequence numbers are left out
+of the blocks: they only count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
+from guestd.membership.dekker import PHASES, Phase, Tournament
+from guestd.membership.records import Match
 from tests.model.disk import put
 from tests.model.protocol import Life, Node, Protocol, State
 
 
-class Match(NamedTuple):
-    """A node's record: flags by round, bits by opponent."""
+class Block(NamedTuple):
+    """A `Match` as a tuple, which is faster to hash, without its sequence number."""
 
     epoch: int
     life: int
-    flags: tuple[bool, ...]
-    bits: tuple[int, ...]
+    flags: int
+    bits: int
+
+
+Blocks = tuple[Block | None, ...]
+Answer = tuple[str, Block, tuple[Life, ...], bool]
+WRITING = {Phase.RAISING.value: "flag", Phase.YIELDING.value: "turn"}
 
 
 class Dekker(Protocol):
-    """`node.bid` is (epoch, round, stage): flag, turn (writing), see, wait (reading)."""
-
-    def rounds_of(self, n: int) -> tuple[int, ...]:
-        """The rounds in which that node can have an opponent; where its half is empty there is no match."""
-        count = (self.bounds.nodes - 1).bit_length()
-        return tuple(k for k in range(count) if self.opponents(n, k))
-
-    def opponents(self, n: int, k: int) -> tuple[int, ...]:
-        """Who may come out of the other half in that round."""
-        return tuple(m for m in range(self.bounds.nodes) if m >> k == (n >> k) ^ 1)
+    """`node.bid` is (epoch, phase); the round is that of the last flag in the own block."""
 
     def enter(self, n: int, node: Node) -> Node | None:
-        """Raise the flag of the first match, for the epoch that follows."""
-        epoch = node.view.epoch + 1
+        """`Election.start`: raise the flag of the first match, for the newest epoch of which a block was seen."""
+        epoch = max(node.view.epoch, node.burned) + 1
+        if self.rules.rejoin:
+            epoch = max([epoch, *(block.epoch for block in node.blocks if block is not None)])
         if epoch > self.bounds.epochs:
             return None
-        count = (self.bounds.nodes - 1).bit_length()
-        first = self.rounds_of(n)[0]
-        own: Match | None = node.blocks[n]
-        bits = (0,) * self.bounds.nodes if own is None else own.bits
-        match = Match(epoch, node.life, tuple(k == first for k in range(count)), bits)
-        return node._replace(at="issue", bid=(epoch, first, "flag"), blocks=put(node.blocks, n, match))
+        block = first_block(n, node.life, epoch, node.blocks)
+        return node._replace(at="issue", bid=(epoch, Phase.RAISING.value), blocks=put(node.blocks, n, block))
 
     def written(self, n: int, node: Node) -> Node:
         """A flag is followed by a look at the other side, a bit by the wait for one's turn."""
-        epoch, k, stage = node.bid
-        if stage == "turn" and not self.rules.second_read:
+        epoch, phase = node.bid
+        following = PHASES.next(Phase(phase), "written")
+        if following is Phase.WAITING and not self.rules.second_read:
             return node._replace(at="taken")
-        return self.begin_reading(n, node._replace(bid=(epoch, k, "see" if stage == "flag" else "wait")))
+        return self.begin_reading(n, node._replace(bid=(epoch, following.value)))
 
     def have_read(self, n: int, node: Node) -> Node:
-        """Write the bit; or pass, or wait."""
-        epoch, k, stage = node.bid
-        if any(match is not None and match.epoch > epoch for match in node.blocks):
+        """`Election._have_read`: write the bit; or pass, or wait."""
+        following, block, rivals, _ = self._read_now(n, node)
+        if following == Phase.LOST.value:
             return self._rest(node)
-        own: Match = node.blocks[n]
-        if stage == "see":
-            bits = list(own.bits)
-            for m in self.opponents(n, k):
-                other = node.blocks[m]
-                bits[m] = (0 if other is None else other.bits[n]) ^ (n >> k & 1)
-            after = own._replace(bits=tuple(bits))
-            return node._replace(at="issue", bid=(epoch, k, "turn"), blocks=put(node.blocks, n, after))
-        if any(not self._my_turn(n, k, own, m, match) for m, match in self._rivals(n, node)):
-            return node._replace(at="wait")
-        later = [other for other in self.rounds_of(n) if other > k]
-        if not later:
+        if following == Phase.WON.value:
             return node._replace(at="won")
-        after = own._replace(flags=put(own.flags, later[0], True))
-        return node._replace(at="issue", bid=(epoch, later[0], "flag"), blocks=put(node.blocks, n, after))
+        if rivals:
+            return node._replace(at="wait")
+        return node._replace(at="issue", bid=(node.bid[0], following), blocks=put(node.blocks, n, block))
 
     def waiting(self, state: State, n: int, node: Node) -> Iterator[tuple[str, Node]]:
         """Look again when there is something new; or suspect an opponent, at any time, and fence it."""
         if self._see_all(n, node, state.disk) != node:
             yield "looks again", self.begin_reading(n, node)
-        k = node.bid[1]
-        for m, match in self._rivals(n, node):
-            if self._my_turn(n, k, node.blocks[n], m, match):
-                continue
-            rival: Life = (m, match.life)
+        for m, life in self._read_now(n, node)[2]:
             if self.rules.fence == "none" or not self.rules.fence_first:
-                yield f"takes n{m} for dead", self.begin_reading(n, node._replace(passed=(*node.passed, rival)))
+                yield f"takes n{m} for dead", self.begin_reading(n, node._replace(passed=(*node.passed, (m, life))))
             else:
-                yield f"suspects n{m}", node._replace(at="fence", victims=(rival,))
+                yield f"suspects n{m}", node._replace(at="fence", victims=((m, life),))
 
     def told(self, node: Node) -> str:
-        """The write of this stage."""
-        return f"its {node.bid[2]} of round {node.bid[1]}"
+        """The write of this phase."""
+        return f"its {WRITING[node.bid[1]]}"
 
-    def _rivals(self, n: int, node: Node) -> Iterator[tuple[int, Match]]:
-        """Opponents with their flag up that were not fenced."""
-        epoch, k, _ = node.bid
-        for m in self.opponents(n, k):
-            match = node.blocks[m]
-            if match is not None and match.epoch == epoch and match.flags[k] and (m, match.life) not in node.passed:
-                yield m, match
+    def to_force_out(self, n: int, node: Node) -> tuple[Life, ...]:
+        """Whom the project's code names: who was fenced in the contest, and who may own an epoch between."""
+        if not self.rules.contest:
+            return node.passed
+        return may_have_begun(n, node.view.epoch, node.blocks, node.passed)
 
-    def _my_turn(self, n: int, k: int, own: Match, m: int, other: Match) -> bool:
-        return (own.bits[m] != other.bits[n]) == (n >> k & 1 == 0)
+    def _read_now(self, n: int, node: Node) -> Answer:
+        return after_read(n, node.bid[1], node.blocks, node.passed)
+
+
+@cache
+def first_block(n: int, life: int, epoch: int, blocks: Blocks) -> Block:
+    """The project's first flag of a contest."""
+    return _block(Tournament(n, life, epoch, _matches(blocks)))
+
+
+@cache
+def after_read(n: int, phase: str, blocks: Blocks, passed: tuple[Life, ...]) -> Answer:
+    """The project's answer to a read: the next phase, the own block, who holds this node up, and whether it has won."""
+    contest = _contest(n, blocks, passed)
+    contest.phase = Phase(phase)
+    following = contest.read(_matches(blocks))
+    return following.value, _block(contest), contest.rivals, contest.won
+
+
+@cache
+def may_have_begun(n: int, known: int, blocks: Blocks, passed: tuple[Life, ...]) -> tuple[Life, ...]:
+    """The project's answer to whom a winner forces out."""
+    return _contest(n, blocks, passed).may_have_begun(known, _matches(blocks))
+
+
+def _contest(n: int, blocks: Blocks, passed: tuple[Life, ...]) -> Tournament:
+    own = blocks[n]
+    assert own is not None
+    matches = _matches(blocks)
+    contest = Tournament(n, own.life, own.epoch, matches)
+    contest.block = Match(0, *own)
+    for life in passed:
+        contest.ignore(life)
+    return contest
+
+
+def _matches(blocks: Blocks) -> list[Match | None]:
+    return [None if block is None else Match(0, *block) for block in blocks]
+
+
+def _block(contest: Tournament) -> Block:
+    match = contest.block
+    return Block(match.epoch, match.incarnation, match.flags, match.bits)

@@ -40,6 +40,8 @@ READ_FIRST = Rules(boot=("read", "abort", "register"))
 REGISTER_FIRST = Rules(boot=LITERAL)
 FORGOTTEN, ERASED = Rules(records="forgotten"), Rules(records="erased")
 UNVERIFIED = Rules(verified=False)
+# In mode `dekker` nobody goes past an epoch but who must not bid for it: its earlier life's block was damaged.
+NO_OWNER, NO_REREAD = Rules(records="repaired", force_owner=False), Rules(records="repaired", reread=False)
 
 _NO_ABORT = "the old life's writes are not aborted"
 _READ_FIRST = "own records are read before the abort"
@@ -97,6 +99,8 @@ OMISSIONS = (
     Omission("dekker", _UNVERIFIED, UNVERIFIED, LOST, MUTUAL_EXCLUSION),
     Omission("dekker", f"{_UNVERIFIED}, and none gets lost", UNVERIFIED, EPOCHS_CRASH, FENCE, breaks=False),
     Omission("dekker", _NO_BID, Rules(contest=False), ONE, MUTUAL_EXCLUSION),
+    Omission("dekker", _OWNER, NO_OWNER, EPOCHS_CRASH, NO_LOST_VIEW),
+    Omission("dekker", _REREAD, NO_REREAD, EPOCHS_CRASH, NO_LOST_VIEW),
 )
 
 

@@ -344,16 +344,18 @@ class Protocol:
             return self._then(told, self._served(state, served), n, node._replace(at=again))
         disk = state.disk
         broken = None
-        if self.rules.records == "erased":
+        if self.rules.records in ("erased", "repaired"):
             if PROMISE in self.claims and self.breaks_promise(disk.contests[n], None):
                 broken = f"{PROMISE}: n{n} erased its record"
             disk = disk._replace(contests=put(disk.contests, n, None))
         seen = self._see_all(n, node, disk)
         own_record = None if self.rules.records == "forgotten" else disk.contests[n]
         seen = seen._replace(at=following, blocks=put(seen.blocks, n, own_record))
-        what = (
-            f"n{n} reads its own records and all others'{', erases its own' if self.rules.records == 'erased' else ''}"
-        )
+        if self.rules.records == "repaired":  # `Election.burn_next`: it was damaged, and nobody knows what it said
+            latest = max((block.epoch for block in seen.blocks if block is not None), default=0)
+            seen = seen._replace(burned=max(seen.view.epoch + 1, latest))
+        news = {"erased": ", erases its own", "repaired": ", finds its own damaged and begins it anew"}
+        what = f"n{n} reads its own records and all others'{news.get(self.rules.records, '')}"
         return self._then(what, state, n, seen, disk)._replace(broken=broken)
 
     # ---- what a node takes in -------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ class Rules(NamedTuple):
     boot: tuple[str, ...] = ("abort", "register", "read")  # the steps of a new life, in their order
     nexus_per_life: bool = False  # a new life is a new I_T nexus to the disk, and the old registration stays beside it
     reservation: int = 5  # write exclusive, registrants only; 7: all registrants; 0: the disk has none
-    records: str = "kept"  # what a new life does with its old contest record: kept, forgotten or erased
+    records: str = "kept"  # what becomes of the old life's contest record: kept, forgotten, erased or repaired
     rejoin: bool = True  # a bid is never for an epoch before one that a block was seen of
     contest: bool = True  # who wants an epoch bids for it
     second_read: bool = True  # phase 2 of a ballot ends with a read

@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from guestd.core.value import replace
+from guestd.membership.dekker import Tournament
 from guestd.membership.paxos import PHASES, Bid, Phase
-from tests.model import alone, cases, paxos_model
+from guestd.membership.records import Match
+from tests.model import alone, cases, dekker_model, paxos_model
 from tests.model.cases import Case, examined
 from tests.model.checker import explore
 from tests.model.dekker_model import Dekker
@@ -54,7 +57,7 @@ REACHED: dict[str, Callable[[State], bool]] = {
     "an epoch is left uncommitted": lambda state: state.committed[0] is None and state.committed[1] is not None,
     "a node has panicked": lambda state: any(node.at == "dead" for node in state.nodes),
 }
-ONLY_PAXOS = {"an epoch is left uncommitted"}  # a match is for the next epoch always
+ONLY_PAXOS = {"an epoch is left uncommitted"}  # in mode `dekker` only if a block was damaged
 
 
 @pytest.mark.parametrize("mode", cases.MODES)
@@ -68,7 +71,10 @@ def test_the_model_comes_to_what_it_is_about(mode: str, what: str) -> None:
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """The models remember what the project's code answered; here it is broken on purpose."""
-    caches = (paxos_model.first_block, paxos_model.after_read)
+    caches = (
+        *(paxos_model.first_block, paxos_model.after_read),
+        *(dekker_model.first_block, dekker_model.after_read, dekker_model.may_have_begun),
+    )
     for one in caches:
         one.cache_clear()
     yield
@@ -101,6 +107,46 @@ def test_a_bid_that_forgets_a_value_that_may_be_decided_is_found_out(monkeypatch
     found = explore(Paxos(Rules(), Bounds()))
     assert found.broken is not None
     assert "agreement" in found.broken
+
+
+def turn_kept(contest: Tournament, blocks: list[Match | None]) -> Match:
+    """As if it were given away already."""
+    return contest.block
+
+
+def bits_that_go_on(contest: Tournament, block: Match | None, opponent: int) -> int:
+    """From one epoch to the next."""
+    return block.bits >> opponent & 1 if block is not None else 0
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize("broken", [("_with_turn_given", turn_kept), ("_bit", bits_that_go_on)], ids=lambda one: one[0])
+def test_a_tournament_that_gives_the_turn_away_wrongly_is_found_out_so_it_is_the_projects_code_that_is_checked(
+    broken: tuple[str, Callable[..., object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if broken[0] == "_bit":
+        begin = Tournament.__init__
+
+        def with_old_bits(contest: Tournament, node: int, life: int, epoch: int, blocks: list[Match | None]) -> None:
+            begin(contest, node, life, epoch, blocks)
+            own = blocks[node]
+            contest.block = replace(contest.block, bits=0 if own is None else own.bits)
+
+        monkeypatch.setattr(Tournament, "__init__", with_old_bits)
+    monkeypatch.setattr(Tournament, *broken)
+    bounds = Bounds(epochs=2, restarts=1)
+    found = explore(Dekker(Rules(records="repaired"), bounds, frozenset({MUTUAL_EXCLUSION})))
+    print(found.told())
+    assert found.broken is not None
+    assert found.broken.startswith(MUTUAL_EXCLUSION)
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_tournament_that_takes_everybody_for_dead_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tournament, "_held_up_by", lambda contest, blocks: iter(()))
+    found = explore(Dekker(Rules(), Bounds(), frozenset({MUTUAL_EXCLUSION})))
+    assert found.broken is not None
+    assert found.broken.startswith(MUTUAL_EXCLUSION)
 
 
 @pytest.mark.parametrize("protocol", [Paxos, Dekker])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from guestd.core.machine import IllegalTrigger, Table
+from guestd.membership import dekker
 from guestd.membership.paxos import PHASES, Phase
 from guestd.membership.roles import ROLES, Role
 from guestd.membership.states import NODE_STATES, NodeState
@@ -71,6 +72,21 @@ BID_ROWS = {
     ("reading-value", "overtaken"): "lost",
     ("reading-value", "unreadable"): "reading-value",
 }
+MATCH_ROWS = {
+    ("raising", "written"): "looking",
+    ("raising", "failed"): "raising",
+    ("looking", "seen"): "yielding",
+    ("looking", "overtaken"): "lost",
+    ("looking", "unreadable"): "looking",
+    ("yielding", "written"): "waiting",
+    ("yielding", "failed"): "yielding",
+    ("waiting", "held up"): "waiting",
+    ("waiting", "passed"): "raising",
+    ("waiting", "last passed"): "won",
+    ("waiting", "overtaken"): "lost",
+    ("waiting", "unreadable"): "waiting",
+    ("won", "again"): "waiting",
+}
 REGISTRATION_ROWS = {
     ("asking", "agreed"): "registered",
     ("asking", "refused"): "ended",
@@ -86,6 +102,7 @@ MACHINES: list[tuple[Table[Any], type[Enum], dict[tuple[str, str], str]]] = [
     (SUBSYSTEM_STATES, SubsystemState, SUBSYSTEM_ROWS),
     (ROLES, Role, ROLE_ROWS),
     (PHASES, Phase, BID_ROWS),
+    (dekker.PHASES, dekker.Phase, MATCH_ROWS),
     (REGISTRATIONS, Registration, REGISTRATION_ROWS),
 ]
 PAIRS = [
@@ -98,7 +115,7 @@ PAIRS = [
 
 @pytest.mark.parametrize(("table", "state", "trigger", "following"), PAIRS)
 def test_each_pair_is_a_row_or_is_refused(table: Table[Any], state: Enum, trigger: str, following: str | None) -> None:
-    # S2.4, S4.7
+    # S2.4, S3.2, S4.7
     assert table.takes(state, trigger) == (following is not None)
     if following is None:
         with pytest.raises(IllegalTrigger, match=f'{state.value} cannot take "{trigger}"'):

@@ -34,8 +34,10 @@ class SlowSubsystem(Subsystem):
 class SlowWorld(World):
     """The laboratory, with subsystems that do not acknowledge at once."""
 
-    def __init__(self, nodes: int, seed: int, delay_ms: Delay, timing: Timing | None = None) -> None:
-        super().__init__(nodes, seed, timing)
+    def __init__(
+        self, nodes: int, seed: int, delay_ms: Delay, timing: Timing | None = None, *, election: str = "paxos"
+    ) -> None:
+        super().__init__(nodes, seed, timing, election=election)
         self.delay_ms = delay_ms
         self.handed: list[tuple[int, int, Notification]] = []  # (node, order of the level, what it was told)
 

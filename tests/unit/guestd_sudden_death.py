@@ -17,8 +17,8 @@ from tests.unit.guestd_slow import Delay, SlowWorld
 class MortalWorld(SlowWorld):
     """The laboratory; `at_moment` chooses what happens and when."""
 
-    def __init__(self, nodes: int, seed: int, delay_ms: Delay) -> None:
-        super().__init__(nodes, seed, delay_ms)
+    def __init__(self, nodes: int, seed: int, delay_ms: Delay, *, election: str = "paxos") -> None:
+        super().__init__(nodes, seed, delay_ms, election=election)
         self.moments: list[str] = []  # of the watched node that have passed
         self._watched: int | None = None
         self._at = 0

@@ -18,7 +18,8 @@ CONFLICT = 0x18
 
 class ReservableDisk:
     """``execute`` for one node at a time, in the order of the disk. With ``aborts`` off, PREEMPT AND ABORT aborts
-    nothing: for tests of the tests. ``broken`` nodes get no answer to what is no read or write.
+    nothing: for tests of the tests. ``broken`` nodes get no answer to what is no read or write, ``blind`` ones read
+    nothing, and of ``failing`` ones nothing is written.
     """
 
     def __init__(self, size: int) -> None:
@@ -26,6 +27,8 @@ class ReservableDisk:
         self.state = State()
         self.aborts = True
         self.broken: set[int] = set()
+        self.blind: set[int] = set()
+        self.failing: set[int] = set()
         self.attentions: dict[int, int] = {}  # node -> unit attentions that it is to be told
         self.holding: set[int] = set()  # nodes whose writes are held
         self.held: list[tuple[int, WriteSectors]] = []
@@ -39,18 +42,26 @@ class ReservableDisk:
         """Carry it out now. None: it is held."""
         if isinstance(command, ReadSectors):
             self.commands.append((node, "read"))
+            if node in self.blind:
+                return ReadDone(command.tag, False, b"")
             start = command.lba * SECTOR
             return ReadDone(command.tag, True, bytes(self.data[start : start + command.count * SECTOR]))
         if isinstance(command, ScsiCommand):
             return self._scsi(node, command)
         self.commands.append((node, "write"))
-        if self.state.type is not None and _nexus(node) not in self.state.keys:
+        if not self.may_write(node):
             self.refused.append((node, command))
             return WriteDone(command.tag, False, conflict=True)
+        if node in self.failing:
+            return WriteDone(command.tag, False)
         if node in self.holding:
             self.held.append((node, command))
             return None
         return self._write(command)
+
+    def may_write(self, node: int) -> bool:
+        """Whether a write of that node is accepted now."""
+        return self.state.type is None or _nexus(node) in self.state.keys
 
     def _write(self, command: WriteSectors) -> WriteDone:
         start = command.lba * SECTOR

@@ -190,8 +190,10 @@ def test_status_as_json_has_stable_keys(capsys: pytest.CaptureFixture[str], benc
             "accelerator",
             "broken",
             "cluster",
+            "election",
             "epoch",
             "faults",
+            "fence",
             "master",
             "members",
             "n",
@@ -203,6 +205,7 @@ def test_status_as_json_has_stable_keys(capsys: pytest.CaptureFixture[str], benc
             "timing_factor",
         ]
     )
+    assert (told["fence"], told["election"]) == ("scsi", "paxos")
     assert (told["cluster"], told["epoch"], told["master"], told["members"]) == (bench.name, 1, 0, [0, 1, 2])
     assert told["subsystems"]["10"] == {"name": "DLM", "real": False}
     assert sorted(told["nodes"][1]) == sorted(

@@ -66,7 +66,7 @@ def test_a_living_cluster_is_shown_record_by_record(capsys: pytest.CaptureFixtur
     joined = {"state": "joined", "incarnation": 1, "level": None, "barrier": None, "reach": 254, "forced": False}
     assert found["membership"] == {"epoch": 1, "step": world.view.step, "master": 0, "nodes": [joined] * 3}
     rows = by_place(found)
-    assert len(rows) == len(found["records"]) == 2 + 3 * 2 + 3 * 5
+    assert len(rows) == len(found["records"]) == 2 + 3 * 2 + 3 * 7
     assert {one["validity"] for one in rows.values()} == {"ok", "never written"}
     assert rows["commit", 0, 1]["fields"] == found["membership"]
     assert rows["ballot", 0, 1]["fields"]["owner"] == 0
@@ -90,7 +90,7 @@ def test_people_get_a_table(capsys: pytest.CaptureFixture[str], image: Path) -> 
     ]
     assert lines[2].split() == ["record", "node", "copy", "LBA", "validity", "seq", "says"]
     rows = [line.split() for line in lines[3:]]
-    assert ["header", "-", "1", "2048", "ok", "1", "cluster=demo", "nodes=3"] in rows
+    assert ["header", "-", "1", "2048", "ok", "1", "cluster=demo", "nodes=3", "election=paxos"] in rows
     beat = ["incarnation=7", "state=joined", "intent=none", "epoch=5", "step=6", "hears=0,2"]
     assert ["heartbeat", "n1", "-", "2312", "ok", "41", *beat] in rows
     view = ["epoch=5.6", "master=1", "n0:joining(3)@2.1", "n1:joined(2)", "n2:inactive(0)"]

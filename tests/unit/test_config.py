@@ -72,6 +72,9 @@ def test_a_heartbeat_that_only_a_slow_machine_bears_is_legal_there() -> None:
         ),
         ({"timing": {"settle_ms": 100}}, ["timing.settle_ms = 100 must be at least disk_heartbeat_ms = 250"]),
         ({"timing": 5}, ["timing"]),
+        ({"fence": "hope"}, ["fence = 'hope'", "'scsi' or 'panic'"]),
+        ({"election": "lots"}, ["election = 'lots'", "'paxos' or 'dekker'"]),
+        ({"election": "dekker", "fence": "panic"}, ['\n  election = "dekker" needs fence = "scsi", not "panic"']),
     ],
 )
 def test_an_illegal_value_is_told_with_its_key_and_what_is_legal(values: dict[str, object], told: list[str]) -> None:

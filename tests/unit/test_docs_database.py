@@ -40,7 +40,7 @@ def test_the_frame_is_what_the_page_says() -> None:  # S2.5
     assert rows("The frame of every record") == frame
     assert f"version of the format, {sector.VERSION} |" in PAGE
     assert f"magic, `{sector.MAGIC.decode()}`" in PAGE
-    kinds = ("header", "configuration", "heartbeat", "ballot", "commit")
+    kinds = ("header", "configuration", "heartbeat", "ballot", "commit", "match")
     types = ", ".join(f"{getattr(layout, f'RECORD_{kind.upper()}')} {kind}" for kind in kinds)
     assert f"record type: {types} |" in PAGE
 
@@ -52,6 +52,7 @@ def test_the_frame_is_what_the_page_says() -> None:  # S2.5
         ("heartbeat", records._HEARTBEAT),
         ("ballot", records._BALLOT),
         ("commit", wire._VIEW),
+        ("match", records._MATCH),
     ],
 )
 def test_each_record_is_what_the_page_says(heading: str, form: struct.Struct) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from guestd.core.config import ELECTIONS
 from tests.unit.guestd_world import World
 
 LEVELS = [(0, 0), (10, 0), (10, 1), (20, 0), (30, 0), (40, 0)]  # of a join: (level, barrier); the DLM has two
 
 
-@pytest.fixture
-def world() -> World:
-    return World(nodes=3, seed=1)
+@pytest.fixture(params=ELECTIONS)
+def world(request: pytest.FixtureRequest) -> World:
+    return World(nodes=3, seed=1, election=request.param)
 
 
 def formed(world: World) -> World:
@@ -430,9 +431,12 @@ def test_a_disk_of_another_cluster_is_refused(world: World) -> None:
     assert "it is of the cluster demo with 4 nodes" in world.events(0, "refused")[0]["reason"]
 
 
-@pytest.mark.parametrize("nodes", [2, 5, 8, 64])
-def test_clusters_of_every_size_form(nodes: int) -> None:  # A15
-    world = World(nodes=nodes, seed=nodes)
+SIZES = [*(("paxos", nodes) for nodes in (2, 5, 8, 64)), *(("dekker", nodes) for nodes in range(2, 9))]
+
+
+@pytest.mark.parametrize(("election", "nodes"), SIZES)
+def test_clusters_of_every_size_form(election: str, nodes: int) -> None:  # S3.2, A15
+    world = World(nodes=nodes, seed=nodes, election=election)
     formed(world)
     assert world.view.step == len(LEVELS)
     assert no_panics(world)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from guestd.core.config import Config
 from guestd.membership import layout, persistent
 from guestd.membership.sector import SECTOR_SIZE, seal, unseal
 from tests.unit.guestd_world import CLUSTER_ID, World
@@ -30,11 +31,23 @@ PLACES: dict[str, list[int]] = {
     "heartbeat": [REGION + layout.HEARTBEAT_SECTOR * SECTOR_SIZE],
     **{
         f"{name}, {which}": [REGION + (first + copy) * SECTOR_SIZE for copy in copies]
-        for name, first in (("ballot", layout.BALLOT_SECTOR), ("commit", layout.COMMIT_SECTOR))
+        for name, first in (
+            ("ballot", layout.BALLOT_SECTOR),
+            ("commit", layout.COMMIT_SECTOR),
+            ("match", layout.MATCH_SECTOR),
+        )
         for which, copies in (("copy 1", [0]), ("copy 2", [1]), ("both copies", [0, 1]))
     },
 }
-ACTIVE = [place for place in PLACES if place.startswith(("heartbeat", "ballot", "commit"))]
+ACTIVE = [place for place in PLACES if place.startswith(("heartbeat", "ballot", "commit", "match"))]
+
+
+def modes(places: list[str]) -> list[tuple[str, str]]:
+    """(place, mode): everything in mode `paxos`; in mode `dekker` what is there in its own way."""
+    return [
+        *((place, "paxos") for place in places if not place.startswith("match")),
+        *((place, "dekker") for place in places if place.startswith(("header", "heartbeat", "match", "commit"))),
+    ]
 
 
 def zeroed(_old: bytes, _new: bytes) -> bytes:
@@ -89,9 +102,9 @@ def damage(world: World, place: str, how: str) -> dict[int, bytes]:
     return found
 
 
-def ran(seed: int = 1) -> World:
+def ran(election: str = "paxos") -> World:
     """Three nodes have joined, of which 2 was the first: it has written records of every kind, and is the master."""
-    world = World(nodes=3, seed=seed)
+    world = World(nodes=3, seed=1, election=election)
     world.power_on(NODE)
     world.run_until(lambda: world.all_joined(NODE))
     world.power_on(0, 1)
@@ -113,9 +126,11 @@ def persistent_part(world: World) -> bytes:
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-@pytest.mark.parametrize("place", PLACES)
-def test_a_node_that_boots_among_others_goes_on_or_is_refused_with_the_reason(place: str, how: str) -> None:  # S2.5
-    world = ran()
+@pytest.mark.parametrize(("place", "election"), modes([*PLACES]))
+def test_a_node_that_boots_among_others_goes_on_or_is_refused_with_the_reason(  # S2.5
+    place: str, election: str, how: str
+) -> None:
+    world = ran(election)
     world.power_off(NODE)
     world.run_until(lambda: world.all_joined(0, 1))
     damaged = damage(world, place, how)
@@ -140,9 +155,11 @@ def test_a_node_that_boots_among_others_goes_on_or_is_refused_with_the_reason(pl
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-@pytest.mark.parametrize("place", PLACES)
-def test_after_a_power_failure_all_boot_and_go_on_or_are_refused_with_the_reason(place: str, how: str) -> None:  # S2.5
-    world = ran()
+@pytest.mark.parametrize(("place", "election"), modes([*PLACES]))
+def test_after_a_power_failure_all_boot_and_go_on_or_are_refused_with_the_reason(  # S2.5
+    place: str, election: str, how: str
+) -> None:
+    world = ran(election)
     world.power_off()
     damaged = damage(world, place, how)
     epoch = max(world.masters)
@@ -170,9 +187,11 @@ def test_after_a_power_failure_all_boot_and_go_on_or_are_refused_with_the_reason
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-@pytest.mark.parametrize("place", ACTIVE)
-def test_a_living_cluster_counts_the_damaged_record_of_a_member_and_goes_on(place: str, how: str) -> None:  # S2.5
-    world = ran()
+@pytest.mark.parametrize(("place", "election"), modes(ACTIVE))
+def test_a_living_cluster_counts_the_damaged_record_of_a_member_and_goes_on(  # S2.5
+    place: str, election: str, how: str
+) -> None:
+    world = ran(election)
     order = world.view.order
     heartbeat = sector(world, PLACES["heartbeat"][0])
     world.run_until(lambda: sector(world, PLACES["heartbeat"][0]) != heartbeat)  # the next one is a period away
@@ -192,6 +211,66 @@ def test_a_living_cluster_counts_the_damaged_record_of_a_member_and_goes_on(plac
     assert world.view.epoch > order[0]
 
 
+@pytest.mark.parametrize(("told", "written"), [("paxos", "dekker"), ("dekker", "paxos")])
+def test_a_machine_that_was_told_another_election_than_the_disk_is_refused_and_writes_nothing(  # S2.2, S3.2
+    told: str, written: str
+) -> None:
+    """Two modes side by side would have no contest between them. The disk may be new, or have been used."""
+    used = ran(written)
+    used.power_off()
+    fresh = World(nodes=3, election=written)
+    for world in (used, fresh):
+        config = world.config
+        world.config = Config(config.cluster_id, config.cluster, 3, config.timing, election=told)
+        before = bytes(world.disk)
+        epochs = dict(world.masters)
+        world.power_on()
+        world.run(5000)
+        for node in range(3):
+            assert world.machines[node].exits == [2]
+            assert world.events(node, "refused")[-1]["reason"] == (
+                f'membership database: its epochs are decided with election = "{written}", '
+                f'this machine is configured for "{told}"'
+            )
+        assert world.disk == before
+        assert world.masters == epochs
+
+
+def test_one_machine_that_was_told_another_election_does_the_others_no_harm() -> None:  # S3.2
+    world = World(nodes=3, election="dekker")
+    config = world.config
+    world.config = Config(config.cluster_id, config.cluster, 3, config.timing, election="paxos")
+    world.power_on(0)
+    world.config = config
+    world.power_on(1, 2)
+    world.run_until(lambda: world.all_joined(1, 2))
+    assert world.machines[0].exits == [2]
+    assert world.all_joined(1, 2)
+
+
+def test_a_disk_of_before_there_was_a_choice_is_one_of_mode_paxos() -> None:  # S2.2
+    world = World(nodes=3)
+    for copy in range(layout.COPIES):
+        found = unseal(ID, layout.RECORD_HEADER, 255, sector(world, layout.header_offset(copy)))
+        assert found is not None
+        assert found.body[36] == 0
+    assert not any(sector(ran(), PLACES["match, both copies"][0]))
+
+
+def test_an_election_of_a_later_software_is_not_taken_for_one_of_this() -> None:  # S2.2, S2.5
+    world = World(nodes=3)
+    for copy in range(layout.COPIES):
+        offset = layout.header_offset(copy)
+        found = unseal(ID, layout.RECORD_HEADER, 255, sector(world, offset))
+        assert found is not None
+        header = seal(ID, layout.RECORD_HEADER, 255, 1, found.body[:36] + b"\x02")
+        start = layout.DATABASE_OFFSET + offset
+        world.disk[start : start + SECTOR_SIZE] = header
+    world.power_on()
+    world.run(2000)
+    assert "says election 2 (legal: 0 to 1)" in world.events(0, "refused")[0]["reason"]
+
+
 def test_a_machine_whose_cluster_file_does_not_match_the_disk_is_refused_and_writes_nothing() -> None:  # S2.2
     for nodes, cluster_id, why in (
         (4, CLUSTER_ID, "it is of the cluster demo with 4 nodes, this machine is configured for demo with 3"),
@@ -208,18 +287,24 @@ def test_a_machine_whose_cluster_file_does_not_match_the_disk_is_refused_and_wri
         assert world.disk == before
 
 
-@pytest.mark.parametrize("trace", ["heartbeat", "ballot"])
-def test_with_the_membership_lost_any_other_trace_keeps_epochs_from_coming_twice(trace: str) -> None:  # S2.6
-    world = ran()
+TRACES = [("paxos", "heartbeat"), ("paxos", "ballot"), ("dekker", "heartbeat"), ("dekker", "match")]
+
+
+@pytest.mark.parametrize(("election", "trace"), TRACES)
+def test_with_the_membership_lost_any_other_trace_keeps_epochs_from_coming_twice(  # S2.6
+    election: str, trace: str
+) -> None:
+    world = ran(election)
     world.power_off()
     epoch = max(world.masters)
     damage(world, "commit, both copies", "torn")
     for node in range(3):
         start = layout.DATABASE_OFFSET + layout.REGIONS_OFFSET + node * layout.REGION_SIZE
-        if trace == "ballot":
+        if trace != "heartbeat":
             world.disk[start : start + SECTOR_SIZE] = bytes(SECTOR_SIZE)  # every heartbeat
         else:
-            first = start + layout.BALLOT_SECTOR * SECTOR_SIZE
+            block = layout.BALLOT_SECTOR if election == "paxos" else layout.MATCH_SECTOR
+            first = start + block * SECTOR_SIZE
             world.disk[first : first + layout.COPIES * SECTOR_SIZE] = bytes(layout.COPIES * SECTOR_SIZE)
     world.power_on()
     world.run_until(world.all_joined, within_ms=20_000)

@@ -333,13 +333,16 @@ def commits(entry: tuple[int, WriteSectors]) -> bool:
     return entry[1].lba == layout.region_lba(entry[0], layout.COMMIT_SECTOR)
 
 
-@pytest.mark.parametrize(("victim", "cost"), [(2, 6), (0, 7)])
-def test_what_an_election_costs_on_the_disk(world: World, victim: int, cost: int) -> None:
+@pytest.mark.parametrize(("election", "writes"), [("paxos", 3), ("dekker", 5)])
+@pytest.mark.parametrize(("victim", "more"), [(2, 0), (0, 1)])
+def test_what_an_election_costs_on_the_disk(election: str, writes: int, victim: int, more: int) -> None:  # S3.2
     """Two writes and two reads for the ballot, READ KEYS, the write of the commit record, and one fence per victim.
 
-    After a master one read more, for what it may have written last.
+    In mode `dekker`, two writes and two reads for each of the two rounds. After a master one read more, for what it may
+    have written last.
     """
-    formed(world)
+    world = formed(World(election=election))
+    cost = 2 * writes + more
     actor = 1 if victim == 0 else 0
     before = len(world.events(actor, "bid"))
     world.power_off(victim)
@@ -351,7 +354,7 @@ def test_what_an_election_costs_on_the_disk(world: World, victim: int, cost: int
     others = [what for what in mine if what != "reserve-out-5"]
     # Heartbeats that were due meanwhile, each with its read, are no part of it.
     assert (len(others) - cost) % 2 == 0, mine
-    assert others.count("write") - 3 == (len(others) - cost) // 2, mine
+    assert others.count("write") - writes == (len(others) - cost) // 2, mine
 
 
 def test_former_members_are_fenced_before_a_cluster_is_formed_anew(world: World) -> None:  # S6.2
@@ -372,10 +375,18 @@ def test_mode_panic_touches_no_reservation() -> None:  # S6.5
     assert not [what for _, what in world.device.commands if what not in ("read", "write")]
 
 
-def test_a_fence_of_an_unknown_kind_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        ({"fence": "hope"}, r"fence = 'hope' \(legal: scsi, panic\)"),
+        ({"election": "lots"}, r"election = 'lots' \(legal: paxos, dekker\)"),
+        ({"election": "dekker", "fence": "panic"}, r'election = "dekker" needs fence = "scsi", not "panic"'),
+    ],
+)
+def test_a_fence_or_an_election_that_there_is_not_is_refused(chosen: dict[str, str], told: str) -> None:  # S3.2
     world = World()
-    world.config = Config(world.config.cluster_id, "demo", 3, world.config.timing, fence="hope")
-    with pytest.raises(ValueError, match=r"fence = 'hope' \(legal: scsi, panic\)"):
+    world.config = Config(world.config.cluster_id, "demo", 3, world.config.timing, **chosen)
+    with pytest.raises(ValueError, match=told):
         world.power_on(0)
 
 

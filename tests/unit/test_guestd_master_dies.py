@@ -22,10 +22,10 @@ def delay_ms(node: int, level: int, position: Position) -> int:
     return 15 * ((node + level // 10) % 3)
 
 
-def members(count: int) -> MortalWorld:
+def members(count: int, election: str = "paxos") -> MortalWorld:
     """Four configured nodes; the first so many have joined, and node 0 is the master."""
     # At first all acknowledge at once: so each is told of every join of the others.
-    world = MortalWorld(4, 7, lambda node, level, position: 0)
+    world = MortalWorld(4, 7, lambda node, level, position: 0, election=election)
     world.power_on(*range(count))
     world.run_until(lambda: world.all_joined(*range(count)))
     world.delay_ms = delay_ms
@@ -73,9 +73,9 @@ class Kind:
         self.subject = subject
         self.after = after
 
-    def moments(self, node: int) -> int:
+    def moments(self, node: int, election: str = "paxos") -> int:
         """How many moments of that node there are until it is over."""
-        world = members(3)
+        world = members(3, election)
         epoch = world.view.epoch
         self.begin(world)
         world.at_moment(node, -1, lambda: None)
@@ -91,8 +91,23 @@ KINDS = {
     "join that turns round": Kind(join_that_turns_round, 3, [0, 1, 2]),
     "leave and join": Kind(leave_and_join, 2, [0, 1, 3]),
 }
-DEATHS_OF_THE_MASTER = [(kind, at) for kind, one in KINDS.items() for at in range(one.moments(MASTER))]
-DEATHS_OF_THE_SUBJECT = [(kind, at) for kind, one in KINDS.items() for at in range(0, one.moments(one.subject), 2)]
+# In mode `dekker` every one of the first kinds, in which the election is, and some of the others.
+EVERY = {
+    "paxos": dict.fromkeys(KINDS, 1),
+    "dekker": dict.fromkeys(KINDS, 5) | {"leave": 1, "forced leave and join": 2},
+}
+DEATHS_OF_THE_MASTER = [
+    (election, kind, at)
+    for election, every in EVERY.items()
+    for kind, one in KINDS.items()
+    for at in range(0, one.moments(MASTER, election), every[kind])
+]
+DEATHS_OF_THE_SUBJECT = [
+    (election, kind, at)
+    for election, every in EVERY.items()
+    for kind, one in KINDS.items()
+    for at in range(0, one.moments(one.subject, election), 2 * every[kind])
+]
 
 
 def steps(world: MortalWorld, node: int, subject: int, incarnation: int) -> dict[str, list[Step]]:
@@ -136,10 +151,11 @@ def check_life(told: dict[str, list[Step]], *, is_over: bool) -> None:
         assert [level for level, _ in leave] == down, told
 
 
-@pytest.mark.parametrize(("kind", "at"), DEATHS_OF_THE_MASTER)
-def test_wherever_the_master_dies_the_next_one_finishes_or_undoes_the_same_transition(kind: str, at: int) -> None:
-    # S3.3, A11
-    world = members(3)
+@pytest.mark.parametrize(("election", "kind", "at"), DEATHS_OF_THE_MASTER)
+def test_wherever_the_master_dies_the_next_one_finishes_or_undoes_the_same_transition(  # S3.2, S3.3, A11
+    election: str, kind: str, at: int
+) -> None:
+    world = members(3, election)
     KINDS[kind].begin(world)
     world.doom(MASTER, at)
     world.run_until(lambda: not world.machines[MASTER].running)
@@ -151,9 +167,11 @@ def test_wherever_the_master_dies_the_next_one_finishes_or_undoes_the_same_trans
         assert steps(world, survivor, survivor, world.view.entries[survivor].incarnation)["join"] == JOIN
 
 
-@pytest.mark.parametrize(("kind", "at"), DEATHS_OF_THE_SUBJECT)
-def test_wherever_the_subject_dies_its_transition_ends_or_is_aborted(kind: str, at: int) -> None:  # S4.7, S4.11
-    world = members(3)
+@pytest.mark.parametrize(("election", "kind", "at"), DEATHS_OF_THE_SUBJECT)
+def test_wherever_the_subject_dies_its_transition_ends_or_is_aborted(  # S4.7, S4.11
+    election: str, kind: str, at: int
+) -> None:
+    world = members(3, election)
     subject = KINDS[kind].subject
     KINDS[kind].begin(world)
     world.doom(subject, at)

@@ -60,10 +60,10 @@ def act_on_programs(world: World, randomness: random.Random, action: str) -> Non
             randomness.choice(world.programs).die()
 
 
-def run(seed: int, actions: tuple[str, ...]) -> World:
+def run(seed: int, actions: tuple[str, ...], election: str = "paxos") -> World:
     """Faults, then everything healed and powered on, then joined."""
     randomness = random.Random(seed)
-    world = World(nodes=randomness.choice([2, 3, 3, 4, 5]), seed=seed)
+    world = World(nodes=randomness.choice([2, 3, 3, 4, 5]), seed=seed, election=election)
     world.loss = randomness.choice([0, 0, 0.05, 0.2])
     world.power_on()
     for _ in range(randomness.randint(2, 10)):
@@ -85,14 +85,17 @@ def run(seed: int, actions: tuple[str, ...]) -> World:
     return world
 
 
-@pytest.mark.parametrize("seed", range(150))
-def test_after_any_faults_are_healed_all_join(seed: int) -> None:
-    run(seed, ALL)
+SEEDS = [(election, seed) for election, seeds in (("paxos", 150), ("dekker", 100)) for seed in range(seeds)]
 
 
-@pytest.mark.parametrize("seed", range(150))
-def test_nobody_panics_for_a_loss_of_power_or_a_leave_or_lost_datagrams(seed: int) -> None:
-    world = run(seed, POWER)
+@pytest.mark.parametrize(("election", "seed"), SEEDS)
+def test_after_any_faults_are_healed_all_join(election: str, seed: int) -> None:  # S3.2
+    run(seed, ALL, election)
+
+
+@pytest.mark.parametrize(("election", "seed"), SEEDS)
+def test_nobody_panics_for_a_loss_of_power_or_a_leave_or_lost_datagrams(election: str, seed: int) -> None:
+    world = run(seed, POWER, election)
     assert [machine.panics for machine in world.machines] == [[]] * world.config.nodes
 
 

@@ -80,6 +80,7 @@ def test_the_nodes_get_the_times_that_are_told(tmp_path: Path) -> None:
     told = {"heartbeat_ms": 250, "disk_heartbeat_ms": 625, "death_ms": 3000, "settle_ms": 1500, "subsystem_ms": 25_000}
     assert (order.timing_factor, order.timing) == (2.5, told)
     assert _guest_config(order, config)["timing"] == told
+    assert _guest_config(order, config)["election"] == config.election
 
 
 def test_a_cluster_that_goes_on_elsewhere_keeps_its_times_there() -> None:
