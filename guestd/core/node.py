@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from guestd.core.config import Config
     from guestd.core.effects import Effect
     from guestd.core.inputs import Input
+    from guestd.membership.member import Member
 
 
 def default_subsystems() -> list[Subsystem]:
@@ -107,6 +108,11 @@ class Stack:
         else:
             legal = "leave, panic, status"
             self._context.emit("order-refused", **named, reason=f"unknown order (legal: {legal})")
+
+    @property
+    def member(self) -> Member:
+        """What this node knows of the cluster and of itself; to look at only."""
+        return self._manager.member
 
     def status(self) -> dict[str, Any]:
         """What the order "status" answers."""

@@ -1,0 +1,46 @@
+"""Claim: no write of a life lands after its fence was verified, or after the commit that forces it out (S6.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from guestd.membership.records import Commit
+from hil.sim.checkers import Checker
+from hil.sim.checkers.commits import is_heartbeat, record_of
+
+if TYPE_CHECKING:
+    from hil.sim.nodes import Node
+
+
+class Fence(Checker):
+    """Lives that are out, and why."""
+
+    claim = "a life that was forced out writes nothing any more (S6.2)"
+
+    def __init__(self) -> None:
+        self.out: dict[tuple[int, int], str] = {}  # (node, incarnation)
+        self._incarnations: dict[tuple[int, int], int] = {}  # (node, life of its machine)
+
+    def emitted(self, node: Node, kind: str, fields: dict[str, Any]) -> None:
+        """Whose fence is verified."""
+        if kind == "registered":
+            self._incarnations[node.number, node.life] = node.incarnation
+        elif kind == "fenced":
+            life = (fields["subject"], fields["incarnation"])
+            self.out.setdefault(life, f"node {node.number} had verified its fence")
+
+    def landed(self, node: Node, life: int, lba: int, data: bytes) -> None:
+        """Who writes, and whom a commit forces out."""
+        incarnation = self._incarnations.get((node.number, life), 0)
+        why = self.out.get((node.number, incarnation))
+        if why is not None:
+            self.fail(f"LBA {lba} was written by node {node.number} (incarnation {incarnation}) after {why}")
+        if is_heartbeat(lba):
+            return
+        record = record_of(self.world.config.cluster_id, self.world.config.nodes, lba, data)
+        if isinstance(record, Commit):
+            view = record.view
+            for subject, entry in enumerate(view.entries):
+                if entry.forced:
+                    why = f"the commit of epoch {view.epoch} that forces it out"
+                    self.out.setdefault((subject, entry.incarnation), why)

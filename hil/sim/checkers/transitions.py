@@ -1,0 +1,56 @@
+"""Claim: each built-in level sees each step of each transition once and in order (S4.4 to S4.6).
+
+Joins and forced leaves go up, leaves go down; no level is left out between two that were told. A level that was told of a
+barrier is told of the next one only when it has acknowledged that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from guestd.core.node import default_subsystems
+from hil.sim.checkers import Checker
+
+if TYPE_CHECKING:
+    from hil.sim.nodes import Node
+
+_NAMES: Final = {subsystem.level.name: subsystem.level.order for subsystem in default_subsystems()}
+_ORDERS: Final = sorted(_NAMES.values())
+
+
+class Transitions(Checker):
+    """Where each transition stands at each node's built-in subsystems."""
+
+    claim = "each level sees each transition once, in order (S4.4)"
+
+    def __init__(self) -> None:
+        self._at: dict[tuple[object, ...], tuple[int, int]] = {}  # (node, life, subject, ...) -> (level, barrier)
+        self._open: dict[tuple[object, ...], tuple[int, int]] = {}
+
+    def emitted(self, node: Node, kind: str, fields: dict[str, Any]) -> None:
+        """What a subsystem is told, and what it acknowledges."""
+        if kind not in ("notified", "acknowledged") or fields["subsystem"] not in _NAMES:
+            return
+        subject = (node.number, node.life, fields["subject"], fields["incarnation"])
+        key = (*subject, fields["transition"])
+        step = (fields["level"], fields["barrier"])
+        place = (*key, fields["subsystem"])
+        if kind == "acknowledged":
+            if self._open.pop(place, None) != step:
+                self.fail(f"node {node.number} acknowledged {fields}, of which it was not told")
+            return
+        before = self._at.get(key)
+        if before is not None and not self._follows(before, step, down=fields["transition"] == "leave"):
+            self.fail(f"node {node.number} was told {fields} after level {before[0]}, barrier {before[1]}")
+        if place in self._open:
+            self.fail(f"node {node.number} was told {fields} before it had acknowledged {self._open[place]}")
+        self._at[key] = step
+        self._open[place] = step
+
+    @staticmethod
+    def _follows(before: tuple[int, int], step: tuple[int, int], *, down: bool) -> bool:
+        """The next barrier of the same level, or the next level from its first barrier on."""
+        if step[0] == before[0]:
+            return step[1] == before[1] + 1
+        place = _ORDERS.index(before[0]) + (-1 if down else 1)
+        return step[1] == 0 and 0 <= place < len(_ORDERS) and step[0] == _ORDERS[place]
