@@ -60,8 +60,10 @@ class Office:
         self._election = election
         self._fence = fence
         self._context = member.context
-        self._hold_until_ms = 0  # with fence = "panic": victims may not have noticed yet (spec S6.5)
+        # No step before: with fence = "panic", since victims may not have noticed yet (spec S6.5); after a failed one.
+        self._hold_until_ms = 0
         self._busy = False  # fencing, or a commit record is on its way to the disk
+        self._step: Advance | None = None  # the last one that was written, or perhaps was
         self.suspicion = Suspicion(member.context, member.observer)
 
     def decide(self) -> None:
@@ -237,9 +239,13 @@ class Office:
             return
         if self._context.now_ms < self._hold_until_ms:
             return
-        held = {node for node in member.view.live() if member.wants_to_leave(node)}
-        step = advance(member.view, member.levels, member.acknowledged(), held)
+        step = self._step
+        if step is None or step.view.order <= member.view.order:
+            held = {node for node in member.view.live() if member.wants_to_leave(node)}
+            step = advance(member.view, member.levels, member.acknowledged(), held)
+        # else it failed, and others may have read it: under its number nothing else is ever written.
         if step.view is not member.view:
+            self._step = step
             self._commit(step.view, lambda view: self._advanced(step, view))
 
     def _advanced(self, step: Advance, view: View) -> None:
@@ -267,7 +273,10 @@ class Office:
                 return
             if ok:
                 committed(view)
-            # A failed write may be on the disk all the same. It says what this node would say again: the next
-            # attempt starts from the view as read back, or does the same step anew.
+            else:
+                # It may be on the disk all the same. The next attempt starts from the view as read back, or writes the
+                # same view again; not at once, for a disk that fails does so quickly.
+                again_ms = self._context.now_ms + self._context.config.timing.heartbeat_ms
+                self._hold_until_ms = max(self._hold_until_ms, again_ms)
 
         self._database.write_commit(view, written)

@@ -133,6 +133,8 @@ class World:
                 return f"node {number} is off"
             if not member.role.inside or member.state is not NodeState.JOINED:
                 return f"node {number} is {member.role.value}, {member.state.value}"
+            if member.intent != "none":
+                return f"node {number} wants to {member.intent}"
         views = {member.view for member in members if member is not None}
         if len(views) != 1:
             return f"the nodes know {len(views)} different views"
