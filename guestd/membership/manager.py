@@ -265,6 +265,8 @@ class Manager:
             else:
                 self._begins = False
 
+        # A life whose records are damaged has a key all the same.
+        incarnation = max(incarnation, self._registration.earlier + 1)
         self._registration.take(incarnation, registered)
 
     def _second_read(self, incarnation: int, found: list[Region] | None) -> None:
@@ -273,7 +275,7 @@ class Manager:
             self._begins = False
             return
         member = self.member
-        if next_incarnation(member.node, found) != incarnation:  # the earlier life wrote something after the first read
+        if next_incarnation(member.node, found) > incarnation:  # the earlier life wrote something after the first read
             self._register(next_incarnation(member.node, found))
             return
         self._database.resume(found)
