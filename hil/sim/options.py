@@ -95,7 +95,8 @@ def _swarm(seed: int, randomness: random.Random, nodes: int | None) -> Options:
     def some(*values: int) -> int:
         return randomness.choice((0, *values))
 
-    size = nodes or _size(randomness)
+    drawn = _size(randomness)
+    size = nodes or drawn  # so that asking for the size that is drawn changes nothing
     weights = tuple((kind, randomness.randint(1, 5)) for kind in FAULTS if randomness.random() < 0.5)
     factor = randomness.choice(_FACTORS)
     # A large cluster has as much to do in less time, and each of its seconds costs the square of its size.

@@ -47,8 +47,8 @@ class Result:
     @property
     def command(self) -> str:
         """What repeats it."""
-        seed = self.options.seed
-        return f"hil sim --seeds {seed}:{seed + 1} --preset {self.options.preset}"
+        options = self.options
+        return f"hil sim --seeds {options.seed}:{options.seed + 1} --preset {options.preset} --nodes {options.nodes}"
 
 
 def run(options: Options, *, recording: bool = False, checkers: Sequence[Checker] | None = None) -> Result:
