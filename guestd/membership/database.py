@@ -28,6 +28,7 @@ class Database:
         self._commit_sequence = 0
         self._ballots: list[records.Ballot | None] = [None] * context.config.nodes
         self._reported: set[tuple[int, str]] = set()
+        self._last_read: tuple[bytes, list[Region]] | None = None
         self.damaged_count = 0
 
     def check_persistent(self, then: Callable[[str | None, bool], None]) -> None:
@@ -68,7 +69,8 @@ class Database:
             if not ok:
                 then(None)
                 return
-            found = regions.parse(self._id, nodes, data)
+            found = regions.parse(self._id, nodes, data, self._last_read)
+            self._last_read = data, found
             self._report_damage(found)
             for node, region in enumerate(found):
                 # A ballot that could not be read now is still known from before; one's own is known from memory.

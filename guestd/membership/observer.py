@@ -8,7 +8,6 @@ seconds, or whose disk hung, would wake up and take everybody else for dead.
 from __future__ import annotations
 
 from guestd.core.timing import GAP_PERIODS_MAX
-from guestd.membership.connectivity import mask_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ class Peer:
         "heard_sequence",
         "heartbeat",
         "programs",
+        "said",
         "unheard_ms",
         "unmoved_ms",
     )
@@ -52,6 +52,7 @@ class Peer:
         self.acknowledged: frozenset[Position] = frozenset()
         self.gasp: tuple[int, int] | None = None  # incarnation and sequence number of the last datagram of a life
         self.programs: tuple[Announcement, ...] = ()
+        self.said: Say | None = None  # the last datagram, as it came
 
     @property
     def incarnation(self) -> int:
@@ -69,13 +70,19 @@ class Observer:
         self._timing = timing
         self._ticked_ms: int | None = None
         self._read_ms: int | None = None
+        self._hears = 1 << node
 
     def tick(self, now_ms: int) -> int:
         """Count the silence on the interconnect up to now; returns the time (ms) that counts since the last tick."""
         gap_ms = self._gap(self._ticked_ms, now_ms, self._timing.heartbeat_ms)
         self._ticked_ms = now_ms
-        for peer in self.peers:
-            peer.unheard_ms = min(FOREVER_MS, peer.unheard_ms + gap_ms)
+        lately_ms, heard = self._timing.hears_ms, 1 << self.node
+        for node, peer in enumerate(self.peers):
+            unheard_ms = peer.unheard_ms + gap_ms
+            if unheard_ms < lately_ms:
+                heard |= 1 << node
+            peer.unheard_ms = unheard_ms if unheard_ms < FOREVER_MS else FOREVER_MS
+        self._hears = heard
         return gap_ms
 
     def read(self, heartbeats: Sequence[Heartbeat | None], now_ms: int) -> None:
@@ -93,29 +100,45 @@ class Observer:
             if newer:
                 peer.heartbeat = heartbeat
 
-    def heard(self, say: Say) -> None:
-        """Take in a datagram. One that was sent before the last one is late and says nothing."""
+    def heard(self, say: Say) -> bool:
+        """Take in a datagram; whether it says anything but what that node has said before, its view left out.
+
+        One that was sent before the last one is late and says nothing.
+        """
         peer = self.peers[say.node]
         if (say.incarnation, say.sequence) < (peer.heard_incarnation, peer.heard_sequence):
-            return
+            return False
+        last, peer.said = peer.said, say
         peer.unheard_ms = 0
+        self._hears |= 1 << say.node
         peer.heard_incarnation = say.incarnation
         peer.heard_sequence = say.sequence
         peer.heard_hears = say.hears
         peer.heard_intent = say.intent
         peer.heard_epoch = say.epoch
-        peer.acknowledged = frozenset(say.acknowledged)
+        if last is None or say.acknowledged != last.acknowledged:
+            peer.acknowledged = frozenset(say.acknowledged)
         peer.programs = say.programs
         if say.gasp:
             peer.gasp = (say.incarnation, say.sequence)
         elif peer.gasp is not None and (say.incarnation, say.sequence) > peer.gasp:
             peer.gasp = None  # it says something after its last word: that was not true
+            return True
+        return (
+            last is None
+            or say.gasp
+            or say.hears != last.hears
+            or say.epoch != last.epoch
+            or say.incarnation != last.incarnation
+            or say.intent != last.intent
+            or say.acknowledged != last.acknowledged
+            or say.programs != last.programs
+            or say.levels != last.levels
+        )
 
     def hears(self) -> int:
         """Bit mask of the nodes heard lately, this one included."""
-        lately_ms = self._timing.hears_ms
-        heard = [node for node, peer in enumerate(self.peers) if peer.unheard_ms < lately_ms]
-        return mask_of(heard) | 1 << self.node
+        return self._hears
 
     def moves(self, node: int) -> bool:
         """Whether its heartbeat on the disk was seen to move lately."""

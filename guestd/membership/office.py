@@ -241,6 +241,8 @@ class Office:
             return
         step = self._step
         if step is None or step.view.order <= member.view.order:
+            if not member.view.in_transition():
+                return
             held = {node for node in member.view.live() if member.wants_to_leave(node)}
             step = advance(member.view, member.levels, member.acknowledged(), held)
         # else it failed, and others may have read it: under its number nothing else is ever written.

@@ -111,7 +111,11 @@ class Suspicion:
     def _update_broken(self, members: list[int]) -> None:
         own, hears = self._observer.node, self._observer.hears()
         moving = mask_of([node for node in members if self._observer.moves(node)]) | 1 << own
-        links = mutual(moving, self._published(members))
+        published = self._published(members)
+        if all(published.get(node, 0) & moving == moving for node in nodes_of(moving)):
+            self._broken = {}  # as it nearly always is: everybody hears everybody
+            return
+        links = mutual(moving, published)
         found = {}
         for node in nodes_of(moving):
             for other in nodes_of(moving & ~links[node]):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from guestd.core.value import Value, replace
 from guestd.membership.states import NODE_STATES, NodeState
 
+TYPE_CHECKING = False
+
 NO_MASTER = 255
 NO_LEVEL = 255
 
@@ -40,6 +42,11 @@ class View(Value):
     master: int
     entries: tuple[Entry, ...]  # one per configured node
 
+    kept = ("_live", "_moving")  # asked for many times in each period, of a value that does not change
+    if TYPE_CHECKING:
+        _live: list[int]
+        _moving: list[int]
+
     @property
     def order(self) -> tuple[int, int]:
         """Newer views compare greater."""
@@ -47,11 +54,21 @@ class View(Value):
 
     def live(self) -> list[int]:
         """The nodes that take part, ascending."""
-        return [node for node, entry in enumerate(self.entries) if entry.state.live]
+        try:
+            return self._live
+        except AttributeError:
+            live = [node for node, entry in enumerate(self.entries) if entry.state.live]
+            object.__setattr__(self, "_live", live)
+            return live
 
     def in_transition(self) -> list[int]:
         """The nodes with a transition under way, ascending."""
-        return [node for node, entry in enumerate(self.entries) if entry.state.transition is not None]
+        try:
+            return self._moving
+        except AttributeError:
+            moving = [node for node, entry in enumerate(self.entries) if entry.state.transition is not None]
+            object.__setattr__(self, "_moving", moving)
+            return moving
 
     def described(self) -> dict[str, dict[str, object]]:
         """For events: node id -> state and incarnation."""

@@ -32,6 +32,7 @@ class Faults:
         self._random: random.Random = world.random
         self._kinds = [kind for kind, _ in options.weights]
         self._weights = [weight for _, weight in options.weights]
+        self._losses = [options.loss_share / 1000]
         self._open: dict[int, tuple[str, Heal]] = {}
         self._number = 0
         self._over = False
@@ -174,11 +175,13 @@ class Faults:
         return partial(self._world.network.heal, pairs)
 
     def _loss(self, _node: Node) -> Heal:
-        network = self._world.network
-        before, network.loss = network.loss, self._random.choice([0.1, 0.3, 0.6])
+        share = self._random.choice([0.1, 0.3, 0.6])
+        self._losses.append(share)
+        self._world.network.loss = max(self._losses)
 
         def heal() -> None:
-            network.loss = before
+            self._losses.remove(share)
+            self._world.network.loss = max(self._losses)
 
         return heal
 

@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from hil.errors import ClaimFailed
+from hil.sim import speed
 from hil.sim.checkers import Checker, Violation, every_checker
 from hil.sim.options import Options
 from hil.sim.trace import Told
 from hil.sim.world import World
+
+speed.install()
 
 STORY_LINES: Final = 40
 _LOOK_US: Final = 100_000  # between two looks whether all have joined
@@ -97,6 +100,8 @@ def simulate(world: World) -> int:
     queue.run_until(options.faults_ms * 1000)
     world.heal()
     healed_us = queue.now_us
+    # Who was silent until now may be forced out for it yet.
+    queue.run_until(healed_us + (options.timing.death_ms + options.timing.agreed_ms_max) * 1000)
     while (why := world.why_not_converged()) is not None:
         if queue.now_us - healed_us > options.converge_ms * 1000:
             raise Violation(CONVERGES, f"not within {options.converge_ms} ms: {why}")
