@@ -55,6 +55,8 @@ class Stack:
         self._context.now_ms = now_ms
         self._take(given)
         self._manager.settle()
+        if not self._context.effects:
+            return []
         effects = self._context.take_effects()
         for index, effect in enumerate(effects):
             if isinstance(effect, (Panic, Exit)):

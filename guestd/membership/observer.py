@@ -34,6 +34,7 @@ class Peer:
         "heard_intent",
         "heard_sequence",
         "heartbeat",
+        "incarnation",
         "programs",
         "said",
         "unheard_ms",
@@ -44,6 +45,7 @@ class Peer:
         self.heartbeat: Heartbeat | None = None  # the newest valid record
         self.unmoved_ms = FOREVER_MS  # since it was last seen to move; FOREVER_MS: never seen to
         self.unheard_ms = FOREVER_MS  # since its last datagram
+        self.incarnation = 0  # the newest life seen of it anywhere; 0: none
         self.heard_incarnation = 0  # of the last datagram, as the following
         self.heard_sequence = 0
         self.heard_hears = 0
@@ -53,11 +55,6 @@ class Peer:
         self.gasp: tuple[int, int] | None = None  # incarnation and sequence number of the last datagram of a life
         self.programs: tuple[Announcement, ...] = ()
         self.said: Say | None = None  # the last datagram, as it came
-
-    @property
-    def incarnation(self) -> int:
-        """The newest life seen of it anywhere; 0: none."""
-        return max(self.heartbeat.incarnation if self.heartbeat else 0, self.heard_incarnation)
 
 
 class Observer:
@@ -97,8 +94,9 @@ class Observer:
             # of life. A new life begins them anew if it could not read where the one before had stopped.
             newer = heartbeat is not None and (before is None or heartbeat.order > before.order)
             peer.unmoved_ms = 0 if newer and not first else min(FOREVER_MS, peer.unmoved_ms + gap_ms)
-            if newer:
+            if heartbeat is not None and newer:
                 peer.heartbeat = heartbeat
+                peer.incarnation = max(peer.incarnation, heartbeat.incarnation)
 
     def heard(self, say: Say) -> bool:
         """Take in a datagram; whether it says anything but what that node has said before, its view left out.
@@ -111,6 +109,8 @@ class Observer:
         last, peer.said = peer.said, say
         peer.unheard_ms = 0
         self._hears |= 1 << say.node
+        if say.incarnation > peer.incarnation:
+            peer.incarnation = say.incarnation
         peer.heard_incarnation = say.incarnation
         peer.heard_sequence = say.sequence
         peer.heard_hears = say.hears
@@ -149,6 +149,11 @@ class Observer:
         peer = self.peers[node]
         peer.unheard_ms = min(peer.unheard_ms, self._timing.hears_ms)
         peer.unmoved_ms = min(peer.unmoved_ms, self._timing.hears_ms)
+
+    def is_well(self, node: int) -> bool:
+        """Whether there is nothing to say of that node: neither silent nor did it gasp."""
+        peer, death_ms = self.peers[node], self._timing.death_ms
+        return peer.unheard_ms < death_ms and peer.unmoved_ms < death_ms and peer.gasp is None
 
     def silence(self, node: int) -> tuple[str, int] | None:
         """Where and for how long (ms) a member has been silent for so long that it is suspect; None if it is not."""

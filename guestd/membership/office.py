@@ -77,12 +77,13 @@ class Office:
                 self._bid(tuple(node for node in member.view.live() if node != member.node))
         elif member.role.inside:
             self.suspicion.update(member.view)
-            if self._is_my_turn() or self._election.given(member.incarnation, member.view.epoch):
-                self._act()
+            survivors = self._survivors()
+            if self._is_my_turn(survivors) or self._election.given(member.incarnation, member.view.epoch):
+                self._act(survivors)
 
-    def _act(self) -> None:
+    def _act(self, survivors: int) -> None:
         member = self._member
-        victims = tuple(sorted(set(member.view.live()) - set(nodes_of(self._survivors()))))
+        victims = tuple(nodes_of(member.view.live_mask & ~survivors))
         if member.role is not Role.MASTER or self._changes(member.view, victims):
             self._bid(victims)
 
@@ -91,15 +92,15 @@ class Office:
         member = self._member
         group = self.suspicion.group(member.view)
         if group is None:
-            group = mask_of(member.view.live())
+            group = member.view.live_mask
         return group & ~mask_of(member.replaced())
 
-    def _is_my_turn(self) -> bool:
+    def _is_my_turn(self, group: int) -> bool:
         """The master acts if it is among the survivors; else their lowest joined node, else their lowest."""
         view = self._member.view
-        survivors = nodes_of(self._survivors())
-        if view.master in survivors:
+        if group >> view.master & 1:
             return view.master == self._member.node
+        survivors = nodes_of(group)
         # A node that is leaving comes last: it would have to hand the office on at once.
         turns = (NodeState.JOINED, NodeState.JOINING, NodeState.LEAVING)
         ordered = sorted(survivors, key=lambda node: (turns.index(view.entries[node].state), node))

@@ -51,6 +51,8 @@ class Suspicion:
         members = [node for node in view.live() if node != self._observer.node]
         self._gasped = []
         for node in members:
+            if node not in self._silent and self._observer.is_well(node):
+                continue
             silence = self._observer.silence(node)
             if self._observer.gasped(node, view.entries[node].incarnation):
                 self._gasped.append(node)
@@ -60,9 +62,12 @@ class Suspicion:
                 self._context.emit("silent", subject=node, for_ms=silence[1], where=silence[0])
             elif silence is None and self._silent.pop(node, None) is not None:
                 self._context.emit("heard", subject=node)
-        for node in [node for node in self.silent if node not in members]:
-            del self._silent[node]
-        self._update_broken([node for node in members if node not in self._gasped])
+        if self._silent:
+            for node in [node for node in self.silent if node not in members]:
+                del self._silent[node]
+        if self._gasped:
+            members = [node for node in members if node not in self._gasped]
+        self._update_broken(members)
 
     def group(self, view: View) -> int | None:
         """The mask of the members that go on, when it is time to act; None while there is nothing to act upon."""
@@ -84,6 +89,8 @@ class Suspicion:
 
         The end of a broken link is one, of which the choice of the group says which.
         """
+        if not (self._gasped or self._silent or self._broken):
+            return 0
         now_ms, timing = self._context.now_ms, self._context.config.timing
         ripe = mask_of(self._gasped)
         for node, since_ms in self._silent.items():
@@ -112,9 +119,13 @@ class Suspicion:
         own, hears = self._observer.node, self._observer.hears()
         moving = mask_of([node for node in members if self._observer.moves(node)]) | 1 << own
         published = self._published(members)
-        if all(published.get(node, 0) & moving == moving for node in nodes_of(moving)):
-            self._broken = {}  # as it nearly always is: everybody hears everybody
-            return
+        for node in members:
+            if moving >> node & 1 and published.get(node, 0) & moving != moving:
+                break
+        else:
+            if hears & moving == moving:
+                self._broken = {}  # as it nearly always is: everybody hears everybody
+                return
         links = mutual(moving, published)
         found = {}
         for node in nodes_of(moving):

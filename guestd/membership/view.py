@@ -42,9 +42,10 @@ class View(Value):
     master: int
     entries: tuple[Entry, ...]  # one per configured node
 
-    kept = ("_live", "_moving")  # asked for many times in each period, of a value that does not change
+    kept = ("_live", "_mask", "_moving")  # asked for many times in each period, of a value that does not change
     if TYPE_CHECKING:
         _live: list[int]
+        _mask: int
         _moving: list[int]
 
     @property
@@ -60,6 +61,16 @@ class View(Value):
             live = [node for node, entry in enumerate(self.entries) if entry.state.live]
             object.__setattr__(self, "_live", live)
             return live
+
+    @property
+    def live_mask(self) -> int:
+        """The same as a bit mask."""
+        try:
+            return self._mask
+        except AttributeError:
+            mask = sum(1 << node for node in self.live())
+            object.__setattr__(self, "_mask", mask)
+            return mask
 
     def in_transition(self) -> list[int]:
         """The nodes with a transition under way, ascending."""

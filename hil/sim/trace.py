@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 DISK: Final = -1
 """Stands for a node in the causes: what is read is caused by what was written."""
 
-_FLUSH_ITEMS: Final = 1 << 14
 _STEPS_KEPT: Final = 400_000  # of causes; more than a minute of three nodes
 
 
@@ -52,11 +51,9 @@ class Trace:
 
     def note(self, code: int, node: int, value: int) -> None:
         """An input, a datagram or a command: what kind, whose, and a number of at most 64 bits that tells it."""
-        items = self._items
-        items.append(self._queue.now_us << 16 | code << 8 | node)
-        items.append(value)
-        if len(items) > _FLUSH_ITEMS:
-            self._flush()
+        append = self._items.append
+        append(self._queue.now_us << 16 | code << 8 | node)
+        append(value)
 
     def tell(self, node: int | None, text: str) -> None:
         """Something worth reading."""

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from guestd.core.config import Config
 from guestd.membership import layout, persistent
+from guestd.membership.records import Ballot, Commit
 from guestd.membership.roles import Role
 from guestd.membership.states import NodeState
 from hil.sim.checkers import Checker
+from hil.sim.checkers.commits import is_heartbeat, record_of
 from hil.sim.disk import Disk
 from hil.sim.faults import Faults
 from hil.sim.network import Network
@@ -46,6 +48,7 @@ class World:
         self.events: list[tuple[int, int, str, dict[str, Any]]] = []  # (µs, node, kind, fields)
         self.operator_boots = True
         self.checkers = list(checkers)
+        self._of_writes = [one for one in self.checkers if type(one).landed is not Checker.landed]
         self.disk.on_landed = self._landed
         self.disk.on_removed = self._removed
         self.programs.on_told = self._told
@@ -102,8 +105,17 @@ class World:
             checker.emitted(node, kind, fields)
 
     def _landed(self, node: Node, life: int, command: Any) -> None:
+        lba, data = command.lba, command.data
+        for checker in self._of_writes:
+            checker.landed(node, life, lba, data)
+        if is_heartbeat(lba):
+            return
+        record = record_of(self.config.cluster_id, self.config.nodes, lba, data)
         for checker in self.checkers:
-            checker.landed(node, life, command.lba, command.data)
+            if isinstance(record, Commit):
+                checker.committed(node, life, record.view)
+            elif isinstance(record, Ballot):
+                checker.voted(node, life, record)
 
     def _removed(self, removal: Any) -> None:
         for checker in self.checkers:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from hil.errors import ClaimFailed
 
 if TYPE_CHECKING:
+    from guestd.membership.records import Ballot
+    from guestd.membership.view import View
     from hil.sim.disk import Removal
     from hil.sim.nodes import Node
     from hil.sim.programs import Program
@@ -44,6 +46,12 @@ class Checker:
 
     def landed(self, node: Node, life: int, lba: int, data: bytes) -> None:
         """Data of that node has reached the medium; ``life``: of the node, as its machine counts."""
+
+    def committed(self, node: Node, life: int, view: View) -> None:
+        """A commit has landed, one copy of it at least."""
+
+    def voted(self, node: Node, life: int, ballot: Ballot) -> None:
+        """A ballot has landed, one copy of it at least."""
 
     def removed(self, removal: Removal) -> None:
         """A registration is gone from the disk."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from guestd.membership.records import Commit
 from hil.sim.checkers import Checker
-from hil.sim.checkers.commits import is_heartbeat, record_of
 
 if TYPE_CHECKING:
+    from guestd.membership.view import View
     from hil.sim.nodes import Node
 
 
@@ -30,17 +29,15 @@ class Fence(Checker):
             self.out.setdefault(life, f"node {node.number} had verified its fence")
 
     def landed(self, node: Node, life: int, lba: int, data: bytes) -> None:
-        """Who writes, and whom a commit forces out."""
+        """Who writes."""
         incarnation = self._incarnations.get((node.number, life), 0)
         why = self.out.get((node.number, incarnation))
         if why is not None:
             self.fail(f"LBA {lba} was written by node {node.number} (incarnation {incarnation}) after {why}")
-        if is_heartbeat(lba):
-            return
-        record = record_of(self.world.config.cluster_id, self.world.config.nodes, lba, data)
-        if isinstance(record, Commit):
-            view = record.view
-            for subject, entry in enumerate(view.entries):
-                if entry.forced:
-                    why = f"the commit of epoch {view.epoch} that forces it out"
-                    self.out.setdefault((subject, entry.incarnation), why)
+
+    def committed(self, node: Node, life: int, view: View) -> None:
+        """Whom it forces out."""
+        for subject, entry in enumerate(view.entries):
+            if entry.forced:
+                why = f"the commit of epoch {view.epoch} that forces it out"
+                self.out.setdefault((subject, entry.incarnation), why)

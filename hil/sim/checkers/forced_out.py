@@ -6,11 +6,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from guestd.membership.records import Commit
 from hil.sim.checkers import Checker
-from hil.sim.checkers.commits import is_heartbeat, record_of
 
 if TYPE_CHECKING:
+    from guestd.membership.view import View
     from hil.sim.nodes import Node
 
 
@@ -22,14 +21,8 @@ class ForcedOut(Checker):
     def __init__(self) -> None:
         self._epochs: dict[tuple[int, int], int] = {}
 
-    def landed(self, node: Node, life: int, lba: int, data: bytes) -> None:
+    def committed(self, node: Node, life: int, view: View) -> None:
         """Every commit."""
-        if is_heartbeat(lba):
-            return
-        record = record_of(self.world.config.cluster_id, self.world.config.nodes, lba, data)
-        if not isinstance(record, Commit):
-            return
-        view = record.view
         for subject, entry in enumerate(view.entries):
             key = (subject, entry.incarnation)
             if entry.forced:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from guestd.membership.records import Commit
 from hil.sim.checkers import Checker
-from hil.sim.checkers.commits import is_heartbeat, record_of
 
 if TYPE_CHECKING:
     from guestd.membership.view import View
@@ -37,14 +35,8 @@ class History(Checker):
         if (view.master, view.described()) != (fields["master"], fields["nodes"]):
             self.fail(f"node {node.number} took in {order} as {fields}, and it was committed as {view}")
 
-    def landed(self, node: Node, life: int, lba: int, data: bytes) -> None:
+    def committed(self, node: Node, life: int, view: View) -> None:
         """Every commit."""
-        if is_heartbeat(lba):
-            return
-        record = record_of(self.world.config.cluster_id, self.world.config.nodes, lba, data)
-        if not isinstance(record, Commit):
-            return
-        view = record.view
         if self.views.setdefault(view.order, view) != view:
             self.fail(f"{view.order} was committed twice: {self.views[view.order]} and {view}")
         if view.order < self.newest:

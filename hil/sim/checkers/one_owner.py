@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from guestd.membership.records import Commit
 from hil.sim.checkers import Checker
-from hil.sim.checkers.commits import is_heartbeat, record_of
 
 if TYPE_CHECKING:
+    from guestd.membership.view import View
     from hil.sim.nodes import Node
 
 
@@ -25,14 +24,9 @@ class OneOwner(Checker):
         if kind == "elected":
             self._own(fields["epoch"], (node.number, node.incarnation))
 
-    def landed(self, node: Node, life: int, lba: int, data: bytes) -> None:
+    def committed(self, node: Node, life: int, view: View) -> None:
         """Whose commit reaches the disk."""
-        if is_heartbeat(lba):
-            return
-        record = record_of(self.world.config.cluster_id, self.world.config.nodes, lba, data)
-        if isinstance(record, Commit):
-            view = record.view
-            self._own(view.epoch, (node.number, view.entries[node.number].incarnation))
+        self._own(view.epoch, (node.number, view.entries[node.number].incarnation))
 
     def _own(self, epoch: int, owner: tuple[int, int]) -> None:
         before = self.owners.setdefault(epoch, owner)

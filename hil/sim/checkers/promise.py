@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from guestd.membership.records import Ballot
 from hil.sim.checkers import Checker
-from hil.sim.checkers.commits import is_heartbeat, record_of
 
 if TYPE_CHECKING:
+    from guestd.membership.records import Ballot
     from hil.sim.nodes import Node
 
 
@@ -23,14 +22,9 @@ class Promise(Checker):
     def __init__(self) -> None:
         self._newest: dict[int, Ballot] = {}
 
-    def landed(self, node: Node, life: int, lba: int, data: bytes) -> None:
+    def voted(self, node: Node, life: int, ballot: Ballot) -> None:
         """Every ballot."""
-        if is_heartbeat(lba):
-            return
-        record = record_of(self.world.config.cluster_id, self.world.config.nodes, lba, data)
-        if not isinstance(record, Ballot):
-            return
         before = self._newest.get(node.number)
-        if before is not None and (record.epoch, record.mbal, record.bal) < (before.epoch, before.mbal, before.bal):
-            self.fail(f"node {node.number} (life {life}) wrote {record} after {before}")
-        self._newest[node.number] = record
+        if before is not None and (ballot.epoch, ballot.mbal, ballot.bal) < (before.epoch, before.mbal, before.bal):
+            self.fail(f"node {node.number} (life {life}) wrote {ballot} after {before}")
+        self._newest[node.number] = ballot

@@ -9,9 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from guestd.membership.position import position_of
-from guestd.membership.records import Commit
 from hil.sim.checkers import Checker
-from hil.sim.checkers.commits import is_heartbeat, record_of
 
 if TYPE_CHECKING:
     from guestd.membership.view import View
@@ -26,19 +24,14 @@ class Steps(Checker):
     def __init__(self) -> None:
         self._view: View | None = None
 
-    def landed(self, node: Node, life: int, lba: int, data: bytes) -> None:
+    def committed(self, node: Node, life: int, view: View) -> None:
         """Every commit."""
-        if is_heartbeat(lba):
-            return
-        record = record_of(self.world.config.cluster_id, self.world.config.nodes, lba, data)
-        if not isinstance(record, Commit):
-            return
-        before, self._view = self._view, record.view
-        if before is None or record.view.order != (before.epoch, before.step + 1):
+        before, self._view = self._view, view
+        if before is None or view.order != (before.epoch, before.step + 1):
             return
         for subject, entry in enumerate(before.entries):
             position = position_of(subject, entry)
-            if position is None or record.view.entries[subject] == entry:
+            if position is None or view.entries[subject] == entry:
                 continue
             for live in before.live():
                 took_part = before.entries[live].takes_part(position.level)
@@ -46,4 +39,4 @@ class Steps(Checker):
                 # What an earlier life has acknowledged is not known any more.
                 known = stack is not None and stack.member.incarnation == before.entries[live].incarnation
                 if took_part and known and stack is not None and position not in stack.member.participant.acknowledged():
-                    self.fail(f"{record.view.order} goes on from {position}, which node {live} has not acknowledged")
+                    self.fail(f"{view.order} goes on from {position}, which node {live} has not acknowledged")
