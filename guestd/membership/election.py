@@ -58,11 +58,11 @@ class Election:
 
         That node has lost its bid by it, and waits; this one may have given way before it knew.
         """
-        epoch, own = self._next_epoch(after_epoch), (self._context.node, incarnation)
+        own = self._context.node
         return any(
-            ballot.epoch == epoch and ballot.bal and (ballot.owner, ballot.owner_incarnation) == own
+            ballot.bal and ballot.owner_incarnation == incarnation and ballot.epoch == self._next_epoch(after_epoch)
             for node, ballot in enumerate(self._database.ballots())
-            if ballot is not None and node != self._context.node
+            if ballot is not None and ballot.owner == own != node
         )
 
     def _next_epoch(self, after_epoch: int) -> int:

@@ -150,10 +150,19 @@ class Observer:
         peer.unheard_ms = min(peer.unheard_ms, self._timing.hears_ms)
         peer.unmoved_ms = min(peer.unmoved_ms, self._timing.hears_ms)
 
-    def is_well(self, node: int) -> bool:
-        """Whether there is nothing to say of that node: neither silent nor did it gasp."""
-        peer, death_ms = self.peers[node], self._timing.death_ms
-        return peer.unheard_ms < death_ms and peer.unmoved_ms < death_ms and peer.gasp is None
+    def all_is_well(self, members: Sequence[int], mask: int) -> bool:
+        """Whether all members move on the disk and everybody hears everybody, and nobody has gasped. mask: the same."""
+        lately_ms = self._timing.hears_ms
+        for node in members:
+            peer = self.peers[node]
+            if node != self.node and (
+                peer.unmoved_ms >= lately_ms
+                or peer.gasp is not None
+                or peer.heartbeat is None
+                or mask & ~peer.heartbeat.hears
+            ):
+                return False
+        return not mask & ~self._hears
 
     def silence(self, node: int) -> tuple[str, int] | None:
         """Where and for how long (ms) a member has been silent for so long that it is suspect; None if it is not."""

@@ -83,7 +83,8 @@ class Office:
 
     def _act(self, survivors: int) -> None:
         member = self._member
-        victims = tuple(nodes_of(member.view.live_mask & ~survivors))
+        lost = member.view.live_mask & ~survivors
+        victims = tuple(nodes_of(lost)) if lost else ()
         if member.role is not Role.MASTER or self._changes(member.view, victims):
             self._bid(victims)
 

@@ -47,12 +47,13 @@ class Suspicion:
 
     def update(self, view: View) -> None:
         """Look at all members again."""
+        if not self._silent and self._observer.all_is_well(view.live(), view.live_mask):
+            self._gasped, self._broken = [], {}  # as it nearly always is
+            return
         now_ms = self._context.now_ms
         members = [node for node in view.live() if node != self._observer.node]
         self._gasped = []
         for node in members:
-            if node not in self._silent and self._observer.is_well(node):
-                continue
             silence = self._observer.silence(node)
             if self._observer.gasped(node, view.entries[node].incarnation):
                 self._gasped.append(node)
@@ -62,12 +63,9 @@ class Suspicion:
                 self._context.emit("silent", subject=node, for_ms=silence[1], where=silence[0])
             elif silence is None and self._silent.pop(node, None) is not None:
                 self._context.emit("heard", subject=node)
-        if self._silent:
-            for node in [node for node in self.silent if node not in members]:
-                del self._silent[node]
-        if self._gasped:
-            members = [node for node in members if node not in self._gasped]
-        self._update_broken(members)
+        for node in [node for node in self.silent if node not in members]:
+            del self._silent[node]
+        self._update_broken([node for node in members if node not in self._gasped])
 
     def group(self, view: View) -> int | None:
         """The mask of the members that go on, when it is time to act; None while there is nothing to act upon."""
@@ -118,15 +116,7 @@ class Suspicion:
     def _update_broken(self, members: list[int]) -> None:
         own, hears = self._observer.node, self._observer.hears()
         moving = mask_of([node for node in members if self._observer.moves(node)]) | 1 << own
-        published = self._published(members)
-        for node in members:
-            if moving >> node & 1 and published.get(node, 0) & moving != moving:
-                break
-        else:
-            if hears & moving == moving:
-                self._broken = {}  # as it nearly always is: everybody hears everybody
-                return
-        links = mutual(moving, published)
+        links = mutual(moving, self._published(members))
         found = {}
         for node in nodes_of(moving):
             for other in nodes_of(moving & ~links[node]):

@@ -1,7 +1,7 @@
 """What makes guestd fast in the simulator, and nothing else: the same values and the same records, made in less time.
 
 guestd's values build themselves in a loop over their fields, for in a guest the time to import counts and not the time to
-make one. Here each class gets a constructor that is compiled for it. And a datagram or a heartbeat is decoded by every
+make one. Here each class gets a constructor and a comparison that are compiled for it. And a datagram or a heartbeat is decoded by every
 stack that it comes to; here all stacks are in one process, so it is decoded once. Values are immutable, decoding is a
 pure function of the bytes: nobody can tell the difference (``tests/unit/test_sim_speed.py``).
 """
@@ -24,6 +24,10 @@ def install() -> None:
         # In its own `__dict__`, what a class defines itself is left alone.
         if cls.value_fields and "__init__" not in vars(cls):
             cls.__init__ = constructor(cls)  # type: ignore[method-assign]
+        if cls.value_fields and "__eq__" not in vars(cls):
+            equal, hashed = comparison(cls)
+            cls.__eq__ = equal  # type: ignore[method-assign, assignment]
+            cls.__hash__ = hashed  # type: ignore[method-assign, assignment]
     for module, name in ((datagram, "decode"), (regions, "decode_heartbeat"), (regions, "decode_ballot")):
         remember(module, name)
 
@@ -50,6 +54,17 @@ def constructor(cls: type[Value]) -> Callable[..., None]:
     exec("\n".join(lines), space)  # noqa: S102 - the text is made above, of names of fields
     made: Callable[..., None] = space["__init__"]
     return made
+
+
+def comparison(cls: type[Value]) -> tuple[Callable[..., bool], Callable[..., int]]:
+    """``__eq__`` and ``__hash__`` that do what those of ``Value`` do for that class."""
+    same = " and ".join(f"self.{field} == other.{field}" for field in cls.value_fields)
+    values = "".join(f"self.{field}, " for field in cls.value_fields)
+    lines = ["def __eq__(self, other):", f"    return self is other or (type(other) is cls and {same})"]
+    lines += ["def __hash__(self):", f"    return hash(({values}))"]
+    space: dict[str, Any] = {"cls": cls}
+    exec("\n".join(lines), space)  # noqa: S102 - as above
+    return space["__eq__"], space["__hash__"]
 
 
 def remember(module: Any, name: str) -> None:
