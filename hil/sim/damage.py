@@ -48,7 +48,7 @@ class Damage:
         return lost
 
     def tears(self, lba: int, data: bytes, *, durable: bool, dies: bool) -> tuple[bytes, bool] | None:
-        """What reaches the medium of a write that is torn, and whether it is answered as if all did.
+        """What reaches the medium of a write that is torn, in whole sectors, and whether it is answered as if all did.
 
         dies: the machine is gone, nobody gets an answer.
         """
@@ -63,8 +63,9 @@ class Damage:
             first = SECTOR_SIZE
         at = first + int(self._draw() * (len(data) - first))
         start = lba * SECTOR_SIZE
+        end = -(-at // SECTOR_SIZE) * SECTOR_SIZE
         self.counts["torn"] += 1
-        return data[:at] + bytes(self._medium[start + at : start + len(data)]), answered
+        return data[:at] + bytes(self._medium[start + at : start + end]), answered
 
     def written(self, lba: int, data: bytes, *, durable: bool) -> None:
         """That is about to reach the medium."""

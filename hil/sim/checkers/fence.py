@@ -1,4 +1,6 @@
-"""Claim: no write of a life lands after its fence was verified, or after the commit that forces it out (S6.2)."""
+"""Claim: no write of a life lands after its fence was verified, or after the commit that forces it out (S6.2), or after
+the next life of its node has registered (S6.3).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 class Fence(Checker):
     """Lives that are out, and why."""
 
-    claim = "a life that was forced out writes nothing any more (S6.2)"
+    claim = "a life that is over writes nothing any more (S6.2, S6.3)"
 
     def __init__(self) -> None:
         self.out: dict[tuple[int, int], str] = {}  # (node, incarnation)
@@ -23,7 +25,12 @@ class Fence(Checker):
     def emitted(self, node: Node, kind: str, fields: dict[str, Any]) -> None:
         """Whose fence is verified."""
         if kind == "registered":
+            earlier = self._incarnations.get((node.number, node.life))
             self._incarnations[node.number, node.life] = node.incarnation
+            for (number, life), incarnation in self._incarnations.items():
+                if number == node.number and life < node.life and incarnation not in (earlier, node.incarnation):
+                    why = f"incarnation {node.incarnation} had registered"
+                    self.out.setdefault((number, incarnation), why)
         elif kind == "fenced":
             life = (fields["subject"], fields["incarnation"])
             self.out.setdefault(life, f"node {node.number} had verified its fence")

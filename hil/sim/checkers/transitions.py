@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _NAMES: Final = {subsystem.level.name: subsystem.level.order for subsystem in default_subsystems()}
 _ORDERS: Final = sorted(_NAMES.values())
+_LEVELS: Final = {subsystem.level.order: subsystem.level for subsystem in default_subsystems()}
 
 
 class Transitions(Checker):
@@ -46,7 +47,7 @@ class Transitions(Checker):
         if before is None and node.stack is not None and node.stack.member.state is NodeState.JOINING:
             self._newcomers.add(key)
         gaps = key in self._newcomers
-        if before is not None and not self._follows(before, step, down=fields["transition"] == "leave", gaps=gaps):
+        if before is not None and not self._follows(before, step, fields["transition"], gaps=gaps):
             self.fail(f"node {node.number} was told {fields} after level {before[0]}, barrier {before[1]}")
         if place in self._open:
             self.fail(f"node {node.number} was told {fields} before it had acknowledged {self._open[place]}")
@@ -54,10 +55,13 @@ class Transitions(Checker):
         self._open[place] = step
 
     @staticmethod
-    def _follows(before: tuple[int, int], step: tuple[int, int], *, down: bool, gaps: bool) -> bool:
-        """The next barrier of the same level, or the next level from its first barrier on; gaps: a further one."""
+    def _follows(before: tuple[int, int], step: tuple[int, int], transition: str, *, gaps: bool) -> bool:
+        """The next barrier of the same level, or after the last the next level; gaps: or a further one."""
         if step[0] == before[0]:
             return step[1] == before[1] + 1
+        if before[1] + 1 != _LEVELS[before[0]].barriers_of(transition):
+            return False
+        down = transition == "leave"
         if gaps:
             return (step[0] < before[0]) is down
         place = _ORDERS.index(before[0]) + (-1 if down else 1)
