@@ -13,7 +13,6 @@ import statistics
 import time
 
 from benchmarks.figures import Figure, note, print_figures
-from guestd.core.timing import Timing
 from hil.checkers import disk_commands
 from hil.client import Cluster, Node
 from hil.config import make_config
@@ -47,8 +46,8 @@ def main() -> int:
 def measure(cluster: Cluster, rounds: int) -> list[Figure]:
     """All rows."""
     settings = cluster.settings["settings"]
-    factor, timing = settings["timing_factor"], Timing(**settings["timing"])
-    quiet = quiet_commands(cluster, timing)
+    factor, timing = settings["timing_factor"], settings["timing"]
+    quiet = quiet_commands(cluster)
     silent: list[float] = []
     elections: dict[bool, list[disk_commands.Commands]] = {False: [], True: []}  # by: the master was lost
     for index in range(2 * rounds):
@@ -59,7 +58,7 @@ def measure(cluster: Cluster, rounds: int) -> list[Figure]:
     gasps = [note("a node that says that it ends", gasp(cluster)) for _ in range(rounds)]
     steps = mass_join_steps(cluster)
     per_round = [one.per_round for one in quiet]
-    window = [one * timing.rounds_in_death for one in per_round]
+    window = [one * (timing["death_ms"] // timing["disk_heartbeat_ms"]) for one in per_round]
     plain, after_master = ([float(one.election) for one in elections[masters]] for masters in (False, True))
     fences = [float(one.fences) for kind in elections.values() for one in kind]
     return [
@@ -75,10 +74,15 @@ def measure(cluster: Cluster, rounds: int) -> list[Figure]:
     ]
 
 
-def quiet_commands(cluster: Cluster, timing: Timing) -> list[disk_commands.Commands]:
+def period_s(cluster: Cluster) -> float:
+    """Seconds from one round of the disk to the next."""
+    return float(cluster.settings["settings"]["timing"]["disk_heartbeat_ms"]) / 1000
+
+
+def quiet_commands(cluster: Cluster) -> list[disk_commands.Commands]:
     """What each node asks of the disk while nothing happens."""
     first = cluster.disk.status()["commands"]
-    time.sleep(QUIET_PERIODS * timing.disk_heartbeat_ms / 1000)
+    time.sleep(QUIET_PERIODS * period_s(cluster))
     last = cluster.disk.status()["commands"]
     return [disk_commands.count(cluster.disk.ledger(), node.id, first, last) for node in cluster.nodes]
 
@@ -88,12 +92,11 @@ def lose(cluster: Cluster, *, masters: bool) -> tuple[float, disk_commands.Comma
     master = cluster.master
     assert master is not None
     victim = master if masters else cluster.any_other(master)
-    period_s = cluster.settings["settings"]["timing"]["disk_heartbeat_ms"] / 1000
     first, before = cluster.disk.status()["commands"], cluster.catch_up().n
-    time.sleep(2 * period_s)  # some whole rounds before, and after
+    time.sleep(2 * period_s(cluster))  # some whole rounds before, and after
     cluster.power_off([victim])
     cluster.wait_state(victim, "inactive")
-    time.sleep(2 * period_s)
+    time.sleep(2 * period_s(cluster))
     last = cluster.disk.status()["commands"]
     events = list(cluster.events(since=before))
     lost_t = next(float(e["t"]) for e in events if e["kind"] == "machine-stopped" and e["node"] == victim.id)

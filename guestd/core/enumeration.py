@@ -58,9 +58,6 @@ else:
         def __hash__(self):
             return self._place
 
-        def __eq__(self, other):
-            return self is other
-
         def __repr__(self):
             return f"<{self}: {self.value!r}>"
 

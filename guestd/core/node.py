@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from guestd.core.config import Config
     from guestd.core.effects import Effect
     from guestd.core.inputs import Input
+    from guestd.membership.member import Member
 
 
 def default_subsystems() -> list[Subsystem]:
@@ -54,6 +55,8 @@ class Stack:
         self._context.now_ms = now_ms
         self._take(given)
         self._manager.settle()
+        if not self._context.effects:
+            return []
         effects = self._context.take_effects()
         for index, effect in enumerate(effects):
             if isinstance(effect, (Panic, Exit)):
@@ -107,6 +110,11 @@ class Stack:
         else:
             legal = "leave, panic, status"
             self._context.emit("order-refused", **named, reason=f"unknown order (legal: {legal})")
+
+    @property
+    def member(self) -> Member:
+        """What this node knows of the cluster and of itself; to look at only."""
+        return self._manager.member
 
     def status(self) -> dict[str, Any]:
         """What the order "status" answers."""

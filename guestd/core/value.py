@@ -25,7 +25,8 @@ class ValueType(type):
     def __new__(mcs, name: str, bases: tuple[type, ...], space: dict[str, Any]) -> ValueType:
         own = tuple(space.get("__annotations__", ()))
         defaults = {field: space.pop(field) for field in own if field in space}
-        space["__slots__"] = own
+        # `kept`: room for what is worked out from the fields, by the class itself; no part of the value.
+        space["__slots__"] = own + tuple(space.pop("kept", ()))
         for base in bases:
             if isinstance(base, ValueType):
                 own = (*base.value_fields, *own)

@@ -33,6 +33,8 @@ class Registration:
         self._context = context
         self._reservations = reservations
         self._elsewhere: list[int] = []
+        self.earlier = 0
+        """The newest life of this node that has left a key."""
 
     def end_earlier(self, then: Callable[[list[int] | None], None]) -> None:
         """Steps 1 and 2; then(the keys of this node that are another path's), None: the disk did not answer."""
@@ -43,6 +45,7 @@ class Registration:
                 return
             own = [key for key in keys if (life_of(key) or (-1, 0))[0] == self._context.node]
             self._elsewhere = []
+            self.earlier = max([self.earlier, *((life_of(key) or (0, 0))[1] for key in own)])
             self._end(sorted(set(own)), then)
 
         self._reservations.read_keys(have_keys)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 def joiners(view: View, observer: Observer) -> dict[int, int]:
     """Nodes to admit, all at once, with the incarnation to admit."""
+    if len(view.live()) == len(view.entries):
+        return {}
     me = observer.node
     insiders = [me, *(node for node in view.live() if node != me)]
     admitted: dict[int, int] = {}

@@ -40,6 +40,8 @@ class Announcement(Value):
 
 def encode_announcements(announcements: tuple[Announcement, ...]) -> bytes:
     """At most 36 bytes each, one more for their number."""
+    if not announcements:
+        return b"\0"
     parts = [bytes([len(announcements)])]
     for one in announcements:
         flags = (_ACTIVE if one.active else 0) | (_NONE if one.caught_up is None else one.caught_up)
@@ -67,6 +69,8 @@ def decode_announcements(data: bytes, offset: int) -> tuple[tuple[Announcement, 
 
 def encode_levels(levels: tuple[Level, ...]) -> bytes:
     """3 bytes each, one more for their number. Their names are not told."""
+    if not levels:
+        return b"\0"
     return bytes([len(levels)]) + b"".join(_LEVEL.pack(one.order, _packed(one)) for one in levels)
 
 

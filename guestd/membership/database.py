@@ -31,6 +31,7 @@ class Database:
         self._contest = "match" if context.config.election == "dekker" else "ballot"  # the record of the own mode
         self._blocks: list[Any] = [None] * context.config.nodes
         self._reported: set[tuple[int, str]] = set()
+        self._last_read: tuple[bytes, list[Region]] | None = None
         self.damaged_count = 0
 
     def check_persistent(self, then: Callable[[str | None, bool], None]) -> None:
@@ -76,7 +77,8 @@ class Database:
             if not ok:
                 then(None)
                 return
-            found = regions.parse(self._id, nodes, data)
+            found = regions.parse(self._id, nodes, data, self._last_read)
+            self._last_read = data, found
             self._report_damage(found)
             for node, region in enumerate(found):
                 # A block that could not be read now is still known from before; one's own is known from memory.

@@ -85,13 +85,13 @@ class Election:
         Mode `paxos`: another node has written so, which took over its value. That node has lost its bid by it, and
         waits; this one may have given way before it knew. Mode `dekker`: it has won, and its flags hold up the others.
         """
-        epoch, own = self._next_epoch(after_epoch), (self._context.node, incarnation)
+        own = self._context.node
         if self._context.config.election == "dekker":
-            return self._owned is not None and self._owned.block.epoch == epoch
+            return self._owned is not None and self._owned.block.epoch == self._next_epoch(after_epoch)
         return any(
-            ballot.epoch == epoch and ballot.bal and (ballot.owner, ballot.owner_incarnation) == own
+            ballot.bal and ballot.owner_incarnation == incarnation and ballot.epoch == self._next_epoch(after_epoch)
             for node, ballot in enumerate(self._database.blocks())
-            if ballot is not None and node != self._context.node
+            if ballot is not None and ballot.owner == own != node
         )
 
     def _next_epoch(self, after_epoch: int) -> int:

@@ -61,6 +61,7 @@ class Manager:
         self._look = False  # outside: somebody else has something new on the disk
         self._bad_datagrams = 0
         self._news = False  # something that a decision may depend on
+        self._nothing_new = False  # the input was a datagram that said the same as the one before
         self.over = False
 
     def start(self) -> None:
@@ -108,9 +109,9 @@ class Manager:
             self._refuse(self._duplicate.reason)
         if say.node == self._context.node or self.member.role is Role.STARTING:
             return
-        observer = self.member.observer
+        observer, view = self.member.observer, self.member.view
         heard, hears_there = observer.hears(), observer.peers[say.node].heard_hears
-        observer.heard(say)
+        new = observer.heard(say)
         self._news = self._news or say.gasp or self.member.role is Role.OUTSIDE
         if self.member.role is Role.OUTSIDE:
             if observer.hears() != heard:
@@ -120,6 +121,8 @@ class Manager:
         if say.view is not None and say.view.master == say.node:
             self.member.registry.heard(say)
             self._adopt(say.view)
+        # By far the most datagrams: what is due by the time is for the next tick.
+        self._nothing_new = not new and view is self.member.view and self.member.role.inside and not self._news
 
     def program_said(self, connection: int, line: str) -> None:
         """A line from a program of this node."""
@@ -150,6 +153,10 @@ class Manager:
                 f"node {member.node} (incarnation {member.incarnation}) found itself forced out: "
                 "the disk refused its write (reservation conflict)",
             )
+        if self._nothing_new:
+            self._nothing_new = False
+            if not member.changed:
+                return
         if member.role not in (Role.STARTING, Role.EXPELLED):
             member.registry.settle()
             if member.programs.changed:
@@ -269,6 +276,8 @@ class Manager:
             else:
                 self._begins = False
 
+        # A life whose records are damaged has a key all the same.
+        incarnation = max(incarnation, self._registration.earlier + 1)
         self._registration.take(incarnation, registered)
 
     def _second_read(self, incarnation: int, found: list[Region] | None) -> None:
@@ -277,7 +286,7 @@ class Manager:
             self._begins = False
             return
         member = self.member
-        if next_incarnation(member.node, found) != incarnation:  # the earlier life wrote something after the first read
+        if next_incarnation(member.node, found) > incarnation:  # the earlier life wrote something after the first read
             self._register(next_incarnation(member.node, found))
             return
         self._database.resume(found)

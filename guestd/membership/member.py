@@ -87,8 +87,12 @@ class Member:
 
     def replaced(self) -> list[int]:
         """Live members of which a later life was seen."""
-        entries = self.view.entries
-        return [node for node in self.view.live() if self.observer.replaced(node, entries[node].incarnation)]
+        entries, peers = self.view.entries, self.observer.peers
+        return [
+            node
+            for node in self.view.live()
+            if peers[node].incarnation > entries[node].incarnation and node != self.node
+        ]
 
     def wait_for(self, what: str | None) -> None:
         """Say why the join does not proceed, once per reason."""

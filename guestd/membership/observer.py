@@ -8,7 +8,6 @@ seconds, or whose disk hung, would wake up and take everybody else for dead.
 from __future__ import annotations
 
 from guestd.core.timing import GAP_PERIODS_MAX
-from guestd.membership.connectivity import mask_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +34,9 @@ class Peer:
         "heard_intent",
         "heard_sequence",
         "heartbeat",
+        "incarnation",
         "programs",
+        "said",
         "unheard_ms",
         "unmoved_ms",
     )
@@ -44,6 +45,7 @@ class Peer:
         self.heartbeat: Heartbeat | None = None  # the newest valid record
         self.unmoved_ms = FOREVER_MS  # since it was last seen to move; FOREVER_MS: never seen to
         self.unheard_ms = FOREVER_MS  # since its last datagram
+        self.incarnation = 0  # the newest life seen of it anywhere; 0: none
         self.heard_incarnation = 0  # of the last datagram, as the following
         self.heard_sequence = 0
         self.heard_hears = 0
@@ -52,11 +54,7 @@ class Peer:
         self.acknowledged: frozenset[Position] = frozenset()
         self.gasp: tuple[int, int] | None = None  # incarnation and sequence number of the last datagram of a life
         self.programs: tuple[Announcement, ...] = ()
-
-    @property
-    def incarnation(self) -> int:
-        """The newest life seen of it anywhere; 0: none."""
-        return max(self.heartbeat.incarnation if self.heartbeat else 0, self.heard_incarnation)
+        self.said: Say | None = None  # the last datagram, as it came
 
 
 class Observer:
@@ -69,13 +67,19 @@ class Observer:
         self._timing = timing
         self._ticked_ms: int | None = None
         self._read_ms: int | None = None
+        self._hears = 1 << node
 
     def tick(self, now_ms: int) -> int:
         """Count the silence on the interconnect up to now; returns the time (ms) that counts since the last tick."""
         gap_ms = self._gap(self._ticked_ms, now_ms, self._timing.heartbeat_ms)
         self._ticked_ms = now_ms
-        for peer in self.peers:
-            peer.unheard_ms = min(FOREVER_MS, peer.unheard_ms + gap_ms)
+        lately_ms, heard = self._timing.hears_ms, 1 << self.node
+        for node, peer in enumerate(self.peers):
+            unheard_ms = peer.unheard_ms + gap_ms
+            if unheard_ms < lately_ms:
+                heard |= 1 << node
+            peer.unheard_ms = min(FOREVER_MS, unheard_ms)
+        self._hears = heard
         return gap_ms
 
     def read(self, heartbeats: Sequence[Heartbeat | None], now_ms: int) -> None:
@@ -90,32 +94,50 @@ class Observer:
             # of life. A new life begins them anew if it could not read where the one before had stopped.
             newer = heartbeat is not None and (before is None or heartbeat.order > before.order)
             peer.unmoved_ms = 0 if newer and not first else min(FOREVER_MS, peer.unmoved_ms + gap_ms)
-            if newer:
+            if heartbeat is not None and newer:
                 peer.heartbeat = heartbeat
+                peer.incarnation = max(peer.incarnation, heartbeat.incarnation)
 
-    def heard(self, say: Say) -> None:
-        """Take in a datagram. One that was sent before the last one is late and says nothing."""
+    def heard(self, say: Say) -> bool:
+        """Take in a datagram; whether it says anything but what that node has said before, its view left out.
+
+        One that was sent before the last one is late and says nothing.
+        """
         peer = self.peers[say.node]
         if (say.incarnation, say.sequence) < (peer.heard_incarnation, peer.heard_sequence):
-            return
+            return False
+        last, peer.said = peer.said, say
         peer.unheard_ms = 0
+        self._hears |= 1 << say.node
+        peer.incarnation = max(peer.incarnation, say.incarnation)
         peer.heard_incarnation = say.incarnation
         peer.heard_sequence = say.sequence
         peer.heard_hears = say.hears
         peer.heard_intent = say.intent
         peer.heard_epoch = say.epoch
-        peer.acknowledged = frozenset(say.acknowledged)
+        if last is None or say.acknowledged != last.acknowledged:
+            peer.acknowledged = frozenset(say.acknowledged)
         peer.programs = say.programs
         if say.gasp:
             peer.gasp = (say.incarnation, say.sequence)
         elif peer.gasp is not None and (say.incarnation, say.sequence) > peer.gasp:
             peer.gasp = None  # it says something after its last word: that was not true
+            return True
+        return (
+            last is None
+            or say.gasp
+            or say.hears != last.hears
+            or say.epoch != last.epoch
+            or say.incarnation != last.incarnation
+            or say.intent != last.intent
+            or say.acknowledged != last.acknowledged
+            or say.programs != last.programs
+            or say.levels != last.levels
+        )
 
     def hears(self) -> int:
         """Bit mask of the nodes heard lately, this one included."""
-        lately_ms = self._timing.hears_ms
-        heard = [node for node, peer in enumerate(self.peers) if peer.unheard_ms < lately_ms]
-        return mask_of(heard) | 1 << self.node
+        return self._hears
 
     def moves(self, node: int) -> bool:
         """Whether its heartbeat on the disk was seen to move lately."""
@@ -126,6 +148,20 @@ class Observer:
         peer = self.peers[node]
         peer.unheard_ms = min(peer.unheard_ms, self._timing.hears_ms)
         peer.unmoved_ms = min(peer.unmoved_ms, self._timing.hears_ms)
+
+    def all_is_well(self, members: Sequence[int], mask: int) -> bool:
+        """Whether all members move on the disk and everybody hears everybody, and nobody has gasped. mask: the same."""
+        lately_ms = self._timing.hears_ms
+        for node in members:
+            peer = self.peers[node]
+            if node != self.node and (
+                peer.unmoved_ms >= lately_ms
+                or peer.gasp is not None
+                or peer.heartbeat is None
+                or mask & ~peer.heartbeat.hears
+            ):
+                return False
+        return not mask & ~self._hears
 
     def silence(self, node: int) -> tuple[str, int] | None:
         """Where and for how long (ms) a member has been silent for so long that it is suspect; None if it is not."""

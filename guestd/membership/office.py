@@ -59,8 +59,10 @@ class Office:
         self._election = election
         self._fence = fence
         self._context = member.context
-        self._hold_until_ms = 0  # with fence = "panic": victims may not have noticed yet (spec S6.5)
+        # No step before: with fence = "panic", since victims may not have noticed yet (spec S6.5); after a failed one.
+        self._hold_until_ms = 0
         self._busy = False  # fencing, or a commit record is on its way to the disk
+        self._step: Advance | None = None  # the last one that was written, or perhaps was
         self.suspicion = Suspicion(member.context, member.observer)
 
     def decide(self) -> None:
@@ -74,17 +76,17 @@ class Office:
                 self._bid(tuple(node for node in member.view.live() if node != member.node))
         elif member.role.inside:
             self.suspicion.update(member.view)
+            survivors = self._survivors()
             given = self._election.given(member.incarnation, member.view.epoch)
-            if given or self._is_my_turn():
-                self._act(given=given)
+            if given or self._is_my_turn(survivors):
+                self._act(survivors, given=given)
 
-    def _act(self, *, given: bool) -> None:
+    def _act(self, survivors: int, *, given: bool) -> None:
         """given: the epoch is this node's to begin, whether anything is due or not: others may wait for that."""
         member = self._member
-        survivors = nodes_of(self._survivors())
-        victims = tuple(sorted(set(member.view.live()) - set(survivors)))
-        if member.node not in survivors:
-            victims = ()  # it is not among those who are to decide who goes
+        lost = member.view.live_mask & ~survivors
+        # Who is lost itself is not among those who are to decide who goes.
+        victims = tuple(nodes_of(lost)) if lost and not lost >> member.node & 1 else ()
         if given or member.role is not Role.MASTER or self._changes(member.view, victims):
             self._bid(victims)
 
@@ -93,15 +95,15 @@ class Office:
         member = self._member
         group = self.suspicion.group(member.view)
         if group is None:
-            group = mask_of(member.view.live())
+            group = member.view.live_mask
         return group & ~mask_of(member.replaced())
 
-    def _is_my_turn(self) -> bool:
+    def _is_my_turn(self, group: int) -> bool:
         """The master acts if it is among the survivors; else their lowest joined node, else their lowest."""
         view = self._member.view
-        survivors = nodes_of(self._survivors())
-        if view.master in survivors:
+        if group >> view.master & 1:
             return view.master == self._member.node
+        survivors = nodes_of(group)
         # A node that is leaving comes last: it would have to hand the office on at once.
         turns = (NodeState.JOINED, NodeState.JOINING, NodeState.LEAVING)
         ordered = sorted(survivors, key=lambda node: (turns.index(view.entries[node].state), node))
@@ -225,9 +227,15 @@ class Office:
             return
         if self._context.now_ms < self._hold_until_ms:
             return
-        held = {node for node in member.view.live() if member.wants_to_leave(node)}
-        step = advance(member.view, member.levels, member.acknowledged(), held)
+        step = self._step
+        if step is None or step.view.order <= member.view.order:
+            if not member.view.in_transition():
+                return
+            held = {node for node in member.view.live() if member.wants_to_leave(node)}
+            step = advance(member.view, member.levels, member.acknowledged(), held)
+        # else it failed, and others may have read it: under its number nothing else is ever written.
         if step.view is not member.view:
+            self._step = step
             self._commit(step.view, lambda view: self._advanced(step, view))
 
     def _advanced(self, step: Advance, view: View) -> None:
@@ -255,7 +263,10 @@ class Office:
                 return
             if ok:
                 committed(view)
-            # A failed write may be on the disk all the same. It says what this node would say again: the next
-            # attempt starts from the view as read back, or does the same step anew.
+            else:
+                # It may be on the disk all the same. The next attempt starts from the view as read back, or writes the
+                # same view again; not at once, for a disk that fails does so quickly.
+                again_ms = self._context.now_ms + self._context.config.timing.heartbeat_ms
+                self._hold_until_ms = max(self._hold_until_ms, again_ms)
 
         self._database.write_commit(view, written)

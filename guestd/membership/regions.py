@@ -14,7 +14,7 @@ from guestd.membership.records import (
     decode_heartbeat,
     decode_match,
 )
-from guestd.membership.sector import Damaged, OtherVersion
+from guestd.membership.sector import SECTOR_SIZE, Damaged, OtherVersion
 from guestd.membership.view import View, empty
 
 TYPE_CHECKING = False
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     _Record = TypeVar("_Record")
     _Numbered = TypeVar("_Numbered", Ballot, Commit, Match)
+
+
+RECORDS_SIZE = (layout.MATCH_SECTOR + layout.COPIES) * SECTOR_SIZE  # of a region, from its beginning
 
 
 class Region(Value):
@@ -37,9 +40,14 @@ class Region(Value):
     match: Match | None = None
 
 
-def parse(cluster_id: bytes, nodes: int, data: bytes) -> list[Region]:
-    """The regions of all configured nodes, out of one read."""
-    return [_region(cluster_id, nodes, node, data) for node in range(nodes)]
+def parse(cluster_id: bytes, nodes: int, data: bytes, last: tuple[bytes, list[Region]] | None = None) -> list[Region]:
+    """The regions of all configured nodes, out of one read.
+
+    last: an earlier read, and what this made of it: what has not changed since is not decoded again.
+    """
+    if last is None:
+        return [_region(cluster_id, nodes, node, data) for node in range(nodes)]
+    return [_changed(cluster_id, nodes, node, data, last[0], last[1][node]) for node in range(nodes)]
 
 
 def newest_view(regions: list[Region]) -> View:
@@ -65,6 +73,18 @@ def other_version(regions: list[Region]) -> str | None:
         if region.other_version is not None:
             return f"the {region.other_version[0]} of node {node} {region.other_version[1]}"
     return None
+
+
+def _changed(cluster_id: bytes, nodes: int, node: int, data: bytes, before: bytes, known: Region) -> Region:
+    start = node * layout.REGION_SIZE
+    rest, end = start + SECTOR_SIZE, start + RECORDS_SIZE
+    if known.damaged or data[rest:end] != before[rest:end]:
+        return _region(cluster_id, nodes, node, data)
+    try:
+        heartbeat = decode_heartbeat(cluster_id, node, data[start:rest])
+    except (Damaged, ValueError):
+        return _region(cluster_id, nodes, node, data)
+    return Region(heartbeat, known.ballot, known.commit, (), None, known.match)
 
 
 def _region(cluster_id: bytes, nodes: int, node: int, data: bytes) -> Region:

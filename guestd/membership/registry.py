@@ -81,6 +81,9 @@ class Registry:
         member = self._member
         before = self._agreed if self._epoch == member.view.epoch else {}
         announced = list(self.announced())
+        if not announced:
+            self._epoch, self._agreed = member.view.epoch, before
+            return
         agreed = dict(before)
         for _, one in announced:
             if one.active:

@@ -19,7 +19,7 @@ class Role(Enum):
     @property
     def inside(self) -> bool:
         """Was admitted, and takes part."""
-        return self in (Role.MEMBER, Role.MASTER)
+        return self is Role.MEMBER or self is Role.MASTER
 
 
 ROLES = Table(

@@ -47,6 +47,9 @@ class Suspicion:
 
     def update(self, view: View) -> None:
         """Look at all members again."""
+        if not self._silent and self._observer.all_is_well(view.live(), view.live_mask):
+            self._gasped, self._broken = [], {}  # as it nearly always is
+            return
         now_ms = self._context.now_ms
         members = [node for node in view.live() if node != self._observer.node]
         self._gasped = []
@@ -84,6 +87,8 @@ class Suspicion:
 
         The end of a broken link is one, of which the choice of the group says which.
         """
+        if not (self._gasped or self._silent or self._broken):
+            return 0
         now_ms, timing = self._context.now_ms, self._context.config.timing
         ripe = mask_of(self._gasped)
         for node, since_ms in self._silent.items():

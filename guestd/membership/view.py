@@ -9,6 +9,10 @@ from __future__ import annotations
 from guestd.core.value import Value, replace
 from guestd.membership.states import NODE_STATES, NodeState
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar
+
 NO_MASTER = 255
 NO_LEVEL = 255
 
@@ -40,6 +44,12 @@ class View(Value):
     master: int
     entries: tuple[Entry, ...]  # one per configured node
 
+    kept = ("_live", "_mask", "_moving")  # asked for many times in each period, of a value that does not change
+    if TYPE_CHECKING:  # ClassVar: no fields, for the checker
+        _live: ClassVar[list[int]]
+        _mask: ClassVar[int]
+        _moving: ClassVar[list[int]]
+
     @property
     def order(self) -> tuple[int, int]:
         """Newer views compare greater."""
@@ -47,11 +57,31 @@ class View(Value):
 
     def live(self) -> list[int]:
         """The nodes that take part, ascending."""
-        return [node for node, entry in enumerate(self.entries) if entry.state.live]
+        try:
+            return self._live
+        except AttributeError:
+            live = [node for node, entry in enumerate(self.entries) if entry.state.live]
+            object.__setattr__(self, "_live", live)
+            return live
+
+    @property
+    def live_mask(self) -> int:
+        """The same as a bit mask."""
+        try:
+            return self._mask
+        except AttributeError:
+            mask = sum(1 << node for node in self.live())
+            object.__setattr__(self, "_mask", mask)
+            return mask
 
     def in_transition(self) -> list[int]:
         """The nodes with a transition under way, ascending."""
-        return [node for node, entry in enumerate(self.entries) if entry.state.transition is not None]
+        try:
+            return self._moving
+        except AttributeError:
+            moving = [node for node, entry in enumerate(self.entries) if entry.state.transition is not None]
+            object.__setattr__(self, "_moving", moving)
+            return moving
 
     def described(self) -> dict[str, dict[str, object]]:
         """For events: node id -> state and incarnation."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 
 from guestd.membership.states import NodeState
-from guestd.membership.view import Entry, View
+from guestd.membership.view import Entry, View, empty
 
 BARRIERS_MAX = 16
 
@@ -40,8 +40,21 @@ def encode_view(view: View) -> bytes:
     return b"".join(parts)
 
 
+_last = (b"", empty(0))  # each datagram of a master, and each copy of its record, brings the same view again
+
+
 def decode_view(data: bytes, nodes: int) -> View:
     """Raises ValueError if these bytes are not a view of that many nodes."""
+    global _last  # noqa: PLW0603 - pure all the same: bytes and what they mean
+    said, view = _last
+    encoded = data[: view_size(nodes)]
+    if said != encoded:
+        view = _decode(data, nodes)
+        _last = encoded, view
+    return view
+
+
+def _decode(data: bytes, nodes: int) -> View:
     if len(data) < _VIEW.size + nodes * _ENTRY.size:
         raise ValueError(f"a view of {nodes} nodes does not fit in {len(data)} bytes")
     epoch, step, master, count = _VIEW.unpack_from(data)

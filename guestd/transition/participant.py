@@ -75,6 +75,8 @@ class Participant:
 
     def acknowledged(self) -> tuple[Position, ...]:
         """For the datagrams: the newest acknowledged position of each node in transition."""
+        if not self._acknowledged:
+            return ()
         return tuple(self._acknowledged[subject] for subject in sorted(self._acknowledged))
 
     def states(self, order: int) -> list[SubsystemState]:

@@ -70,6 +70,8 @@ class Programs:
 
     def announcements(self) -> tuple[Announcement, ...]:
         """For the datagrams."""
+        if not self._programs:
+            return ()
         return tuple(self._announced(program) for program in self._programs.values())
 
     def seat(self, agreed: Callable[[int], Level | None], others: Callable[[int], list[NamedLevel]]) -> None:

@@ -309,3 +309,21 @@ def test_with_the_membership_lost_any_other_trace_keeps_epochs_from_coming_twice
     world.power_on()
     world.run_until(world.all_joined, within_ms=20_000)
     assert world.view.epoch > epoch
+
+
+def test_a_life_whose_only_record_is_damaged_is_counted_all_the_same() -> None:  # S2.6, A17
+    """It was never admitted, so nothing but its heartbeat names it, and its key (found by the simulator)."""
+    world = World()
+    world.power_on()
+    world.run_until(world.all_joined)
+    world.power_off(NODE)
+    world.isolate(NODE)
+    world.power_on(NODE)
+    world.run(3000)
+    world.power_off(NODE)
+    start = layout.DATABASE_OFFSET + REGION + layout.HEARTBEAT_SECTOR * SECTOR_SIZE
+    world.disk[start + 100] ^= 1
+    world.cut.clear()
+    world.power_on(NODE)
+    world.run_until(world.all_joined, within_ms=5000)
+    assert [one["incarnation"] for one in world.events(NODE, "incarnation")] == [1, 2, 3]

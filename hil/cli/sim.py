@@ -1,0 +1,158 @@
+"""``hil sim``: random faults against simulated clusters, seed after seed, until a claim fails or the range ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hil.cli.options import AsJson
+from hil.errors import UsageError
+
+if TYPE_CHECKING:
+    from hil.sim.campaign import Totals
+    from hil.sim.run import Result
+
+_TOLD_IN_FULL = 5
+"""Failures; of more than that there is one line each."""
+
+_LINE_EVERY_S = 5.0
+"""Between two lines of progress without a terminal."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file to ``app``."""
+    app.command("sim")(sim)
+
+
+def sim(
+    seeds: Annotated[
+        str, typer.Option("--seeds", metavar="A:B", help="Seeds from A up to, not including, B; A: with --minutes.")
+    ] = "0:100",
+    *,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", metavar="J", help="Processes; default: one for each processor.")
+    ] = None,
+    preset: Annotated[str, typer.Option("--preset", metavar="P", help="lite, swarm or performance.")] = "swarm",
+    nodes: Annotated[
+        int | None, typer.Option("--nodes", metavar="N", help="How many nodes, 2 to 64; default: by the seed.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", metavar="M", help="Begin no seed after so many minutes.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Simulate clusters under random faults: complete guestd stacks on a virtual clock (docs/simulator.md).
+
+    The same seed is the same run. A seed that fails is told with its options, the claim that does not hold, what led to
+    it and the command that repeats it; the exit status is 1 then.
+
+    With --json: one object with preset, seeds, failed (a list of {seed, claim, violation, details, options, story,
+    digest, command}), simulated_s, wall_s, seeds_per_s, simulated_s_per_s, events, panics and faults (kind to count).
+    """
+    from hil.sim.campaign import Totals, campaign, parse_seeds, processors
+
+    if minutes is not None and not minutes > 0:
+        raise UsageError(f"--minutes {minutes:g} (legal: more than 0)")
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"--jobs {jobs} (legal: 1 or more)")
+    wanted = parse_seeds(seeds, minutes=minutes)
+    totals, failed = Totals(), []
+    progress = _Progress()
+    try:
+        for result in campaign(wanted, preset, nodes, jobs or processors(), minutes):
+            totals.add(result)
+            if not result.passed:
+                failed.append(result)
+                if not as_json:
+                    progress.clear()
+                    print("\n".join(_lines(result, in_full=len(failed) <= _TOLD_IN_FULL)), flush=True)
+            progress.show(totals)
+    finally:
+        progress.clear()
+    if as_json:
+        print(json.dumps(_described(preset, totals, failed), indent=2))
+    else:
+        print(_summary(totals))
+    if failed:
+        raise typer.Exit(1)
+
+
+class _Progress:
+    """On standard error: one line that changes on a terminal, else a line every few seconds."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._last = time.monotonic()
+        self._shown = 0
+
+    def show(self, totals: Totals) -> None:
+        """How far it has come, and how fast."""
+        now = time.monotonic()
+        if now - self._last < (0.1 if self._live else _LINE_EVERY_S):
+            return
+        self._last = now
+        line = totals.speed()
+        if self._live:
+            print(f"\r{line.ljust(self._shown)}", end="", file=sys.stderr, flush=True)
+            self._shown = len(line)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Room for other lines."""
+        if self._shown:
+            print(f"\r{' ' * self._shown}\r", end="", file=sys.stderr, flush=True)
+            self._shown = 0
+
+
+def _lines(result: Result, *, in_full: bool) -> list[str]:
+    lines = [f"seed {result.options.seed} FAILED: {result.claim}"]
+    if in_full:
+        lines += [f"  {result.violation}", *(f"    {line}" for line in result.details)]
+        lines += ["  options:", *(f"    {line}" for line in result.options.shown())]
+        lines += ["  what led to it:", *(f"    {line}" for line in result.story)]
+        lines += [f"  digest: {result.digest}"]
+    return [*lines, f"  repeat: {result.command}"]
+
+
+def _summary(totals: Totals) -> str:
+    faults = ", ".join(f"{kind} {count}" for kind, count in sorted(totals.faults.items())) or "none"
+    verdict = f"{totals.failed} of {totals.seeds} seeds failed" if totals.failed else f"{totals.seeds} seeds passed"
+    return (
+        f"{verdict}: {totals.simulated_s:.0f} simulated s in {totals.wall_s:.1f} s "
+        f"({totals.seeds / totals.wall_s:.1f} seeds/s, {totals.simulated_s / totals.wall_s:.0f} simulated s/s), "
+        f"{totals.events} events, {totals.panics} panics\nfaults: {faults}"
+    )
+
+
+def _described(preset: str, totals: Totals, failed: list[Result]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "preset": preset,
+        "seeds": totals.seeds,
+        "failed": [
+            {
+                "seed": one.options.seed,
+                "claim": one.claim,
+                "violation": one.violation,
+                "details": one.details,
+                "options": asdict(one.options),
+                "story": one.story,
+                "digest": one.digest,
+                "command": one.command,
+            }
+            for one in sorted(failed, key=lambda result: result.options.seed)
+        ],
+        "simulated_s": round(totals.simulated_s, 3),
+        "wall_s": round(totals.wall_s, 3),
+        "seeds_per_s": round(totals.seeds / totals.wall_s, 3),
+        "simulated_s_per_s": round(totals.simulated_s / totals.wall_s, 1),
+        "events": totals.events,
+        "panics": totals.panics,
+        "faults": dict(sorted(totals.faults.items())),
+    }

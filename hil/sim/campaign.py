@@ -1,0 +1,130 @@
+"""Many seeds over many processes: each worker simulates one seed at a time, and says what became of it.
+
+Workers are spawned, not forked: each imports what it needs and shares nothing, so a seed gives the same in any of them,
+and in a process of its own (`test_sim_determinism.py`).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+
+from hil.errors import UsageError
+from hil.sim.options import draw
+from hil.sim.run import Result, run_and_tell
+
+AHEAD = 2
+"""So many seeds are handed out for each worker: none waits, and not many are lost at the end."""
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """From ``first`` up to, not including, ``end``; None: without end."""
+
+    first: int
+    end: int | None
+
+    def __iter__(self) -> Iterator[int]:
+        seed = self.first
+        while self.end is None or seed < self.end:
+            yield seed
+            seed += 1
+
+
+def parse_seeds(text: str, *, minutes: float | None) -> Seeds:
+    """``A:B``, ``A:`` or ``A``. Raises :class:`UsageError` for what is none, empty or reversed; says what is legal."""
+    legal = "legal: A:B with 0 <= A < B, as in 0:100; A for one seed; A: with --minutes"
+    first, colon, end = text.partition(":")
+    numbers = [part for part in (first, end) if part]
+    if not first or not all(part.isascii() and part.isdecimal() for part in numbers):
+        raise UsageError(f"--seeds {text}: no range of seeds ({legal})")
+    if not colon:
+        return Seeds(int(first), int(first) + 1)
+    if not end:
+        if minutes is None:
+            raise UsageError(f"--seeds {text}: without end ({legal})")
+        return Seeds(int(first), None)
+    if int(end) <= int(first):
+        what = "empty" if int(end) == int(first) else "reversed"
+        raise UsageError(f"--seeds {text}: {what} ({legal})")
+    return Seeds(int(first), int(end))
+
+
+def processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass
+class Totals:
+    """What there is of a campaign so far."""
+
+    began: float = field(default_factory=time.monotonic)
+    seeds: int = 0
+    failed: int = 0
+    simulated_s: float = 0.0
+    events: int = 0
+    panics: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+
+    def add(self, result: Result) -> None:
+        """One more seed."""
+        self.seeds += 1
+        self.failed += not result.passed
+        self.simulated_s += result.simulated_ms / 1000
+        self.events += result.events
+        self.panics += result.panics
+        self.faults.update(result.faults)
+
+    @property
+    def wall_s(self) -> float:
+        """Since the beginning."""
+        return max(1e-9, time.monotonic() - self.began)
+
+    def speed(self) -> str:
+        """For people."""
+        return (
+            f"{self.seeds} seeds, {self.failed} failed, {self.seeds / self.wall_s:.1f} seeds/s, "
+            f"{self.simulated_s / self.wall_s:.0f} simulated s/s"
+        )
+
+
+def simulate_seed(seed: int, preset: str, nodes: int | None) -> Result:
+    """What a worker does."""
+    return run_and_tell(draw(seed, preset, nodes))
+
+
+def campaign(seeds: Seeds, preset: str, nodes: int | None, jobs: int, minutes: float | None) -> Iterator[Result]:
+    """The results as they come, in any order; ends with the range or after so many minutes."""
+    draw(0, preset, nodes)  # what cannot be is said before anything is started
+    until = None if minutes is None else time.monotonic() + 60 * minutes
+    if jobs == 1:
+        for seed in seeds:
+            if until is not None and time.monotonic() >= until:
+                return
+            yield simulate_seed(seed, preset, nodes)
+        return
+    waiting: set[Future[Result]] = set()
+    numbers = iter(seeds)
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            over = False
+            while True:
+                while not over and len(waiting) < jobs * AHEAD:
+                    following = next(numbers, None)
+                    over = following is None or (until is not None and time.monotonic() >= until)
+                    if following is not None and not over:
+                        waiting.add(pool.submit(simulate_seed, following, preset, nodes))
+                if not waiting:
+                    return
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for one in sorted(done, key=lambda future: future.result().options.seed):
+                    yield one.result()
+        finally:
+            for one in waiting:
+                one.cancel()

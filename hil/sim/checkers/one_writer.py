@@ -1,0 +1,24 @@
+"""Claim: a node writes nothing but its own region (S2.5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from guestd.membership import layout
+from guestd.membership.sector import SECTOR_SIZE
+from hil.sim.checkers import Checker
+
+if TYPE_CHECKING:
+    from hil.sim.nodes import Node
+
+
+class OneWriter(Checker):
+    """By addresses alone."""
+
+    claim = "a sector has one writer (S2.5)"
+
+    def landed(self, node: Node, life: int, lba: int, data: bytes) -> None:
+        """Where it lands."""
+        first = layout.region_lba(node.number, 0)
+        if not first <= lba <= lba + len(data) // SECTOR_SIZE <= first + layout.REGION_SECTORS:
+            self.fail(f"node {node.number} (life {life}) wrote LBA {lba}, its region begins at {first}")

@@ -1,0 +1,68 @@
+"""Claim: each built-in level sees each step of each transition once and in order (S4.4 to S4.6).
+
+Joins and forced leaves go up, leaves go down; no level is left out between two that were told, but at a node whose own
+join is still under way: a level that it has not come to is told nothing (S4.5). A level that was told of a barrier is
+told of the next one only when it has acknowledged that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from guestd.core.node import default_subsystems
+from guestd.membership.states import NodeState
+from hil.sim.checkers import Checker
+
+if TYPE_CHECKING:
+    from hil.sim.nodes import Node
+
+_NAMES: Final = {subsystem.level.name: subsystem.level.order for subsystem in default_subsystems()}
+_ORDERS: Final = sorted(_NAMES.values())
+_LEVELS: Final = {subsystem.level.order: subsystem.level for subsystem in default_subsystems()}
+
+
+class Transitions(Checker):
+    """Where each transition stands at each node's built-in subsystems."""
+
+    claim = "each level sees each transition once, in order (S4.4)"
+
+    def __init__(self) -> None:
+        self._at: dict[tuple[object, ...], tuple[int, int]] = {}  # (node, life, subject, ...) -> (level, barrier)
+        self._open: dict[tuple[object, ...], tuple[int, int]] = {}
+        self._newcomers: set[tuple[object, ...]] = set()  # those that began while the node was joining itself
+
+    def emitted(self, node: Node, kind: str, fields: dict[str, Any]) -> None:
+        """What a subsystem is told, and what it acknowledges."""
+        if kind not in ("notified", "acknowledged") or fields["subsystem"] not in _NAMES:
+            return
+        subject = (node.number, node.life, fields["subject"], fields["incarnation"])
+        key = (*subject, fields["transition"])
+        step = (fields["level"], fields["barrier"])
+        place = (*key, fields["subsystem"])
+        if kind == "acknowledged":
+            if self._open.pop(place, None) != step:
+                self.fail(f"node {node.number} acknowledged {fields}, of which it was not told")
+            return
+        before = self._at.get(key)
+        if before is None and node.stack is not None and node.stack.member.state is NodeState.JOINING:
+            self._newcomers.add(key)
+        gaps = key in self._newcomers
+        if before is not None and not self._follows(before, step, fields["transition"], gaps=gaps):
+            self.fail(f"node {node.number} was told {fields} after level {before[0]}, barrier {before[1]}")
+        if place in self._open:
+            self.fail(f"node {node.number} was told {fields} before it had acknowledged {self._open[place]}")
+        self._at[key] = step
+        self._open[place] = step
+
+    @staticmethod
+    def _follows(before: tuple[int, int], step: tuple[int, int], transition: str, *, gaps: bool) -> bool:
+        """The next barrier of the same level, or after the last the next level; gaps: or a further one."""
+        if step[0] == before[0]:
+            return step[1] == before[1] + 1
+        if before[1] + 1 != _LEVELS[before[0]].barriers_of(transition):
+            return False
+        down = transition == "leave"
+        if gaps:
+            return (step[0] < before[0]) is down
+        place = _ORDERS.index(before[0]) + (-1 if down else 1)
+        return step[1] == 0 and 0 <= place < len(_ORDERS) and step[0] == _ORDERS[place]

@@ -1,0 +1,131 @@
+"""Sectors of the simulated disk that are torn, lost, stale or damaged, where guestd is to survive it (S2.5, A17).
+
+A disk that answers has done what it says, for all that an election or a membership rests on. So of what is answered:
+
+* a heartbeat may be torn or lost: the next one comes soon. Not the first of a life: it is durable
+* a read may show a heartbeat as it was one write before, of the same life; a stale ballot would be another election
+* of a ballot or a commit the second copy may be torn: both are written by one command, and the first is whole
+
+What was not answered, or failed, may be torn anywhere; but the first copy only while both copies are the same, so that
+what was answered before is still there in the second. A read may find one of two equal copies damaged, or a heartbeat.
+What was not written durably may be gone when its node loses power (``volatile-cache`` of the target).
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Final
+
+from guestd.membership import layout
+from guestd.membership.sector import SECTOR_SIZE
+
+if TYPE_CHECKING:
+    from hil.sim.options import Options
+
+_WRITTEN_BACK: Final = 0.3  # the share of writes at which the disk has written back the one before
+_INCARNATION: Final = slice(32, 36)  # of a heartbeat (docs/membership-database.md)
+
+
+class Damage:
+    """``medium``: the disk's contents. Says what becomes of a command; does nothing to the medium but at power loss."""
+
+    def __init__(self, medium: bytearray, randomness: random.Random, options: Options) -> None:
+        self._medium = medium
+        self._draw = randomness.random
+        self._shares = options
+        self._cache: dict[int, bytes] = {}  # LBA -> what is stable there
+        self._before: dict[int, bytes] = {}  # LBA of a heartbeat -> what it was before
+        self.enabled = True
+        self.counts = {"torn": 0, "lost": 0, "stale": 0, "flipped": 0, "cache-lost": 0}
+
+    def _strikes(self, share: int) -> bool:
+        return bool(share) and self.enabled and self._draw() * 1000 < share
+
+    def loses(self, lba: int, *, durable: bool) -> bool:
+        """Whether that write is answered and not written."""
+        lost = not durable and _is_heartbeat(lba) and self._strikes(self._shares.lost_share)
+        self.counts["lost"] += lost
+        return lost
+
+    def tears(self, lba: int, data: bytes, *, durable: bool, dies: bool) -> tuple[bytes, bool] | None:
+        """What reaches the medium of a write that is torn, in whole sectors, and whether it is answered as if all did.
+
+        dies: the machine is gone, nobody gets an answer.
+        """
+        if not (dies and self.enabled and self._shares.torn_share and self._draw() < 0.2) and not self._strikes(
+            self._shares.torn_share
+        ):
+            return None
+        heartbeat = _is_heartbeat(lba)
+        answered = not dies and self._draw() < 0.5 and not (heartbeat and durable)
+        first = 1
+        if not heartbeat and (answered or not self._same_copies(lba)):
+            first = SECTOR_SIZE
+        at = first + int(self._draw() * (len(data) - first))
+        start = lba * SECTOR_SIZE
+        end = -(-at // SECTOR_SIZE) * SECTOR_SIZE
+        self.counts["torn"] += 1
+        return data[:at] + bytes(self._medium[start + at : start + end]), answered
+
+    def written(self, lba: int, data: bytes, *, durable: bool) -> None:
+        """That is about to reach the medium."""
+        start = lba * SECTOR_SIZE
+        if self._shares.stale_share and _is_heartbeat(lba):
+            before = bytes(self._medium[start : start + SECTOR_SIZE])
+            if before[_INCARNATION] == data[_INCARNATION]:
+                self._before[lba] = before
+            else:
+                self._before.pop(lba, None)
+        if not self._shares.cache_share:
+            return
+        if durable:
+            for index in range(len(data) // SECTOR_SIZE):
+                self._cache.pop(lba + index, None)
+        elif lba not in self._cache or self._draw() < _WRITTEN_BACK:
+            self._cache[lba] = bytes(self._medium[start : start + len(data)])
+
+    def power_lost(self, node: int) -> None:
+        """What that node had in the disk's cache may be gone."""
+        first = layout.region_lba(node, 0)
+        for lba in [lba for lba in self._cache if first <= lba < first + layout.REGION_SECTORS]:
+            stable = self._cache.pop(lba)
+            if self._strikes(self._shares.cache_share):
+                self.counts["cache-lost"] += 1
+                self._before.pop(lba, None)
+                self._medium[lba * SECTOR_SIZE : lba * SECTOR_SIZE + len(stable)] = stable
+
+    def read(self, lba: int, data: bytes) -> bytes:
+        """What a read of all regions brings."""
+        if lba != layout.REGIONS_LBA:
+            return data
+        if self._before and self._strikes(self._shares.stale_share):
+            places = sorted(self._before)
+            stale = places[int(self._draw() * len(places))]
+            data = _put(data, (stale - lba) * SECTOR_SIZE, self._before[stale])
+            self.counts["stale"] += 1
+        if self._strikes(self._shares.flip_share):
+            sector = int(self._draw() * (len(data) // layout.REGION_SIZE)) * layout.REGION_SECTORS
+            sector += int(self._draw() * (layout.COMMIT_SECTOR + layout.COPIES))
+            if self._may_flip(lba + sector):
+                at = sector * SECTOR_SIZE + int(self._draw() * SECTOR_SIZE)
+                data = _put(data, at, bytes([data[at] ^ 1 << int(self._draw() * 8)]))
+                self.counts["flipped"] += 1
+        return data
+
+    def _may_flip(self, lba: int) -> bool:
+        if _is_heartbeat(lba):
+            return True
+        sector = (lba - layout.REGIONS_LBA) % layout.REGION_SECTORS
+        return self._same_copies(lba - (sector - layout.BALLOT_SECTOR) % layout.COPIES)
+
+    def _same_copies(self, lba: int) -> bool:
+        start, middle = lba * SECTOR_SIZE, (lba + 1) * SECTOR_SIZE
+        return self._medium[start:middle] == self._medium[middle : middle + SECTOR_SIZE]
+
+
+def _is_heartbeat(lba: int) -> bool:
+    return lba >= layout.REGIONS_LBA and (lba - layout.REGIONS_LBA) % layout.REGION_SECTORS == layout.HEARTBEAT_SECTOR
+
+
+def _put(data: bytes, at: int, piece: bytes) -> bytes:
+    return data[:at] + piece + data[at + len(piece) :]

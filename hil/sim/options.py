@@ -1,0 +1,178 @@
+"""From a seed to everything that a run may do: each rate is drawn ("swarm testing", Groce et al., ISSTA 2012).
+
+A run that does everything a little never does one thing much: so each kind of fault is left out of half of the runs,
+and what is in has a weight of its own. Sizes go from 2 to 64 nodes, mostly small: what goes wrong goes wrong with few.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, fields
+from typing import Final
+
+from guestd.core.config import NODES_MAX
+from guestd.core.timing import Timing, scaled
+from hil.errors import UsageError
+
+PRESETS: Final = {
+    "lite": "3 nodes, power failures, leaves and a network that loses a little: nobody is forced out that lives",
+    "swarm": "2 to 64 nodes, any faults, every rate drawn",
+    "performance": "3 nodes, no faults at all: how fast the simulator is",
+}
+
+SAFE_FAULTS: Final = ("crash", "doom", "power-failure", "leave")
+"""Those in which nobody who lives can be forced out."""
+
+FAULTS: Final = (
+    *SAFE_FAULTS,
+    *("panic", "freeze-process", "freeze-vcpu", "slow-cpu"),
+    *("cut-node", "cut-one-way", "cut-link", "split", "loss"),
+    *("disk-hang", "disk-hang-all", "delay-writes", "disk-errors"),
+)
+
+_SIZES: Final = (((2, 2), 14), ((3, 3), 36), ((4, 5), 30), ((6, 8), 12), ((9, 16), 6), ((17, 64), 2))
+_FACTORS: Final = (1.0, 1.0, 1.0, 2.5, 10.0)
+
+
+@dataclass(frozen=True)
+class Options:
+    """One run, printed in full when it fails. Shares are per mille of what they are about; 0: never."""
+
+    preset: str
+    seed: int
+    nodes: int
+    timing_factor: float  # as the host multiplies the cluster's times (docs/timing.md)
+    faults_ms: int  # how long faults go on
+    fault_every_ms: int  # the mean time between two of them
+    weights: tuple[tuple[str, int], ...]  # kind of fault -> how often it is chosen, of those that there are
+    converge_ms: int  # after healing: by when all must have joined
+    quiet_ms: int  # and for how long nothing may change then
+    # network
+    delay_us_max: int
+    late_share: int  # datagrams that take longer, and come after later ones
+    late_ms_max: int
+    loss_share: int
+    duplicate_share: int
+    # disk
+    latency_us_max: int
+    slow_share: int  # commands that take longer
+    slow_ms_max: int
+    attention_share: int  # SCSI commands that are told a unit attention instead
+    torn_share: int
+    lost_share: int  # heartbeats that are answered and not written
+    stale_share: int  # reads in which a heartbeat is an older one
+    flip_share: int  # reads in which one sector comes damaged
+    cache_share: int  # what was not written durably and is lost when its node loses power
+    # nodes
+    drift_ppm_max: int  # how much faster or slower a node's clock runs, each its own
+    late_tick_us_max: int
+    boot_ms_max: int  # from power on until guestd runs
+    programs: int  # that register on each node, each at a level of its own
+    answer_ms_max: int  # what a program takes to acknowledge
+
+    @property
+    def timing(self) -> Timing:
+        """The cluster's times."""
+        return scaled(Timing(), self.timing_factor)
+
+    def shown(self) -> list[str]:
+        """One line for each option."""
+        return [f"{field.name} = {_shown(getattr(self, field.name))}" for field in fields(self)]
+
+
+def draw(seed: int, preset: str = "swarm", nodes: int | None = None) -> Options:
+    """The options of that seed. Raises :class:`UsageError` for a preset or a size that does not exist."""
+    if preset not in PRESETS:
+        raise UsageError(f"preset {preset!r} (legal: {', '.join(PRESETS)})")
+    if nodes is not None and not 2 <= nodes <= NODES_MAX:
+        raise UsageError(f"{nodes} nodes (legal: 2 to {NODES_MAX})")
+    randomness = random.Random(f"{preset} {seed}")  # a text: its hash does not depend on PYTHONHASHSEED
+    return _swarm(seed, randomness, nodes) if preset == "swarm" else _plain(seed, preset, randomness, nodes)
+
+
+def _swarm(seed: int, randomness: random.Random, nodes: int | None) -> Options:
+    def some(*values: int) -> int:
+        return randomness.choice((0, *values))
+
+    drawn = _size(randomness)
+    size = nodes or drawn  # so that asking for the size that is drawn changes nothing
+    weights = tuple((kind, randomness.randint(1, 5)) for kind in FAULTS if randomness.random() < 0.5)
+    factor = randomness.choice(_FACTORS)
+    # A large cluster has as much to do in less time, and each of its seconds costs the square of its size.
+    faults_ms = randomness.randint(60_000, 100_000) if size <= 8 else randomness.randint(15_000, 25_000)
+    return Options(
+        preset="swarm",
+        seed=seed,
+        nodes=size,
+        timing_factor=factor,
+        faults_ms=faults_ms,
+        fault_every_ms=round(randomness.choice([700, 2000, 5000, 10_000]) * min(factor, 3)),
+        weights=weights or (("crash", 1),),
+        converge_ms=round(60_000 * factor),
+        quiet_ms=round(5000 * factor),
+        delay_us_max=randomness.choice([100, 1000, 5000]),
+        late_share=some(1, 10, 100),
+        late_ms_max=randomness.choice([5, 50, 250]),
+        loss_share=some(1, 10, 50),
+        duplicate_share=some(1, 10, 100),
+        latency_us_max=randomness.choice([500, 3000, 10_000]),
+        slow_share=some(1, 10, 100),
+        slow_ms_max=randomness.choice([20, 60, 200]),
+        attention_share=some(10, 200),
+        torn_share=some(1, 20),
+        lost_share=some(1, 20),
+        stale_share=some(1, 20),
+        flip_share=some(1, 20),
+        cache_share=some(200, 1000),
+        drift_ppm_max=some(100, 10_000, 100_000),
+        late_tick_us_max=randomness.choice([100, 2000, 10_000]),
+        boot_ms_max=randomness.choice([500, 3000, 8000]),
+        programs=randomness.choice([0, 0, 1, 3]),
+        answer_ms_max=randomness.choice([5, 100, 1500]),
+    )
+
+
+def _plain(seed: int, preset: str, randomness: random.Random, nodes: int | None) -> Options:
+    """Few faults, or none; no rate is high."""
+    lite = preset == "lite"
+    return Options(
+        preset=preset,
+        seed=seed,
+        nodes=nodes or 3,
+        timing_factor=1.0,
+        faults_ms=30_000 if lite else 110_000,
+        fault_every_ms=3000,
+        weights=tuple((kind, 1) for kind in SAFE_FAULTS) if lite else (),
+        converge_ms=60_000,
+        quiet_ms=5000,
+        delay_us_max=randomness.choice([100, 1000]),
+        late_share=10 if lite else 0,
+        late_ms_max=20,
+        loss_share=10 if lite else 0,
+        duplicate_share=10 if lite else 0,
+        latency_us_max=1000,
+        slow_share=10 if lite else 0,
+        slow_ms_max=20,
+        attention_share=10 if lite else 0,
+        torn_share=0,
+        lost_share=0,
+        stale_share=0,
+        flip_share=0,
+        cache_share=500 if lite else 0,
+        drift_ppm_max=100,
+        late_tick_us_max=1000,
+        boot_ms_max=3000 if lite else 500,
+        programs=1 if lite else 0,
+        answer_ms_max=50,
+    )
+
+
+def _size(randomness: random.Random) -> int:
+    low, high = randomness.choices([size for size, _ in _SIZES], [weight for _, weight in _SIZES])[0]
+    return randomness.randint(low, high)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(f"{kind}:{weight}" for kind, weight in value) or "none"
+    return str(value)

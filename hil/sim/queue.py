@@ -1,0 +1,43 @@
+"""The virtual clock and the one queue of events. There are no threads: an event runs to its end, then the next one.
+
+Times are whole microseconds since the beginning of the run. Events of the same time run in the order in which they were
+asked for, so a run depends on nothing but its seed.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Any
+
+Action = Callable[..., None]
+Entry = tuple[int, int, Action, tuple[Any, ...]]
+
+
+class Queue:
+    """``now_us`` is the time of the event that runs; ``current`` its number, from 1."""
+
+    def __init__(self) -> None:
+        self.now_us = 0
+        self.current = 0
+        self.handled = 0
+        self.parents: dict[int, int] | None = None
+        """Which event asked for which, while somebody wants to know (:mod:`hil.sim.trace`)."""
+        self._entries: list[Entry] = []
+        self._count = 0
+
+    def after(self, delay_us: int, action: Action, *arguments: Any) -> None:
+        """Call ``action(*arguments)`` that much later."""
+        self._count = number = self._count + 1
+        heapq.heappush(self._entries, (self.now_us + delay_us, number, action, arguments))
+        if self.parents is not None:
+            self.parents[number] = self.current
+
+    def run_until(self, end_us: int) -> None:
+        """Everything up to that time, which is the time then."""
+        entries, pop = self._entries, heapq.heappop
+        while entries and entries[0][0] <= end_us:
+            self.now_us, self.current, action, arguments = pop(entries)
+            self.handled += 1
+            action(*arguments)
+        self.now_us = end_us

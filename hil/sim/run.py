@@ -1,0 +1,136 @@
+"""One seed: faults, healing, coming together; the verdict and what it takes to repeat it."""
+
+from __future__ import annotations
+
+import gc
+import time
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from hil.errors import ClaimFailed
+from hil.sim import speed
+from hil.sim.checkers import Checker, Violation, every_checker
+from hil.sim.options import Options
+from hil.sim.trace import Told
+from hil.sim.world import World
+
+speed.install()
+
+STORY_LINES: Final = 40
+_LOOK_US: Final = 100_000  # between two looks whether all have joined
+CONVERGES: Final = "after healing all nodes join within a bound (liveness)"
+QUIET: Final = "when all have joined nothing changes any more (S5.2)"
+NO_FAULT_OF_ITS_OWN: Final = "guestd finds no fault of its own"
+
+
+@dataclass
+class Result:
+    """What became of one seed. ``violation`` None: passed."""
+
+    options: Options
+    digest: str
+    simulated_ms: int
+    wall_s: float
+    events: int
+    faults: dict[str, int]
+    converged_ms: int | None
+    panics: int
+    violation: str | None = None
+    claim: str | None = None
+    details: list[str] = field(default_factory=list)
+    story: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every claim held."""
+        return self.violation is None
+
+    @property
+    def command(self) -> str:
+        """What repeats it."""
+        options = self.options
+        return f"hil sim --seeds {options.seed}:{options.seed + 1} --preset {options.preset} --nodes {options.nodes}"
+
+
+def run(options: Options, *, recording: bool = False, checkers: Sequence[Checker] | None = None) -> Result:
+    """Simulate. recording: keep the story, which is slower and the same run."""
+    began = time.perf_counter()
+    gc.collect()
+    gc.disable()  # a run leaves next to nothing in cycles, and looking for it takes a tenth of the time
+    try:
+        return _run(options, began, every_checker() if checkers is None else checkers, recording=recording)
+    finally:
+        gc.enable()
+
+
+def _run(options: Options, began: float, checkers: Sequence[Checker], *, recording: bool) -> Result:
+    world = World(options, checkers, recording=recording)
+    violation: Violation | None = None
+    details: list[str] = []
+    converged_ms = None
+    try:
+        converged_ms = simulate(world)
+    except ClaimFailed as failed:
+        violation = failed if isinstance(failed, Violation) else Violation("a claim", str(failed))
+    except Exception as error:  # noqa: BLE001 - whatever guestd raises is a finding, with its traceback
+        violation = Violation(NO_FAULT_OF_ITS_OWN, f"{type(error).__name__}: {error}")
+        details = traceback.format_exc().splitlines()[-12:]
+    if violation is not None and violation.claim in (CONVERGES, QUIET):
+        details = world.pending()
+    return Result(
+        options=options,
+        digest=world.trace.hexdigest(),
+        simulated_ms=world.queue.now_us // 1000,
+        wall_s=time.perf_counter() - began,
+        events=world.queue.handled,
+        faults=dict(sorted((world.faults.counts + _struck(world)).items())),
+        converged_ms=converged_ms,
+        panics=sum(len(node.panics) for node in world.nodes),
+        violation=None if violation is None else violation.what,
+        claim=None if violation is None else violation.claim,
+        details=details,
+        story=[str(told) for told in _story(world)] if recording and violation is not None else [],
+    )
+
+
+def run_and_tell(options: Options) -> Result:
+    """Simulate; if a claim fails, once more with the story."""
+    result = run(options)
+    return result if result.passed else run(options, recording=True)
+
+
+def simulate(world: World) -> int:
+    """Both phases; how long (ms) it took after healing until all had joined. Raises :class:`Violation`."""
+    options, queue = world.options, world.queue
+    world.begin()
+    world.faults.begin()
+    queue.run_until(options.faults_ms * 1000)
+    world.heal()
+    healed_us = queue.now_us
+    # Who was silent until now may be forced out for it yet.
+    queue.run_until(healed_us + (options.timing.death_ms + options.timing.agreed_ms_max) * 1000)
+    while (why := world.why_not_converged()) is not None:
+        if queue.now_us - healed_us > options.converge_ms * 1000:
+            raise Violation(CONVERGES, f"not within {options.converge_ms} ms: {why}")
+        queue.run_until(queue.now_us + _LOOK_US)
+    converged_ms = (queue.now_us - healed_us) // 1000
+    epoch = world.epoch()
+    queue.run_until(queue.now_us + options.quiet_ms * 1000)
+    if (why := world.why_not_converged()) is not None or world.epoch() != epoch:
+        raise Violation(QUIET, why or f"epoch {epoch} has become {world.epoch()}")
+    for checker in world.checkers:
+        checker.finished()
+    return converged_ms
+
+
+def _struck(world: World) -> Counter[str]:
+    """Those that struck a datagram or a command by their rates."""
+    datagrams = Counter({f"datagram-{kind}": count for kind, count in world.network.counts.items() if kind != "sent"})
+    return +(datagrams + Counter({f"sector-{kind}": count for kind, count in world.disk.damage.counts.items()}))
+
+
+def _story(world: World) -> list[Told]:
+    return world.trace.causes(STORY_LINES)

@@ -1,0 +1,97 @@
+"""What makes guestd fast in the simulator, and nothing else: the same values and the same records, made in less time.
+
+guestd's values build themselves in a loop over their fields, for in a guest the time to import counts and not the
+time to make one. Here each class gets a constructor and a comparison that are compiled for it. And a datagram or a
+heartbeat is decoded by every stack that it comes to; here all stacks are in one process, so it is decoded once. Values
+are immutable, decoding is a pure function of the bytes: nobody can tell the difference
+(``tests/unit/test_sim_speed.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from guestd.core.value import Value
+from guestd.membership import datagram, regions
+
+_KEPT: Final = 512
+_MISSING: Final = object()
+
+
+def install() -> None:
+    """Once per process is enough; more do no harm."""
+    for cls in _subclasses(Value):
+        # In its own `__dict__`, what a class defines itself is left alone.
+        if cls.value_fields and "__init__" not in vars(cls):
+            cls.__init__ = constructor(cls)  # type: ignore[method-assign]
+        if cls.value_fields and "__eq__" not in vars(cls):
+            equal, hashed = comparison(cls)
+            cls.__eq__ = equal  # type: ignore[method-assign]
+            cls.__hash__ = hashed  # type: ignore[method-assign]
+    for module, name in ((datagram, "decode"), (regions, "decode_heartbeat"), (regions, "decode_ballot")):
+        remember(module, name)
+
+
+def constructor(cls: type[Value]) -> Callable[..., None]:
+    """An ``__init__`` that does what ``Value.__init__`` does for that class."""
+    fields = cls.value_fields
+    setters = {f"set_{field}": getattr(cls, field).__set__ for field in fields}
+    defaults = {f"default_{field}": value for field, value in cls.value_defaults.items()}
+    seen_default = False
+    parameters = []
+    for field in fields:
+        if field in cls.value_defaults:
+            seen_default = True
+            parameters.append(f"{field}=default_{field}")
+        else:
+            # A field without a default may follow one with, as Value has it: then its absence is found at the call.
+            parameters.append(f"{field}=missing" if seen_default else field)
+    lines = [f"def __init__(self, {', '.join(parameters)}):"]
+    lines += [f"    set_{field}(self, {field})" for field in fields]
+    lacking = [field for field, text in zip(fields, parameters, strict=True) if text.endswith("=missing")]
+    lines += [
+        f"    if {field} is missing: raise TypeError('{cls.__name__} lacks the field {field}')" for field in lacking
+    ]
+    space: dict[str, Any] = {**setters, **defaults, "missing": _MISSING}
+    exec("\n".join(lines), space)
+    made: Callable[..., None] = space["__init__"]
+    return made
+
+
+def comparison(cls: type[Value]) -> tuple[Callable[..., bool], Callable[..., int]]:
+    """``__eq__`` and ``__hash__`` that do what those of ``Value`` do for that class."""
+    same = " and ".join(f"self.{field} == other.{field}" for field in cls.value_fields)
+    values = "".join(f"self.{field}, " for field in cls.value_fields)
+    lines = ["def __eq__(self, other):", f"    return self is other or (type(other) is cls and {same})"]
+    lines += ["def __hash__(self):", f"    return hash(({values}))"]
+    space: dict[str, Any] = {"cls": cls}
+    exec("\n".join(lines), space)
+    return space["__eq__"], space["__hash__"]
+
+
+def remember(module: Any, name: str) -> None:
+    """Let a decoder look first whether it has decoded the same before."""
+    decode: Callable[..., Any] = getattr(module, name)
+    if hasattr(decode, "remembers"):
+        return
+    known: dict[tuple[Any, ...], Any] = {}
+
+    def remembered(*arguments: Any) -> Any:
+        found = known.get(arguments, _MISSING)
+        if found is _MISSING:
+            found = decode(*arguments)
+            if len(known) >= _KEPT:
+                known.clear()
+            known[arguments] = found
+        return found
+
+    remembered.remembers = decode  # type: ignore[attr-defined]
+    setattr(module, name, remembered)
+
+
+def _subclasses(cls: type[Value]) -> list[type[Value]]:
+    found = list(cls.__subclasses__())
+    for one in found:
+        found += _subclasses(one)
+    return found

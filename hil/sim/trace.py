@@ -1,0 +1,99 @@
+"""What happened: a digest of all of it in every run, and the story with its causes in a run that is told.
+
+The digest is a SHA-256 over every input of every node, every datagram and every disk command, in their order. Two runs
+with the same digest did the same. The story is kept only on demand, for it costs more than the simulation: a run that
+failed is run again with it, and is the same run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from array import array
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from hil.sim.queue import Queue
+
+DISK: Final = -1
+"""Stands for a node in the causes: what is read is caused by what was written."""
+
+_STEPS_KEPT: Final = 400_000  # of causes; more than a minute of three nodes
+
+
+class Told(NamedTuple):
+    """One line of the story. ``event``: number of the event of the queue; ``node``: None for the world."""
+
+    event: int
+    at_us: int
+    node: int | None
+    text: str
+
+    def __str__(self) -> str:
+        where = "--" if self.node is None else f"n{self.node}"
+        return f"{self.at_us / 1e6:11.6f} {where:>3} {self.text}"
+
+
+class Trace:
+    """One per run. ``note`` is fast and always called; ``tell`` goes into the digest and, if wanted, the story."""
+
+    def __init__(self, queue: Queue, *, recording: bool = False) -> None:
+        self.recording = recording
+        self._queue = queue
+        self._digest = hashlib.sha256()
+        self._items = array("Q")
+        self.story: list[Told] = []
+        self._steps: deque[tuple[int, int, int]] = deque(maxlen=_STEPS_KEPT)  # (event, the last one there, node)
+        self._last: dict[int, int] = {}
+        if recording:
+            queue.parents = {}
+
+    def note(self, code: int, node: int, value: int) -> None:
+        """An input, a datagram or a command: what kind, whose, and a number of at most 64 bits that tells it."""
+        append = self._items.append
+        append(self._queue.now_us << 16 | code << 8 | node)
+        append(value)
+
+    def tell(self, node: int | None, text: str) -> None:
+        """Something worth reading."""
+        self._flush()
+        self._digest.update(f"{self._queue.now_us} {node} {text}\n".encode())
+        if self.recording:
+            self.story.append(Told(self._queue.current, self._queue.now_us, node, text))
+
+    def touch(self, node: int) -> None:
+        """The event that runs concerns that node (or ``DISK``): what happened there before is one of its causes."""
+        event = self._queue.current
+        self._steps.append((event, self._last.get(node, 0), node))
+        self._last[node] = event
+
+    def hexdigest(self) -> str:
+        """Of everything so far."""
+        self._flush()
+        return self._digest.hexdigest()
+
+    def causes(self, count: int) -> list[Told]:
+        """The last lines of the story that the event which runs now may be a consequence of, oldest first."""
+        parents = self._queue.parents or {}
+        before: dict[int, list[int]] = {}
+        for event, earlier, _ in self._steps:
+            before.setdefault(event, []).append(earlier)
+        lines: dict[int, list[Told]] = {}
+        for told in self.story:
+            lines.setdefault(told.event, []).append(told)
+        found: list[Told] = []
+        seen = {self._queue.current}
+        waiting = [-self._queue.current]
+        while waiting and len(found) < count:
+            event = -heapq.heappop(waiting)
+            found += reversed(lines.get(event, []))
+            for cause in (parents.get(event, 0), *before.get(event, ())):
+                if cause and cause not in seen:
+                    seen.add(cause)
+                    heapq.heappush(waiting, -cause)
+        return sorted(found[:count], key=self.story.index)
+
+    def _flush(self) -> None:
+        self._digest.update(self._items.tobytes())
+        del self._items[:]

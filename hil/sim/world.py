@@ -1,0 +1,177 @@
+"""N nodes, one network, one disk, one clock: everything of one run, and the operator who switches machines on again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any, Final
+
+from guestd.core.config import Config
+from guestd.membership import layout, persistent
+from guestd.membership.records import Ballot, Commit
+from guestd.membership.roles import Role
+from guestd.membership.states import NodeState
+from hil.sim.checkers import Checker
+from hil.sim.checkers.commits import is_heartbeat, record_of
+from hil.sim.disk import Disk
+from hil.sim.faults import Faults
+from hil.sim.network import Network
+from hil.sim.nodes import Node
+from hil.sim.options import Options
+from hil.sim.programs import Programs
+from hil.sim.queue import Queue
+from hil.sim.trace import Trace
+
+CLUSTER_ID: Final = "00112233445566778899aabbccddeeff"
+BOOT_US_MIN: Final = 300_000
+"""No datagram is on its way for so long (:mod:`hil.sim.network`)."""
+
+
+class World:
+    """Everything is switched on at the beginning. ``checkers`` are told of all that happens."""
+
+    def __init__(self, options: Options, checkers: Sequence[Checker] = (), *, recording: bool = False) -> None:
+        self.options = options
+        self.config = Config(bytes.fromhex(CLUSTER_ID), "demo", options.nodes, options.timing)
+        self.random = random.Random(f"run of {options.preset} {options.seed}")
+        self.queue = Queue()
+        self.trace = Trace(self.queue, recording=recording)
+        medium = bytearray(layout.DATABASE_OFFSET + layout.DATABASE_SIZE)
+        medium[layout.DATABASE_OFFSET :] = persistent.format_database(CLUSTER_ID, "demo", options.nodes)
+        self.disk = Disk(medium, self.queue, self.random, options, self.trace)
+        self.network = Network(self.queue, self.random, options, self.trace)
+        self.programs = Programs(self.queue, self.random, options)
+        drift = options.drift_ppm_max
+        self.nodes = [Node(self, n, self.config, self.random.randint(-drift, drift)) for n in range(options.nodes)]
+        self.network.connect(self.nodes)
+        self.faults = Faults(self, options)
+        self.events: list[tuple[int, int, str, dict[str, Any]]] = []  # (µs, node, kind, fields)
+        self.operator_boots = True
+        self.checkers = list(checkers)
+        self._of_writes = [one for one in self.checkers if type(one).landed is not Checker.landed]
+        self.disk.on_landed = self._landed
+        self.disk.on_removed = self._removed
+        self.programs.on_told = self._told
+        for checker in self.checkers:
+            checker.begin(self)
+
+    # -- the operator
+
+    def begin(self) -> None:
+        """All are switched on at about the same time."""
+        for node in self.nodes:
+            self.queue.after(self.random.randint(0, 1_000_000), self._boot, node)
+
+    def boot_later(self, node: Node) -> None:
+        """Somebody sees that it is off, and switches it on."""
+        if self.operator_boots:
+            longest_us = max(BOOT_US_MIN + 1, self.options.boot_ms_max * 1000)
+            self.queue.after(self.random.randint(BOOT_US_MIN, longest_us), self._boot, node)
+
+    def _boot(self, node: Node) -> None:
+        if node.stack is None:
+            self.trace.tell(node.number, "power on")
+            node.power_off()  # a machine that stands with a panic has had power until now
+            node.power_on()
+
+    # -- what nodes report
+
+    def tick_late_us(self) -> int:
+        """How late the next tick of some node is."""
+        return int(self.random.random() * self.options.late_tick_us_max)
+
+    def booted(self, node: Node) -> None:
+        """A new life has begun."""
+        self.programs.start(node)
+
+    def doomed(self, node: Node) -> None:
+        """Its hour has come."""
+        self.trace.tell(node.number, "loses power")
+        node.power_off()
+        self.boot_later(node)
+
+    def ended(self, node: Node) -> None:
+        """It has panicked, or guestd has exited."""
+        self.trace.tell(node.number, "stands")
+        for checker in self.checkers:
+            checker.ended(node)
+        self.boot_later(node)
+
+    def emitted(self, node: Node, kind: str, fields: dict[str, Any]) -> None:
+        """An event of a node."""
+        self.events.append((self.queue.now_us, node.number, kind, fields))
+        self.trace.tell(node.number, f"{kind} {_shown(fields)}")
+        for checker in self.checkers:
+            checker.emitted(node, kind, fields)
+
+    def _landed(self, node: Node, life: int, command: Any) -> None:
+        lba, data = command.lba, command.data
+        for checker in self._of_writes:
+            checker.landed(node, life, lba, data)
+        if is_heartbeat(lba):
+            return
+        record = record_of(self.config.cluster_id, self.config.nodes, lba, data)
+        for checker in self.checkers:
+            if isinstance(record, Commit):
+                checker.committed(node, life, record.view)
+            elif isinstance(record, Ballot):
+                checker.voted(node, life, record)
+
+    def _removed(self, removal: Any) -> None:
+        for checker in self.checkers:
+            checker.removed(removal)
+
+    def _told(self, program: Any, told: tuple[int, int, str, int]) -> None:
+        for checker in self.checkers:
+            checker.told(program, told)
+
+    # -- phases
+
+    def heal(self) -> None:
+        """Nothing is wrong any more from now on; what is off is switched on."""
+        self.faults.heal()
+        self.network.loss = 0.0
+        self.disk.damage.enabled = False
+        self.trace.tell(None, "all is healed")
+        for node in self.nodes:
+            if node.stack is None:
+                self.boot_later(node)
+
+    def why_not_converged(self) -> str | None:
+        """None if all nodes are joined and agree on it; else what is missing."""
+        members = [None if node.stack is None else node.stack.member for node in self.nodes]
+        for number, member in enumerate(members):
+            if member is None:
+                return f"node {number} is off"
+            if not member.role.inside or member.state is not NodeState.JOINED:
+                return f"node {number} is {member.role.value}, {member.state.value}"
+            if member.intent != "none":
+                return f"node {number} wants to {member.intent}"
+        views = {member.view for member in members if member is not None}
+        if len(views) != 1:
+            return f"the nodes know {len(views)} different views"
+        (view,) = views
+        if any(entry.state is not NodeState.JOINED for entry in view.entries):
+            return f"view {view.epoch}.{view.step} has nodes in transition"
+        masters = [number for number, member in enumerate(members) if member and member.role is Role.MASTER]
+        return None if masters == [view.master] else f"masters are {masters}, and the view says {view.master}"
+
+    def epoch(self) -> int:
+        """The newest that any running node knows."""
+        return max((node.stack.member.view.epoch for node in self.nodes if node.stack is not None), default=0)
+
+    def pending(self) -> list[str]:
+        """One line for each node: what it waits for (the answer to the order ``status``)."""
+        lines = []
+        for node in self.nodes:
+            if node.stack is None:
+                lines.append(f"n{node.number}: off; panics {node.panics[-1:]}, exits {node.exits[-1:]}")
+                continue
+            status = node.stack.status()
+            keys = ("role", "state", "epoch", "step", "master", "hears", "moves", "suspects", "waiting_for")
+            lines.append(f"n{node.number}: " + " ".join(f"{key}={status[key]}" for key in keys))
+        return lines
+
+
+def _shown(fields: dict[str, Any]) -> str:
+    return " ".join(f"{key}={value!r}" for key, value in fields.items() if key != "nodes")
