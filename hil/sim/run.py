@@ -17,8 +17,6 @@ from hil.sim.options import Options
 from hil.sim.trace import Told
 from hil.sim.world import World
 
-speed.install()
-
 STORY_LINES: Final = 40
 _LOOK_US: Final = 100_000  # between two looks whether all have joined
 CONVERGES: Final = "after healing all nodes join within a bound (liveness)"
@@ -61,7 +59,8 @@ def run(options: Options, *, recording: bool = False, checkers: Sequence[Checker
     gc.collect()
     gc.disable()  # a run leaves next to nothing in cycles, and looking for it takes a tenth of the time
     try:
-        return _run(options, began, every_checker() if checkers is None else checkers, recording=recording)
+        with speed.installed():
+            return _run(options, began, every_checker() if checkers is None else checkers, recording=recording)
     finally:
         gc.enable()
 

@@ -9,7 +9,9 @@ are immutable, decoding is a pure function of the bytes: nobody can tell the dif
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import Any, Final
 
 from guestd.core.value import Value
@@ -19,20 +21,36 @@ _KEPT: Final = 512
 _MISSING: Final = object()
 
 
-def install() -> None:
-    """Once per process is enough; more do no harm."""
+@contextmanager
+def installed() -> Iterator[None]:
+    """Within the block, in this process; afterwards everything is as guestd made it. Not to be nested."""
+    before: list[tuple[Any, str, Any]] = []
+
+    def put(where: Any, name: str, made: Any) -> None:
+        before.append((where, name, vars(where).get(name, _MISSING)))
+        setattr(where, name, made)
+
     for cls in _subclasses(Value):
-        # In its own `__dict__`, what a class defines itself is left alone.
+        # What a class defines itself, in its own `__dict__`, is left alone.
         if cls.value_fields and "__init__" not in vars(cls):
-            cls.__init__ = constructor(cls)  # type: ignore[method-assign]
+            put(cls, "__init__", constructor(cls))
         if cls.value_fields and "__eq__" not in vars(cls):
             equal, hashed = comparison(cls)
-            cls.__eq__ = equal  # type: ignore[method-assign]
-            cls.__hash__ = hashed  # type: ignore[method-assign]
+            put(cls, "__eq__", equal)
+            put(cls, "__hash__", hashed)
     for module, name in ((datagram, "decode"), (regions, "decode_heartbeat"), (regions, "decode_ballot")):
-        remember(module, name)
+        put(module, name, remembering(getattr(module, name)))
+    try:
+        yield
+    finally:
+        for where, name, found in reversed(before):
+            if found is _MISSING:
+                delattr(where, name)
+            else:
+                setattr(where, name, found)
 
 
+@cache
 def constructor(cls: type[Value]) -> Callable[..., None]:
     """An ``__init__`` that does what ``Value.__init__`` does for that class."""
     fields = cls.value_fields
@@ -59,6 +77,7 @@ def constructor(cls: type[Value]) -> Callable[..., None]:
     return made
 
 
+@cache
 def comparison(cls: type[Value]) -> tuple[Callable[..., bool], Callable[..., int]]:
     """``__eq__`` and ``__hash__`` that do what those of ``Value`` do for that class."""
     same = " and ".join(f"self.{field} == other.{field}" for field in cls.value_fields)
@@ -70,11 +89,8 @@ def comparison(cls: type[Value]) -> tuple[Callable[..., bool], Callable[..., int
     return space["__eq__"], space["__hash__"]
 
 
-def remember(module: Any, name: str) -> None:
-    """Let a decoder look first whether it has decoded the same before."""
-    decode: Callable[..., Any] = getattr(module, name)
-    if hasattr(decode, "remembers"):
-        return
+def remembering(decode: Callable[..., Any]) -> Callable[..., Any]:
+    """A decoder that looks first whether it has decoded the same before."""
     known: dict[tuple[Any, ...], Any] = {}
 
     def remembered(*arguments: Any) -> Any:
@@ -86,8 +102,7 @@ def remember(module: Any, name: str) -> None:
             known[arguments] = found
         return found
 
-    remembered.remembers = decode  # type: ignore[attr-defined]
-    setattr(module, name, remembered)
+    return remembered
 
 
 def _subclasses(cls: type[Value]) -> list[type[Value]]:
