@@ -26,6 +26,7 @@ class Commands(NamedTuple):
     reads: int
     """Of all regions, beside those of the rounds."""
     ballots: int
+    matches: int
     commits: int
     fences: int
     """PREEMPT AND ABORT."""
@@ -41,7 +42,7 @@ class Commands(NamedTuple):
     @property
     def election(self) -> int:
         """Commands of one election without those that fence: ballots, reads, the check of the keys, one commit."""
-        return self.ballots + self.reads + self.key_reads + min(1, self.commits)
+        return self.ballots + self.matches + self.reads + self.key_reads + min(1, self.commits)
 
 
 def count(entries: Iterable[Entry], node: int, first: int, last: int) -> Commands:
@@ -65,6 +66,7 @@ def _kind(entry: Entry, node: int) -> str:
         places = {
             layout.region_lba(node, layout.HEARTBEAT_SECTOR): "rounds",
             layout.region_lba(node, layout.BALLOT_SECTOR): "ballots",
+            layout.region_lba(node, layout.MATCH_SECTOR): "matches",
             layout.region_lba(node, layout.COMMIT_SECTOR): "commits",
         }
         return places.get(entry.lba, "others")
