@@ -11,6 +11,7 @@ import os
 import platform
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
@@ -37,6 +38,9 @@ remember_owner = 0
 stdio_handler = "file"
 capability_filters = [ "cpu-unavailable-features" ]
 """
+
+FORGET_TIMEOUT_S = 5.0
+FORGET_PERIOD_S = 0.005
 
 OnLifecycle = Callable[[str, int, int], None]
 """(domain name, event, detail), libvirt's numbers."""
@@ -77,6 +81,17 @@ class Hypervisor:
         if accelerator == "kvm":
             found += [platform.release(), self.connection.getCapabilities().partition("</cpu>")[0]]
         return " ".join(map(str, found))
+
+    def await_forgotten(self, name: str) -> None:
+        """Wait until no machine has that name any more; libvirt tells of an end a moment before it forgets who ended.
+
+        One that is started in that moment would be refused: it exists already. After :data:`FORGET_TIMEOUT_S` this
+        returns all the same, and what is started next says why it cannot be.
+        """
+        deadline = time.monotonic() + FORGET_TIMEOUT_S
+        with contextlib.suppress(libvirt.libvirtError):  # there is none of that name
+            while self.connection.lookupByName(name) and time.monotonic() < deadline:
+                time.sleep(FORGET_PERIOD_S)
 
     def create(self, xml: str) -> libvirt.virDomain:
         """Start a machine; raises :class:`LaboratoryError` with libvirt's words."""

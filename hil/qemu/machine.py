@@ -72,6 +72,7 @@ class Machine:
             self.frozen = None
             self._log.emit("machine-starting", node=self.node, **about)
             try:
+                self._hypervisor.await_forgotten(self.spec.name)
                 self._domain = start()
             except LaboratoryError as error:
                 # libvirt reports no end of what never began. One that was saved can still boot.

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import libvirt
 import pytest
 
 from hil.bench.log import EventLog
 from hil.errors import LaboratoryError
+from hil.qemu import hypervisor as hypervisor_module
 from hil.qemu import machine as machine_module
 from hil.qemu.domain import MachineSpec
+from hil.qemu.hypervisor import Hypervisor
 from hil.qemu.machine import Machine
 
 A_WHILE_S = 10.0
@@ -39,8 +42,13 @@ class FakeHypervisor:
         self.log = log
         self.refusal: str | None = None
         self.news = ["machine-started"]
+        self.remembers = {"n0"}  # the last machine of that name, for a moment after its end
+
+    def await_forgotten(self, name: str) -> None:
+        self.remembers.discard(name)
 
     def create(self, xml: str) -> FakeDomain:
+        assert self.remembers == set(), "libvirt: already exists"
         if self.refusal is not None:
             raise LaboratoryError(self.refusal)
         for kind in self.news:
@@ -113,3 +121,30 @@ def test_the_plug_can_be_pulled_while_another_verb_waits_for_a_qemu_that_hangs(m
     assert machine.power_off() is True
     reset.join(A_WHILE_S)
     assert not reset.is_alive()
+
+
+LIBVIRTS_TEST_DRIVER = "test:///default"
+"""Has one machine, which is called "test"."""
+
+
+def test_a_start_waits_until_libvirt_has_forgotten_the_machine_that_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hypervisor = Hypervisor(tmp_path, lambda *_: None, lambda _: None)
+    hypervisor.connection = libvirt.open(LIBVIRTS_TEST_DRIVER)
+    domain = hypervisor.connection.lookupByName("test")
+    waiting = threading.Thread(target=hypervisor.await_forgotten, args=("test",))
+    waiting.start()
+    waiting.join(0.1)
+    assert waiting.is_alive()
+    domain.destroy()
+    domain.undefine()
+    waiting.join(A_WHILE_S)
+    assert not waiting.is_alive()
+    hypervisor.await_forgotten("none of that name")
+
+    machine = "<domain type='test'><name>n0</name><memory>1024</memory><os><type>hvm</type></os></domain>"
+    again = hypervisor.connection.createXML(machine)
+    monkeypatch.setattr(hypervisor_module, "FORGET_TIMEOUT_S", 0.05)
+    hypervisor.await_forgotten("n0")  # not for ever: what is started next will say why it cannot be
+    again.destroy()
