@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from guestd.core.config import Config
+from guestd.core.config import ELECTIONS, Config
 from guestd.core.node import Stack
 from guestd.core.timing import Timing
 from guestd.core.value import Value, replace
@@ -44,6 +44,11 @@ def test_the_settings_are_read(tmp_path: Path) -> None:
     assert (found.node, found.wwid, found.broadcast, found.port) == (2, "naa.6001405000000000", "10.77.0.255", 7400)
     assert found.config == Config(bytes.fromhex("ab" * 16), "demo", 3, Timing(250, 500, 3000, 750))
     assert found.stages == {"initramfs": 1.7, "modules": 2.0}
+
+
+@pytest.mark.parametrize("election", ELECTIONS)
+def test_a_node_is_told_how_epochs_are_decided(tmp_path: Path, election: str) -> None:  # S3.2
+    assert settings.load(told(tmp_path, election=election)).config.election == election
 
 
 @pytest.mark.parametrize(
