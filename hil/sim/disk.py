@@ -27,6 +27,7 @@ from guestd.core.inputs import ReadDone, ScsiDone, WriteDone
 from guestd.fence.keys import life_of
 from guestd.membership import layout
 from guestd.membership.sector import SECTOR_SIZE
+from hil.checkers.observation import Removal
 from hil.scsi.reservations import Conflict, Identity, Request, State, change
 from hil.sim import ledger
 from hil.sim.damage import Damage
@@ -51,14 +52,6 @@ _ANSWER_LATER_SHARE: Final = 0.1  # of answers that come some time after the com
 ACTIONS: Final = {0x01: "reserve", 0x04: "preempt", 0x05: "preempt-and-abort", 0x06: "register"}
 
 
-class Removal(NamedTuple):
-    """A registration that was ended by another nexus, or by its own abort."""
-
-    node: int  # whose it was
-    incarnation: int
-    by: int
-
-
 class Held(NamedTuple):
     """A write in the disk's queue, which may land after its node is gone."""
 
@@ -80,6 +73,7 @@ class Disk:
         self.damage = Damage(medium, randomness, options)
         self.error_share = [0.0] * options.nodes  # by node
         self.on_landed: Callable[[Node, int, WriteSectors], None] = lambda _node, _life, _command: None
+        self.on_keyed: Callable[[int, int], None] = lambda _node, _incarnation: None
         self.on_removed: Callable[[Removal], None] = lambda _removal: None
         self._queue = queue
         self._draw = randomness.random
@@ -273,6 +267,9 @@ class Disk:
             owner = life_of(before[removed])
             if owner is not None:
                 self.on_removed(Removal(*owner, by=number))
+        key = self.state.keys.get(request.nexus, 0)
+        if key != before.get(request.nexus) and (owner := life_of(key)) is not None:
+            self.on_keyed(*owner)
         return ScsiDone(command.tag, 0)
 
     def _abort(self, numbers: set[int]) -> None:

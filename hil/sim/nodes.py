@@ -109,6 +109,8 @@ class Node:
 
     def power_off(self) -> None:
         """At once; also of a machine that has panicked, and of one that is off."""
+        if self.stack is not None:
+            self.world.over(self)
         self._end()
         self.world.disk.power_lost(self.number)
 

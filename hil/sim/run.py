@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from hil.checkers.checker import Checker, Violation
+from hil.checkers.claims import every_checker
 from hil.errors import ClaimFailed
 from hil.sim import speed
-from hil.sim.checkers import Checker, Violation, every_checker
 from hil.sim.options import Options
 from hil.sim.trace import Told
 from hil.sim.world import World

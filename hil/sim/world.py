@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from guestd.core.config import Config
 from guestd.membership import layout, persistent
 from guestd.membership.records import Ballot, Commit
 from guestd.membership.roles import Role
 from guestd.membership.states import NodeState
-from hil.sim.checkers import Checker
-from hil.sim.checkers.commits import is_heartbeat, record_of
+from hil.checkers.checker import Checker, by_kind
+from hil.checkers.observation import Observation
+from hil.checkers.records import is_heartbeat, record_of
 from hil.sim.disk import Disk
 from hil.sim.faults import Faults
 from hil.sim.network import Network
@@ -21,6 +22,9 @@ from hil.sim.options import Options
 from hil.sim.programs import Programs
 from hil.sim.queue import Queue
 from hil.sim.trace import Trace
+
+if TYPE_CHECKING:
+    from guestd.membership.position import Position
 
 CLUSTER_ID: Final = "00112233445566778899aabbccddeeff"
 BOOT_US_MIN: Final = 300_000
@@ -49,7 +53,9 @@ class World:
         self.operator_boots = True
         self.checkers = list(checkers)
         self._of_writes = [one for one in self.checkers if type(one).landed is not Checker.landed]
+        self._of_events = by_kind(self.checkers)
         self.disk.on_landed = self._landed
+        self.disk.on_keyed = self._keyed
         self.disk.on_removed = self._removed
         self.programs.on_told = self._told
         for checker in self.checkers:
@@ -82,6 +88,8 @@ class World:
 
     def booted(self, node: Node) -> None:
         """A new life has begun."""
+        for checker in self.checkers:
+            checker.booted(node)
         self.programs.start(node)
 
     def doomed(self, node: Node) -> None:
@@ -93,16 +101,20 @@ class World:
     def ended(self, node: Node) -> None:
         """It has panicked, or guestd has exited."""
         self.trace.tell(node.number, "stands")
+        self.over(node)
+        self.boot_later(node)
+
+    def over(self, node: Node) -> None:
+        """That life has ended, in whatever way."""
         for checker in self.checkers:
             checker.ended(node)
-        self.boot_later(node)
 
     def emitted(self, node: Node, kind: str, fields: dict[str, Any]) -> None:
         """An event of a node."""
         self.events.append((self.queue.now_us, node.number, kind, fields))
         self.trace.tell(node.number, f"{kind} {_shown(fields)}")
-        for checker in self.checkers:
-            checker.emitted(node, kind, fields)
+        for hear in self._of_events.get(kind, ()):
+            hear(node, kind, fields)
 
     def _landed(self, node: Node, life: int, command: Any) -> None:
         lba, data = command.lba, command.data
@@ -116,6 +128,22 @@ class World:
                 checker.committed(node, life, record.view)
             elif isinstance(record, Ballot):
                 checker.voted(node, life, record)
+
+    @property
+    def provides(self) -> Sequence[Observation]:
+        """Everything."""
+        return tuple(Observation)
+
+    def acknowledged(self, node: int, incarnation: int) -> Sequence[Position] | None:
+        """By its own stack; None: that life does not run any more."""
+        stack = self.nodes[node].stack
+        if stack is None or stack.member.incarnation != incarnation:
+            return None
+        return stack.member.participant.acknowledged()
+
+    def _keyed(self, node: int, incarnation: int) -> None:
+        for checker in self.checkers:
+            checker.keyed(node, incarnation)
 
     def _removed(self, removal: Any) -> None:
         for checker in self.checkers:

@@ -25,17 +25,17 @@ from guestd.membership.paxos import PHASES, Bid, Phase
 from guestd.membership.states import NodeState
 from guestd.transition import coordinator
 from guestd.transition.program import Program
-from hil.sim.checkers import Checker
-from hil.sim.checkers.fence import Fence
-from hil.sim.checkers.forced_out import ForcedOut
-from hil.sim.checkers.history import History
-from hil.sim.checkers.one_owner import OneOwner
-from hil.sim.checkers.one_writer import OneWriter
-from hil.sim.checkers.panics import Panics
-from hil.sim.checkers.programs import ProgramsTold
-from hil.sim.checkers.promise import Promise
-from hil.sim.checkers.steps import Steps
-from hil.sim.checkers.transitions import Transitions
+from hil.checkers.checker import Checker
+from hil.checkers.fence import Fence
+from hil.checkers.forced_out import ForcedOut
+from hil.checkers.history import History
+from hil.checkers.one_owner import OneOwner
+from hil.checkers.one_writer import OneWriter
+from hil.checkers.panics import Panics
+from hil.checkers.programs import ProgramsTold
+from hil.checkers.promise import Promise
+from hil.checkers.steps import Steps
+from hil.checkers.transitions import Transitions
 from hil.sim.run import CONVERGES
 
 Patch = pytest.MonkeyPatch

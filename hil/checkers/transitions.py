@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from guestd.core.node import default_subsystems
-from guestd.membership.states import NodeState
-from hil.sim.checkers import Checker
+from hil.checkers.checker import Checker
 
 if TYPE_CHECKING:
-    from hil.sim.nodes import Node
+    from hil.checkers.observation import Life
 
 _NAMES: Final = {subsystem.level.name: subsystem.level.order for subsystem in default_subsystems()}
 _ORDERS: Final = sorted(_NAMES.values())
@@ -25,14 +24,18 @@ class Transitions(Checker):
     """Where each transition stands at each node's built-in subsystems."""
 
     claim = "each level sees each transition once, in order (S4.4)"
+    kinds = ("state", "notified", "acknowledged")
 
     def __init__(self) -> None:
         self._at: dict[tuple[object, ...], tuple[int, int]] = {}  # (node, life, subject, ...) -> (level, barrier)
         self._open: dict[tuple[object, ...], tuple[int, int]] = {}
         self._newcomers: set[tuple[object, ...]] = set()  # those that began while the node was joining itself
+        self._states: dict[tuple[int, int], str] = {}  # (node, life) -> its own state
 
-    def emitted(self, node: Node, kind: str, fields: dict[str, Any]) -> None:
+    def emitted(self, node: Life, kind: str, fields: dict[str, Any]) -> None:
         """What a subsystem is told, and what it acknowledges."""
+        if kind == "state":
+            self._states[node.number, node.life] = fields["state"]
         if kind not in ("notified", "acknowledged") or fields["subsystem"] not in _NAMES:
             return
         subject = (node.number, node.life, fields["subject"], fields["incarnation"])
@@ -44,7 +47,7 @@ class Transitions(Checker):
                 self.fail(f"node {node.number} acknowledged {fields}, of which it was not told")
             return
         before = self._at.get(key)
-        if before is None and node.stack is not None and node.stack.member.state is NodeState.JOINING:
+        if before is None and self._states.get((node.number, node.life)) == "joining":
             self._newcomers.add(key)
         gaps = key in self._newcomers
         if before is not None and not self._follows(before, step, fields["transition"], gaps=gaps):

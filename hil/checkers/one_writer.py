@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING
 
 from guestd.membership import layout
 from guestd.membership.sector import SECTOR_SIZE
-from hil.sim.checkers import Checker
+from hil.checkers.checker import Checker
+from hil.checkers.observation import Observation
 
 if TYPE_CHECKING:
-    from hil.sim.nodes import Node
+    from hil.checkers.observation import Life
 
 
 class OneWriter(Checker):
     """By addresses alone."""
 
     claim = "a sector has one writer (S2.5)"
+    needs = (Observation.DISK,)
 
-    def landed(self, node: Node, life: int, lba: int, data: bytes) -> None:
+    def landed(self, node: Life, life: int, lba: int, data: bytes) -> None:
         """Where it lands."""
         first = layout.region_lba(node.number, 0)
         if not first <= lba <= lba + len(data) // SECTOR_SIZE <= first + layout.REGION_SECTORS:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from hil.sim.checkers import Checker
+from hil.checkers.checker import Checker
+from hil.checkers.observation import Observation
 
 if TYPE_CHECKING:
-    from hil.sim.programs import Program
+    from hil.checkers.observation import Listener
 
 _FOLLOWS: Final[dict[str, tuple[str, ...]]] = {
     "": ("join",),
@@ -21,11 +22,12 @@ class ProgramsTold(Checker):
     """What each program was told last of each node."""
 
     claim = "a program is told each transition once, in order (S4.5, S4.7)"
+    needs = (Observation.TOLD,)
 
     def __init__(self) -> None:
         self._last: dict[tuple[int, int], tuple[int, str, int]] = {}
 
-    def told(self, program: Program, told: tuple[int, int, str, int]) -> None:
+    def told(self, program: Listener, told: tuple[int, int, str, int]) -> None:
         """One transition of one node."""
         node, incarnation, transition, barrier = told
         key = (id(program), node)

@@ -1,30 +1,38 @@
-"""Claim: an epoch has one owner (S3.2): nobody else says that it was elected, and nobody else commits in it."""
+"""Claim: an epoch has one owner (S3.2): nobody else says that it was elected, commits in it, or is taken
+for its master.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hil.sim.checkers import Checker
+from hil.checkers.checker import Checker
+from hil.checkers.observation import Observation
 
 if TYPE_CHECKING:
     from guestd.membership.view import View
-    from hil.sim.nodes import Node
+    from hil.checkers.observation import Life
 
 
 class OneOwner(Checker):
     """Owners by epoch."""
 
     claim = "an epoch has one owner (S3.2)"
+    kinds = ("elected", "membership")
+    also = (Observation.CONTENTS,)
 
     def __init__(self) -> None:
         self.owners: dict[int, tuple[int, int]] = {}  # epoch -> (node, incarnation)
 
-    def emitted(self, node: Node, kind: str, fields: dict[str, Any]) -> None:
-        """Who says that it was elected."""
+    def emitted(self, node: Life, kind: str, fields: dict[str, Any]) -> None:
+        """Who says that it was elected, and whom others take for the master."""
         if kind == "elected":
             self._own(fields["epoch"], (node.number, node.incarnation))
+        elif kind == "membership":
+            master = fields["master"]
+            self._own(fields["epoch"], (master, fields["nodes"][str(master)]["incarnation"]))
 
-    def committed(self, node: Node, life: int, view: View) -> None:
+    def committed(self, node: Life, life: int, view: View) -> None:
         """Whose commit reaches the disk."""
         self._own(view.epoch, (node.number, view.entries[node.number].incarnation))
 

@@ -7,22 +7,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hil.sim.checkers import Checker
+from hil.checkers.checker import Checker
+from hil.checkers.observation import Observation
 
 if TYPE_CHECKING:
     from guestd.membership.records import Ballot
-    from hil.sim.nodes import Node
+    from hil.checkers.observation import Life
 
 
 class Promise(Checker):
     """The newest ballot of each node on the disk."""
 
     claim = "a ballot is never forgotten (S3.2)"
+    needs = (Observation.CONTENTS,)
 
     def __init__(self) -> None:
         self._newest: dict[int, Ballot] = {}
 
-    def voted(self, node: Node, life: int, ballot: Ballot) -> None:
+    def voted(self, node: Life, life: int, ballot: Ballot) -> None:
         """Every ballot."""
         before = self._newest.get(node.number)
         if before is not None and (ballot.epoch, ballot.mbal, ballot.bal) < (before.epoch, before.mbal, before.bal):

@@ -1,0 +1,47 @@
+"""All claims, one of each for one run."""
+
+from __future__ import annotations
+
+from hil.checkers.barriers import Barriers
+from hil.checkers.checker import Checker
+from hil.checkers.fence import Fence
+from hil.checkers.fence_first import FenceFirst
+from hil.checkers.forced_out import ForcedOut
+from hil.checkers.history import History
+from hil.checkers.level_order import LevelOrder
+from hil.checkers.one_instance import OneInstance
+from hil.checkers.one_owner import OneOwner
+from hil.checkers.one_writer import OneWriter
+from hil.checkers.panics import Panics
+from hil.checkers.programs import ProgramsTold
+from hil.checkers.promise import Promise
+from hil.checkers.steps import Steps
+from hil.checkers.tables import Tables
+from hil.checkers.transitions import Transitions
+from hil.checkers.waits import Waits
+
+
+def every_checker(*, fence: str = "scsi", refusals: bool = False) -> list[Checker]:
+    """In the order in which they are asked.
+
+    ``fence``: of the cluster file; where the disk fences nobody, two claims do not stand. ``refusals``: whether a
+    machine may be refused, because the test gives two of them one node id, say.
+    """
+    fenced: list[Checker] = [Fence(), FenceFirst()] if fence == "scsi" else []
+    return [
+        OneOwner(),
+        OneWriter(),
+        *fenced,
+        Promise(),
+        History(),
+        Steps(),
+        Transitions(),
+        Barriers(),
+        LevelOrder(),
+        ProgramsTold(),
+        OneInstance(),
+        ForcedOut(),
+        Panics(fence=fence, refusals=refusals),
+        Waits(),
+        Tables(),
+    ]
