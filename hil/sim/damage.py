@@ -14,10 +14,11 @@ What was not written durably may be gone when its node loses power (``volatile-c
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from guestd.membership import layout
 from guestd.membership.sector import SECTOR_SIZE
+from hil.sim.randomness import Draw, draws
 
 if TYPE_CHECKING:
     from hil.sim.options import Options
@@ -26,24 +27,38 @@ _WRITTEN_BACK: Final = 0.3  # the share of writes at which the disk has written 
 _INCARNATION: Final = slice(32, 36)  # of a heartbeat (docs/membership-database.md)
 
 
+class _Draws(NamedTuple):
+    """The random numbers of one node, by what they are for."""
+
+    torn: Draw
+    lost: Draw
+    cache: Draw
+    stale: Draw
+    flip: Draw
+
+
 class Damage:
     """``medium``: the disk's contents. Says what becomes of a command; does nothing to the medium but at power loss."""
 
     def __init__(self, medium: bytearray, randomness: random.Random, options: Options) -> None:
         self._medium = medium
-        self._draw = randomness.random
+        self._draws = [_Draws(*draws(randomness, len(_Draws._fields))) for _ in range(options.nodes)]
         self._shares = options
         self._cache: dict[int, bytes] = {}  # LBA -> what is stable there
         self._before: dict[int, bytes] = {}  # LBA of a heartbeat -> what it was before
         self.enabled = True
         self.counts = {"torn": 0, "lost": 0, "stale": 0, "flipped": 0, "cache-lost": 0}
 
-    def _strikes(self, share: int) -> bool:
-        return bool(share) and self.enabled and self._draw() * 1000 < share
+    def _of(self, lba: int) -> _Draws:
+        """The random numbers of the node whose region that is in."""
+        return self._draws[(lba - layout.REGIONS_LBA) // layout.REGION_SECTORS % len(self._draws)]
+
+    def _strikes(self, share: int, draw: Draw) -> bool:
+        return bool(share) and self.enabled and draw() * 1000 < share
 
     def loses(self, lba: int, *, durable: bool) -> bool:
         """Whether that write is answered and not written."""
-        lost = not durable and _is_heartbeat(lba) and self._strikes(self._shares.lost_share)
+        lost = not durable and _is_heartbeat(lba) and self._strikes(self._shares.lost_share, self._of(lba).lost)
         self.counts["lost"] += lost
         return lost
 
@@ -52,16 +67,17 @@ class Damage:
 
         dies: the machine is gone, nobody gets an answer.
         """
-        if not (dies and self.enabled and self._shares.torn_share and self._draw() < 0.2) and not self._strikes(
-            self._shares.torn_share
-        ):
+        if not self._shares.torn_share or not self.enabled:
+            return None
+        draw = self._of(lba).torn
+        if not (dies and draw() < 0.2) and draw() * 1000 >= self._shares.torn_share:
             return None
         heartbeat = _is_heartbeat(lba)
-        answered = not dies and self._draw() < 0.5 and not (heartbeat and durable)
+        answered = not dies and draw() < 0.5 and not (heartbeat and durable)
         first = 1
         if not heartbeat and (answered or not self._same_copies(lba)):
             first = SECTOR_SIZE
-        at = first + int(self._draw() * (len(data) - first))
+        at = first + int(draw() * (len(data) - first))
         start = lba * SECTOR_SIZE
         end = -(-at // SECTOR_SIZE) * SECTOR_SIZE
         self.counts["torn"] += 1
@@ -81,7 +97,7 @@ class Damage:
         if durable:
             for index in range(len(data) // SECTOR_SIZE):
                 self._cache.pop(lba + index, None)
-        elif lba not in self._cache or self._draw() < _WRITTEN_BACK:
+        elif lba not in self._cache or self._of(lba).cache() < _WRITTEN_BACK:
             self._cache[lba] = bytes(self._medium[start : start + len(data)])
 
     def power_lost(self, node: int) -> None:
@@ -89,26 +105,28 @@ class Damage:
         first = layout.region_lba(node, 0)
         for lba in [lba for lba in self._cache if first <= lba < first + layout.REGION_SECTORS]:
             stable = self._cache.pop(lba)
-            if self._strikes(self._shares.cache_share):
+            if self._strikes(self._shares.cache_share, self._draws[node].cache):
                 self.counts["cache-lost"] += 1
                 self._before.pop(lba, None)
                 self._medium[lba * SECTOR_SIZE : lba * SECTOR_SIZE + len(stable)] = stable
 
-    def read(self, lba: int, data: bytes) -> bytes:
-        """What a read of all regions brings."""
+    def read(self, node: int, lba: int, data: bytes) -> bytes:
+        """What a read of all regions brings to that node."""
         if lba != layout.REGIONS_LBA:
             return data
-        if self._before and self._strikes(self._shares.stale_share):
+        draw = self._draws[node].stale
+        if self._before and self._strikes(self._shares.stale_share, draw):
             places = sorted(self._before)
-            stale = places[int(self._draw() * len(places))]
+            stale = places[int(draw() * len(places))]
             data = _put(data, (stale - lba) * SECTOR_SIZE, self._before[stale])
             self.counts["stale"] += 1
-        if self._strikes(self._shares.flip_share):
-            sector = int(self._draw() * (len(data) // layout.REGION_SIZE)) * layout.REGION_SECTORS
-            sector += int(self._draw() * (layout.COMMIT_SECTOR + layout.COPIES))
+        draw = self._draws[node].flip
+        if self._strikes(self._shares.flip_share, draw):
+            sector = int(draw() * (len(data) // layout.REGION_SIZE)) * layout.REGION_SECTORS
+            sector += int(draw() * (layout.COMMIT_SECTOR + layout.COPIES))
             if self._may_flip(lba + sector):
-                at = sector * SECTOR_SIZE + int(self._draw() * SECTOR_SIZE)
-                data = _put(data, at, bytes([data[at] ^ 1 << int(self._draw() * 8)]))
+                at = sector * SECTOR_SIZE + int(draw() * SECTOR_SIZE)
+                data = _put(data, at, bytes([data[at] ^ 1 << int(draw() * 8)]))
                 self.counts["flipped"] += 1
         return data
 

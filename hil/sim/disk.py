@@ -31,6 +31,7 @@ from hil.checkers.observation import Removal
 from hil.scsi.reservations import Conflict, Identity, Request, State, change
 from hil.sim import ledger
 from hil.sim.damage import Damage
+from hil.sim.randomness import Draw, child, draws
 from hil.sim.trace import DISK
 
 if TYPE_CHECKING:
@@ -52,6 +53,18 @@ _ANSWER_LATER_SHARE: Final = 0.1  # of answers that come some time after the com
 ACTIONS: Final = {0x01: "reserve", 0x04: "preempt", 0x05: "preempt-and-abort", 0x06: "register"}
 
 
+class _Draws(NamedTuple):
+    """The random numbers of one node, by what they are for."""
+
+    latency: Draw
+    slow: Draw
+    answer: Draw
+    frozen: Draw
+    error: Draw
+    dead: Draw
+    attention: Draw
+
+
 class Held(NamedTuple):
     """A write in the disk's queue, which may land after its node is gone."""
 
@@ -70,13 +83,13 @@ class Disk:
         self.state = State()
         self.aborts = True
         self.ledger = ledger.Ledger()
-        self.damage = Damage(medium, randomness, options)
+        self.damage = Damage(medium, child(randomness), options)
         self.error_share = [0.0] * options.nodes  # by node
         self.on_landed: Callable[[Node, int, WriteSectors], None] = lambda _node, _life, _command: None
         self.on_keyed: Callable[[int, int], None] = lambda _node, _incarnation: None
         self.on_removed: Callable[[Removal], None] = lambda _removal: None
         self._queue = queue
-        self._draw = randomness.random
+        self._draws = [_Draws(*draws(randomness, len(_Draws._fields))) for _ in range(options.nodes)]
         self._trace = trace
         self._options = options
         self._hung = [0] * options.nodes  # by node: how many faults hang its path
@@ -126,26 +139,27 @@ class Disk:
 
     def submit(self, node: Node, command: Command) -> None:
         """On its way to the disk."""
-        delay_us = 20 + int(self._draw() * self._latency_us)
-        if self._slow and self._draw() < self._slow:
-            delay_us += int(self._draw() * self._options.slow_ms_max * 1000)
+        draw = self._draws[node.number]
+        delay_us = 20 + int(draw.latency() * self._latency_us)
+        if self._slow and draw.slow() < self._slow:
+            delay_us += int(draw.slow() * self._options.slow_ms_max * 1000)
         self._queue.after(delay_us, self._arrive, node, node.life, command)
 
     def _arrive(self, node: Node, life: int, command: Command) -> None:
         number = node.number
         if node.stack is None or node.life != life:
             self._of_the_dead(node, life, command)
-        elif node.frozen is not None and self._draw() < 0.5:
+        elif node.frozen is not None and self._draws[number].frozen() < 0.5:
             node.keep(self._arrive, node, life, command)  # its machine stood before it had sent that
         elif self._hung[number]:
             self._waiting[number].append((node, life, command))
-        elif self.error_share[number] and self._draw() < self.error_share[number]:
+        elif self.error_share[number] and self._draws[number].error() < self.error_share[number]:
             self._fail(node, life, command)
         elif isinstance(command, ReadSectors):
             start = command.lba * SECTOR_SIZE
             data = bytes(self.medium[start : start + command.count * SECTOR_SIZE])
             if self.damage.enabled:
-                data = self.damage.read(command.lba, data)
+                data = self.damage.read(number, command.lba, data)
             self._trace.note(_COMMAND, number, command.lba)
             if self._trace.recording:
                 self._trace.touch(DISK)
@@ -200,8 +214,9 @@ class Disk:
 
     def _of_the_dead(self, node: Node, life: int, command: Command) -> None:
         """Its machine is gone. A write may be in the disk's queue all the same, whole or in part."""
+        draw = self._draws[node.number].dead
         write = isinstance(command, WriteSectors)
-        if not write or not self._may_write(node.number) or self._draw() >= _QUEUED_SHARE:
+        if not write or not self._may_write(node.number) or draw() >= _QUEUED_SHARE:
             self._enter(node, life, _name(command), -1, ledger.DROPPED)
             return
         assert isinstance(command, WriteSectors)
@@ -212,12 +227,12 @@ class Disk:
         self._enter(node, life, "write", command.lba, ledger.HELD)
         held = Held(node, life, command)
         self._held.append(held)
-        self._queue.after(int(self._draw() * _QUEUED_US_MAX), self._land_held, held)
+        self._queue.after(int(draw() * _QUEUED_US_MAX), self._land_held, held)
 
     def _fail(self, node: Node, life: int, command: Command) -> None:
         """The node is told that it failed; a write or a reservation may be done nevertheless."""
         self._trace.note(_COMMAND, node.number, 0)
-        executed = self._draw() < 0.5
+        executed = self._draws[node.number].error() < 0.5
         if isinstance(command, ReadSectors):
             self._enter(node, life, "read", command.lba, ledger.FAILED)
             self._answer(node, life, ReadDone(command.tag, False, b""))
@@ -236,7 +251,8 @@ class Disk:
     def _scsi(self, node: Node, life: int, command: ScsiCommand) -> ScsiDone:
         number, name = node.number, _name(command)
         self._trace.note(_COMMAND, number, zlib.crc32(command.cdb + command.data))
-        told = self._options.attention_share and self._draw() * 1000 < self._options.attention_share
+        share = self._options.attention_share
+        told = share and self._draws[number].attention() * 1000 < share
         if told or self._attentions[number]:
             self._attentions[number] = max(0, self._attentions[number] - 1)
             self._enter(node, life, name, -1, ledger.ATTENTION)
@@ -291,8 +307,9 @@ class Disk:
         self.damage.power_lost(number)
 
     def _answer(self, node: Node, life: int, done: WriteDone | ReadDone | ScsiDone) -> None:
-        if self._draw() < _ANSWER_LATER_SHARE:
-            self._queue.after(int(self._draw() * self._latency_us), node.give, life, done)
+        draw = self._draws[node.number].answer
+        if draw() < _ANSWER_LATER_SHARE:
+            self._queue.after(int(draw() * self._latency_us), node.give, life, done)
         else:
             node.give(life, done)
 

@@ -18,6 +18,7 @@ import zlib
 from typing import TYPE_CHECKING, Final
 
 from guestd.core.inputs import Datagram
+from hil.sim.randomness import draws
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,7 +36,8 @@ class Network:
 
     def __init__(self, queue: Queue, randomness: random.Random, options: Options, trace: Trace) -> None:
         self._queue = queue
-        self._random = randomness.random
+        # By sender: whether it is lost, late, doubled, and how long it takes.
+        self._draws = [draws(randomness, 4) for _ in range(options.nodes)]
         self._trace = trace
         self._delay_us = options.delay_us_max
         self._late = options.late_share / 1000
@@ -54,7 +56,8 @@ class Network:
     def send(self, sender: int, payload: bytes, only: int = -1) -> None:
         """To all others; ``only``: a mask of those that it reaches before its sender dies."""
         self._trace.note(_SENT, sender, zlib.crc32(payload))
-        counts, draw = self.counts, self._random
+        counts = self.counts
+        lost, late, doubled, delay = self._draws[sender]
         counts["sent"] += 1
         datagram = Datagram(payload)
         unreached = self._deaf[sender] | ~only
@@ -65,19 +68,19 @@ class Network:
                 continue
             if unreached >> number & 1:
                 counts["cut"] += 1
-            elif self.loss and draw() < self.loss:
+            elif self.loss and lost() < self.loss:
                 counts["lost"] += 1
-            elif self._late and draw() < self._late:
+            elif self._late and late() < self._late:
                 counts["late"] += 1
-                self._queue.after(int(draw() * self._late_us), self._arrive, (node,), datagram)
+                self._queue.after(int(late() * self._late_us), self._arrive, (node,), datagram)
             else:
                 receivers.append(node)
-                if self._duplicate and draw() < self._duplicate:
+                if self._duplicate and doubled() < self._duplicate:
                     counts["duplicated"] += 1
-                    self._queue.after(int(draw() * self._late_us), self._arrive, (node,), datagram)
+                    self._queue.after(int(doubled() * self._late_us), self._arrive, (node,), datagram)
         if receivers:
             # A switch hands a broadcast to all ports at about the same time.
-            self._queue.after(int(draw() * self._delay_us), self._arrive, receivers, datagram)
+            self._queue.after(int(delay() * self._delay_us), self._arrive, receivers, datagram)
 
     def cut(self, pairs: Iterable[tuple[int, int]]) -> None:
         """Nothing gets from the first to the second of each pair any more, until as many calls of ``heal``."""

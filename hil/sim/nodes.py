@@ -214,7 +214,7 @@ class Node:
         if self.stack is None or self.life != life:
             return
         self.give(life, Tick())
-        self.world.queue.after(self._period_us + self.world.tick_late_us(), self._tick, life)
+        self.world.queue.after(self._period_us + self.world.tick_late_us(self.number), self._tick, life)
 
     # -- what it does
 
@@ -227,7 +227,8 @@ class Node:
         if self.doom >= 0:
             return False
         if isinstance(effect, Broadcast):
-            self.world.network.send(self.number, effect.payload, only=self.world.random.getrandbits(64))
+            only = self.world.generators[self.number].end.getrandbits(64)
+            self.world.network.send(self.number, effect.payload, only=only)
         else:
             self._command(effect)  # on its way to the disk when the power goes
         self.world.doomed(self)

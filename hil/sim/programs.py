@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from guestd.core.inputs import ProgramMessage
+from hil.sim.randomness import child
 
 if TYPE_CHECKING:
     from hil.sim.nodes import Node
@@ -47,16 +48,15 @@ class Programs:
         self.all: list[Program] = []
         self.on_told: Callable[[Program, tuple[int, int, str, int]], None] = lambda _program, _told: None
         self._queue = queue
-        self._random = randomness
+        self._random = [child(randomness) for _ in range(options.nodes)]
         self._count = options.programs
         self._answer_us = options.answer_ms_max * 1000
 
     def start(self, node: Node) -> None:
         """After a boot."""
         for name, order, barriers in KINDS[: self._count]:
-            self._queue.after(
-                self._random.randint(0, _START_US_MAX), self._register, node, node.life, name, order, barriers
-            )
+            delay_us = self._random[node.number].randint(0, _START_US_MAX)
+            self._queue.after(delay_us, self._register, node, node.life, name, order, barriers)
 
     def answer(self, node: Node, connection: int, message: dict[str, Any]) -> None:
         """A node says something to one of its programs; over a socket, so in order."""
@@ -81,7 +81,7 @@ class Programs:
             program.told.append(told)
             self.on_told(program, told)
         connection = self.all.index(program) + 1
-        delay_us = self._random.randint(0, self._answer_us)
+        delay_us = self._random[node.number].randint(0, self._answer_us)
         self._queue.after(delay_us, self._say, program, connection, {"acknowledge": given["number"]})
 
     @staticmethod

@@ -15,6 +15,7 @@ from hil.checkers.claims import every_checker
 from hil.errors import ClaimFailed
 from hil.sim import speed
 from hil.sim.options import Options
+from hil.sim.plan import Plan
 from hil.sim.trace import Told
 from hil.sim.world import World
 
@@ -30,6 +31,7 @@ class Result:
     """What became of one seed. ``violation`` None: passed."""
 
     options: Options
+    plan: Plan
     digest: str
     simulated_ms: int
     wall_s: float
@@ -54,20 +56,29 @@ class Result:
         return f"hil sim --seeds {options.seed}:{options.seed + 1} --preset {options.preset} --nodes {options.nodes}"
 
 
-def run(options: Options, *, recording: bool = False, checkers: Sequence[Checker] | None = None) -> Result:
-    """Simulate. recording: keep the story, which is slower and the same run."""
+def run(
+    options: Options,
+    plan: Plan | None = None,
+    *,
+    recording: bool = False,
+    checkers: Sequence[Checker] | None = None,
+) -> Result:
+    """Simulate. plan: the faults; None: those of the seed. recording: keep the story, which is slower and the same run.
+
+    Raises :class:`hil.errors.UsageError` for a plan that names nodes that there are not.
+    """
     began = time.perf_counter()
     gc.collect()
     gc.disable()  # a run leaves next to nothing in cycles, and looking for it takes a tenth of the time
     try:
         with speed.installed():
-            return _run(options, began, every_checker() if checkers is None else checkers, recording=recording)
+            world = World(options, every_checker() if checkers is None else checkers, plan=plan, recording=recording)
+            return _run(world, began)
     finally:
         gc.enable()
 
 
-def _run(options: Options, began: float, checkers: Sequence[Checker], *, recording: bool) -> Result:
-    world = World(options, checkers, recording=recording)
+def _run(world: World, began: float) -> Result:
     violation: Violation | None = None
     details: list[str] = []
     converged_ms = None
@@ -81,7 +92,8 @@ def _run(options: Options, began: float, checkers: Sequence[Checker], *, recordi
     if violation is not None and violation.claim in (CONVERGES, QUIET):
         details = world.pending()
     return Result(
-        options=options,
+        options=world.options,
+        plan=world.faults.plan,
         digest=world.trace.hexdigest(),
         simulated_ms=world.queue.now_us // 1000,
         wall_s=time.perf_counter() - began,
@@ -92,7 +104,7 @@ def _run(options: Options, began: float, checkers: Sequence[Checker], *, recordi
         violation=None if violation is None else violation.what,
         claim=None if violation is None else violation.claim,
         details=details,
-        story=[str(told) for told in _story(world)] if recording and violation is not None else [],
+        story=[str(told) for told in _story(world)] if world.trace.recording and violation is not None else [],
     )
 
 
@@ -107,7 +119,7 @@ def simulate(world: World) -> int:
     options, queue = world.options, world.queue
     world.begin()
     world.faults.begin()
-    queue.run_until(options.faults_ms * 1000)
+    queue.run_until(world.faults.plan.until_ms * 1000)
     world.heal()
     healed_us = queue.now_us
     # Who was silent until now may be forced out for it yet.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from guestd.core.config import Config
 from guestd.membership import layout, persistent
@@ -19,8 +19,11 @@ from hil.sim.faults import Faults
 from hil.sim.network import Network
 from hil.sim.nodes import Node
 from hil.sim.options import Options
+from hil.sim.plan import Plan
+from hil.sim.planning import draw_plan
 from hil.sim.programs import Programs
 from hil.sim.queue import Queue
+from hil.sim.randomness import child
 from hil.sim.trace import Trace
 
 if TYPE_CHECKING:
@@ -31,24 +34,46 @@ BOOT_US_MIN: Final = 300_000
 """No datagram is on its way for so long (:mod:`hil.sim.network`)."""
 
 
-class World:
-    """Everything is switched on at the beginning. ``checkers`` are told of all that happens."""
+class OfNode(NamedTuple):
+    """The generators of one node, each for one thing: what one draws more or less does not change another."""
 
-    def __init__(self, options: Options, checkers: Sequence[Checker] = (), *, recording: bool = False) -> None:
+    boot: random.Random
+    tick: random.Random
+    end: random.Random
+
+
+class World:
+    """Everything is switched on at the beginning. ``checkers`` are told of all that happens.
+
+    ``plan``: the faults; None: those of the seed. Raises :class:`hil.errors.UsageError` for a plan of other nodes.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        checkers: Sequence[Checker] = (),
+        *,
+        plan: Plan | None = None,
+        recording: bool = False,
+    ) -> None:
         self.options = options
         self.config = Config(bytes.fromhex(CLUSTER_ID), "demo", options.nodes, options.timing)
-        self.random = random.Random(f"run of {options.preset} {options.seed}")
         self.queue = Queue()
         self.trace = Trace(self.queue, recording=recording)
         medium = bytearray(layout.DATABASE_OFFSET + layout.DATABASE_SIZE)
         medium[layout.DATABASE_OFFSET :] = persistent.format_database(CLUSTER_ID, "demo", options.nodes)
-        self.disk = Disk(medium, self.queue, self.random, options, self.trace)
-        self.network = Network(self.queue, self.random, options, self.trace)
-        self.programs = Programs(self.queue, self.random, options)
-        drift = options.drift_ppm_max
-        self.nodes = [Node(self, n, self.config, self.random.randint(-drift, drift)) for n in range(options.nodes)]
+        self.disk = Disk(medium, self.queue, self._generator("disk"), options, self.trace)
+        self.network = Network(self.queue, self._generator("network"), options, self.trace)
+        self.programs = Programs(self.queue, self._generator("programs"), options)
+        drifts, of_nodes = self._generator("drift"), self._generator("nodes")
+        self.nodes: list[Node] = []
+        self.generators: list[OfNode] = []
+        for number in range(options.nodes):
+            drift_ppm = round(options.drift_ppm_max * (2 * drifts.random() - 1))
+            self.nodes.append(Node(self, number, self.config, drift_ppm))
+            self.generators.append(OfNode(child(of_nodes), child(of_nodes), child(of_nodes)))
         self.network.connect(self.nodes)
-        self.faults = Faults(self, options)
+        self.faults = Faults(self, draw_plan(options) if plan is None else plan)
         self.events: list[tuple[int, int, str, dict[str, Any]]] = []  # (µs, node, kind, fields)
         self.operator_boots = True
         self.checkers = list(checkers)
@@ -61,18 +86,22 @@ class World:
         for checker in self.checkers:
             checker.begin(self)
 
+    def _generator(self, of_what: str) -> random.Random:
+        return random.Random(f"{of_what} of {self.options.preset} {self.options.seed}")
+
     # -- the operator
 
     def begin(self) -> None:
         """All are switched on at about the same time."""
         for node in self.nodes:
-            self.queue.after(self.random.randint(0, 1_000_000), self._boot, node)
+            self.queue.after(self.generators[node.number].boot.randint(0, 1_000_000), self._boot, node)
 
     def boot_later(self, node: Node) -> None:
         """Somebody sees that it is off, and switches it on."""
         if self.operator_boots:
             longest_us = max(BOOT_US_MIN + 1, self.options.boot_ms_max * 1000)
-            self.queue.after(self.random.randint(BOOT_US_MIN, longest_us), self._boot, node)
+            delay_us = self.generators[node.number].boot.randint(BOOT_US_MIN, longest_us)
+            self.queue.after(delay_us, self._boot, node)
 
     def _boot(self, node: Node) -> None:
         if node.stack is None:
@@ -82,9 +111,9 @@ class World:
 
     # -- what nodes report
 
-    def tick_late_us(self) -> int:
-        """How late the next tick of some node is."""
-        return int(self.random.random() * self.options.late_tick_us_max)
+    def tick_late_us(self, number: int) -> int:
+        """How late the next tick of that node is."""
+        return int(self.generators[number].tick.random() * self.options.late_tick_us_max)
 
     def booted(self, node: Node) -> None:
         """A new life has begun."""
