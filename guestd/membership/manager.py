@@ -62,6 +62,8 @@ class Manager:
         self._bad_datagrams = 0
         self._news = False  # something that a decision may depend on
         self._nothing_new = False  # the input was a datagram that said the same as the one before
+        self._unsettled = True  # something happened that levels and programs may depend on, beside what follows:
+        self._settled: tuple[View, Role] | None = None  # of when they were settled last
         self.over = False
 
     def start(self) -> None:
@@ -123,14 +125,17 @@ class Manager:
             self._adopt(say.view)
         # By far the most datagrams: what is due by the time is for the next tick.
         self._nothing_new = not new and view is self.member.view and self.member.role.inside and not self._news
+        self._unsettled = self._unsettled or not self._nothing_new
 
     def program_said(self, connection: int, line: str) -> None:
         """A line from a program of this node."""
         self.member.report(self.member.programs.message(connection, line))
+        self._unsettled = True
 
     def program_gone(self, connection: int) -> None:
         """A program's connection has ended."""
         self.member.programs.gone(connection)
+        self._unsettled = True
 
     def leave(self) -> str | None:
         """Begin a graceful leave; why it is refused, or None (spec S4.8, S4.9)."""
@@ -146,6 +151,10 @@ class Manager:
 
     def settle(self) -> None:
         """After every input: decide what is due, tell the others what has changed, and end if it is over."""
+        if self._nothing_new:
+            self._nothing_new = False
+            if not self.member.changed:
+                return
         member = self.member
         if self._context.disk.conflict and member.role not in (Role.GONE, Role.EXPELLED):
             member.expel(
@@ -153,12 +162,11 @@ class Manager:
                 f"node {member.node} (incarnation {member.incarnation}) found itself forced out: "
                 "the disk refused its write (reservation conflict)",
             )
-        if self._nothing_new:
-            self._nothing_new = False
-            if not member.changed:
-                return
         if member.role not in (Role.STARTING, Role.EXPELLED):
-            member.registry.settle()
+            if self._unsettled or self._settled != (member.view, member.role):
+                member.registry.settle()
+                # Who was let in is from now on one of those that levels are agreed with.
+                self._unsettled, self._settled = member.programs.changed, (member.view, member.role)
             if member.programs.changed:
                 member.programs.changed = False
                 member.changed = True
