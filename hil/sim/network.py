@@ -58,6 +58,7 @@ class Network:
         counts["sent"] += 1
         datagram = Datagram(payload)
         unreached = self._deaf[sender] | ~only
+        loss, late, duplicate = self.loss, self._late, self._duplicate
         receivers = []
         for node in self._nodes:
             number = node.number
@@ -65,14 +66,14 @@ class Network:
                 continue
             if unreached >> number & 1:
                 counts["cut"] += 1
-            elif self.loss and draw() < self.loss:
+            elif loss and draw() < loss:
                 counts["lost"] += 1
-            elif self._late and draw() < self._late:
+            elif late and draw() < late:
                 counts["late"] += 1
                 self._queue.after(int(draw() * self._late_us), self._arrive, (node,), datagram)
             else:
                 receivers.append(node)
-                if self._duplicate and draw() < self._duplicate:
+                if duplicate and draw() < duplicate:
                     counts["duplicated"] += 1
                     self._queue.after(int(draw() * self._late_us), self._arrive, (node,), datagram)
         if receivers:

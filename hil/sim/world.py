@@ -48,7 +48,9 @@ class World:
         self.events: list[tuple[int, int, str, dict[str, Any]]] = []  # (µs, node, kind, fields)
         self.operator_boots = True
         self.checkers = list(checkers)
+        # Only who listens is told.
         self._of_writes = [one for one in self.checkers if type(one).landed is not Checker.landed]
+        self._of_events = [one for one in self.checkers if type(one).emitted is not Checker.emitted]
         self.disk.on_landed = self._landed
         self.disk.on_removed = self._removed
         self.programs.on_told = self._told
@@ -101,7 +103,7 @@ class World:
         """An event of a node."""
         self.events.append((self.queue.now_us, node.number, kind, fields))
         self.trace.tell(node.number, f"{kind} {_shown(fields)}")
-        for checker in self.checkers:
+        for checker in self._of_events:
             checker.emitted(node, kind, fields)
 
     def _landed(self, node: Node, life: int, command: Any) -> None:
