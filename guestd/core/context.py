@@ -40,6 +40,6 @@ class Context:
 
     def take_effects(self) -> list[Effect]:
         """Everything asked for since the last call."""
-        taken = list(self.effects)
+        taken = self.effects.copy()
         self.effects.clear()
         return taken

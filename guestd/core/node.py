@@ -52,12 +52,13 @@ class Stack:
         """Take one input at a monotonic time in milliseconds; returns what is to be done, in this order."""
         if self.ended:
             return []
-        self._context.now_ms = now_ms
+        context = self._context
+        context.now_ms = now_ms
         self._take(given)
         self._manager.settle()
-        if not self._context.effects:
+        if not context.effects:
             return []
-        effects = self._context.take_effects()
+        effects = context.take_effects()
         for index, effect in enumerate(effects):
             if isinstance(effect, (Panic, Exit)):
                 self.ended = True
@@ -65,10 +66,10 @@ class Stack:
         return effects
 
     def _take(self, given: Input) -> None:
-        if isinstance(given, Tick):
-            self._manager.tick()
-        elif isinstance(given, Datagram):
+        if isinstance(given, Datagram):
             self._manager.heard(given.payload)
+        elif isinstance(given, Tick):
+            self._manager.tick()
         elif isinstance(given, (WriteDone, ReadDone, ScsiDone)):
             self._context.disk.done(given)
         elif isinstance(given, ProgramMessage):

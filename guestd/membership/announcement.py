@@ -20,6 +20,10 @@ import struct
 from guestd.core.value import Value
 from guestd.transition.levels import Level, level
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar
+
 NAME_SIZE_MAX = 31  # bytes
 PROGRAMS_MAX = 8  # of one node, and
 LEVELS_MAX = 40  # of a cluster beside the built-in ones: a datagram is one packet
@@ -37,17 +41,27 @@ class Announcement(Value):
     active: bool  # the master has agreed, and it is notified; until then it only asks
     caught_up: int | None  # barriers acknowledged of the late joins under way; None: none are under way
 
+    kept = ("_encoded",)  # said in every datagram
+    if TYPE_CHECKING:  # ClassVar: no field, for the checker
+        _encoded: ClassVar[bytes]
+
 
 def encode_announcements(announcements: tuple[Announcement, ...]) -> bytes:
     """At most 36 bytes each, one more for their number."""
     if not announcements:
         return b"\0"
-    parts = [bytes([len(announcements)])]
-    for one in announcements:
+    return b"".join([bytes([len(announcements)]), *map(_encode, announcements)])
+
+
+def _encode(one: Announcement) -> bytes:
+    try:
+        return one._encoded
+    except AttributeError:
         flags = (_ACTIVE if one.active else 0) | (_NONE if one.caught_up is None else one.caught_up)
         name = one.level.name.encode()
-        parts += [_PROGRAM.pack(one.level.order, flags, _packed(one.level), len(name)), name]
-    return b"".join(parts)
+        encoded = _PROGRAM.pack(one.level.order, flags, _packed(one.level), len(name)) + name
+        object.__setattr__(one, "_encoded", encoded)
+        return encoded
 
 
 def decode_announcements(data: bytes, offset: int) -> tuple[tuple[Announcement, ...], int]:

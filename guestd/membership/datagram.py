@@ -38,11 +38,16 @@ from guestd.membership.records import INTENTS
 from guestd.membership.view import View
 from guestd.transition.levels import Level
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Rest = tuple[tuple[Position, ...], tuple[Announcement, ...], tuple[Level, ...], View | None]
+
 MAGIC = b"HILD"
 VERSION = 2
 VIEW_FLAG, GASP_FLAG = 1, 2
 
 _HEAD = struct.Struct("<4sBBBB16sIQQBI")
+_RESTS_KEPT = 128
 _POSITION = struct.Struct("<BIBBB")
 _CRC = struct.Struct("<I")
 
@@ -61,6 +66,9 @@ class Say(Value):
     programs: tuple[Announcement, ...] = ()
     levels: tuple[Level, ...] = ()  # that the master has agreed to in this epoch; names are not told
     gasp: bool = False  # the last say of this life
+
+
+_rests: dict[tuple[int, int, int, bytes], Rest] = {}  # what follows the head is mostly what its node said before
 
 
 class BadDatagram(ValueError):
@@ -108,20 +116,36 @@ def decode(cluster_id: bytes, nodes: int, data: bytes) -> Say:
         raise BadDatagram(f"from the cluster {found_id.hex()}")
     if node >= nodes or intent >= len(INTENTS):
         raise BadDatagram(f"node {node} with intent {intent}")
-    end = _HEAD.size + count * _POSITION.size
-    try:
-        programs, end = announcement.decode_announcements(framed, end)
-        levels, end = announcement.decode_levels(framed, end)
-        if len(framed) != end + (wire.view_size(nodes) if flags & VIEW_FLAG else 0):
-            raise BadDatagram(f"{len(data)} bytes do not match {count} acknowledgements")
-        view = wire.decode_view(framed[end:], nodes) if flags & VIEW_FLAG else None
-        positions = tuple(_position(framed, _HEAD.size + index * _POSITION.size) for index in range(count))
-    except (KeyError, ValueError, struct.error) as why:
-        raise BadDatagram(str(why)) from why
+    positions, programs, levels, view = _rest(nodes, count, flags & VIEW_FLAG, framed[_HEAD.size :])
     gasp = bool(flags & GASP_FLAG)
     return Say(node, incarnation, sequence, hears, INTENTS[intent], positions, view, epoch, programs, levels, gasp)
 
 
-def _position(framed: bytes, offset: int) -> Position:
-    subject, incarnation, state, level, barrier = _POSITION.unpack_from(framed, offset)
+def _rest(nodes: int, count: int, view_flag: int, data: bytes) -> Rest:
+    """What follows the head; the same for the same bytes, and not decoded again then."""
+    key = (nodes, count, view_flag, data)
+    found = _rests.get(key)
+    if found is None:
+        found = _decode_rest(*key)
+        if len(_rests) >= _RESTS_KEPT:
+            _rests.clear()
+        _rests[key] = found
+    return found
+
+
+def _decode_rest(nodes: int, count: int, view_flag: int, data: bytes) -> Rest:
+    try:
+        programs, end = announcement.decode_announcements(data, count * _POSITION.size)
+        levels, end = announcement.decode_levels(data, end)
+        if len(data) != end + (wire.view_size(nodes) if view_flag else 0):
+            raise BadDatagram(f"{len(data)} bytes after the head do not match {count} acknowledgements")
+        view = wire.decode_view(data[end:], nodes) if view_flag else None
+        positions = tuple(_position(data, index * _POSITION.size) for index in range(count))
+    except (KeyError, ValueError, struct.error) as why:
+        raise BadDatagram(str(why)) from why
+    return positions, programs, levels, view
+
+
+def _position(data: bytes, offset: int) -> Position:
+    subject, incarnation, state, level, barrier = _POSITION.unpack_from(data, offset)
     return Position(subject, incarnation, wire.STATES_BY_CODE[state], level, barrier)

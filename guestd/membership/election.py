@@ -88,11 +88,12 @@ class Election:
         own = self._context.node
         if self._context.config.election == "dekker":
             return self._owned is not None and self._owned.block.epoch == self._next_epoch(after_epoch)
-        return any(
-            ballot.bal and ballot.owner_incarnation == incarnation and ballot.epoch == self._next_epoch(after_epoch)
-            for node, ballot in enumerate(self._database.blocks())
-            if ballot is not None and ballot.owner == own != node
-        )
+        for node, ballot in enumerate(self._database.blocks()):
+            if ballot is None or ballot.owner != own or node == own or ballot.owner_incarnation != incarnation:
+                continue
+            if ballot.bal and ballot.epoch == self._next_epoch(after_epoch):
+                return True
+        return False
 
     def _next_epoch(self, after_epoch: int) -> int:
         # Blocks of a later epoch than the membership's next one: its commit record was lost. Below them nobody can win.

@@ -60,8 +60,12 @@ class Manager:
         self._hears_published = 0
         self._look = False  # outside: somebody else has something new on the disk
         self._bad_datagrams = 0
-        self._news = False  # something that a decision may depend on
+        self._news = False  # something that a decision may depend on, beside the time
+        self._ticked = False  # a period has passed: look what is due, and say that this node is alive
+        self._undecided = True  # something has happened since the last decision, beside that time has passed
         self._nothing_new = False  # the input was a datagram that said the same as the one before
+        self._unsettled = True  # something happened that levels and programs may depend on, beside what follows:
+        self._settled: tuple[View, Role] | None = None  # of when they were settled last
         self.over = False
 
     def start(self) -> None:
@@ -88,7 +92,7 @@ class Manager:
             if member.role is Role.EXPELLED:
                 return
         self._election.tick(counted_ms)
-        member.changed = True
+        self._ticked = True
         # Half a heartbeat early is better than a whole one late.
         due = not member.role.inside or self._context.now_ms + timing.heartbeat_ms // 2 >= self._round_due_ms
         if not self._in_round and (due or self._office.suspicion.pending):
@@ -104,33 +108,39 @@ class Manager:
             if self._bad_datagrams == 1:
                 self._context.emit("bad-datagram", why=str(why))
             return
-        if not self.member.role.inside:
-            self._duplicate.heard(say, self.member.incarnation, self.member.said)
+        member = self.member
+        observer, role, view = member.observer, member.role, member.view
+        if not role.inside:
+            self._duplicate.heard(say, member.incarnation, member.said)
             self._refuse(self._duplicate.reason)
-        if say.node == self._context.node or self.member.role is Role.STARTING:
+        if say.node == self._context.node or role is Role.STARTING:
             return
-        observer, view = self.member.observer, self.member.view
         heard, hears_there = observer.hears(), observer.peers[say.node].heard_hears
         new = observer.heard(say)
-        self._news = self._news or say.gasp or self.member.role is Role.OUTSIDE
-        if self.member.role is Role.OUTSIDE:
+        if role is Role.OUTSIDE:
+            self._news = True
             if observer.hears() != heard:
-                self.member.changed = True  # it may not know of this node yet: it is told at once
+                member.changed = True  # it may not know of this node yet: it is told at once
             if say.hears != hears_there:
                 self._look = True  # it publishes that now
+        if say.gasp:
+            self._news = True
         if say.view is not None and say.view.master == say.node:
-            self.member.registry.heard(say)
+            member.registry.heard(say)
             self._adopt(say.view)
         # By far the most datagrams: what is due by the time is for the next tick.
-        self._nothing_new = not new and view is self.member.view and self.member.role.inside and not self._news
+        self._nothing_new = not new and view is member.view and role.inside and not self._news
+        self._unsettled = self._unsettled or not self._nothing_new
 
     def program_said(self, connection: int, line: str) -> None:
         """A line from a program of this node."""
         self.member.report(self.member.programs.message(connection, line))
+        self._unsettled = True
 
     def program_gone(self, connection: int) -> None:
         """A program's connection has ended."""
         self.member.programs.gone(connection)
+        self._unsettled = True
 
     def leave(self) -> str | None:
         """Begin a graceful leave; why it is refused, or None (spec S4.8, S4.9)."""
@@ -146,6 +156,10 @@ class Manager:
 
     def settle(self) -> None:
         """After every input: decide what is due, tell the others what has changed, and end if it is over."""
+        if self._nothing_new:
+            self._nothing_new = False
+            if not self.member.changed:
+                return
         member = self.member
         if self._context.disk.conflict and member.role not in (Role.GONE, Role.EXPELLED):
             member.expel(
@@ -153,26 +167,26 @@ class Manager:
                 f"node {member.node} (incarnation {member.incarnation}) found itself forced out: "
                 "the disk refused its write (reservation conflict)",
             )
-        if self._nothing_new:
-            self._nothing_new = False
-            if not member.changed:
-                return
         if member.role not in (Role.STARTING, Role.EXPELLED):
-            member.registry.settle()
+            if self._unsettled or self._settled != (member.view, member.role):
+                member.registry.settle()
+                # Who was let in is from now on one of those that levels are agreed with.
+                self._unsettled, self._settled = member.programs.changed, (member.view, member.role)
             if member.programs.changed:
                 member.programs.changed = False
                 member.changed = True
-            if self._news or member.changed:
-                self._news = False
-                self._office.decide()
+            self._undecided = self._undecided or not self._ticked or member.changed
+            if self._news or self._ticked or member.changed:
+                news, self._news, self._undecided = self._undecided, False, False
+                self._office.decide(news=news)
             self._office.advance()
-            if member.changed:
-                member.changed = False
+            if member.changed or self._ticked:
+                member.changed = self._ticked = False
                 member.say()
-            news = self._look or member.observer.hears() != self._hears_published
-            if member.role is Role.OUTSIDE and news and not self._in_round:
-                self._look = False
-                self._round()
+            if member.role is Role.OUTSIDE and not self._in_round:
+                if self._look or member.observer.hears() != self._hears_published:
+                    self._look = False
+                    self._round()
         if member.role is Role.GONE and not self.over:
             self.over = True
             if member.incarnation:
@@ -402,5 +416,6 @@ class Manager:
         self._database.read(ended)
 
     def _adopt(self, view: View) -> None:
-        self._election.overtaken(view.epoch, view.master)
-        self.member.adopt(view)
+        if view is not self.member.view:
+            self._election.overtaken(view.epoch, view.master)
+            self.member.adopt(view)

@@ -78,7 +78,7 @@ class Observer:
             unheard_ms = peer.unheard_ms + gap_ms
             if unheard_ms < lately_ms:
                 heard |= 1 << node
-            peer.unheard_ms = min(FOREVER_MS, unheard_ms)
+            peer.unheard_ms = unheard_ms if unheard_ms < FOREVER_MS else FOREVER_MS
         self._hears = heard
         return gap_ms
 
@@ -92,11 +92,12 @@ class Observer:
             before = peer.heartbeat
             # Sequence numbers only grow within a life; an older record than the last one is a stale sector and no sign
             # of life. A new life begins them anew if it could not read where the one before had stopped.
-            newer = heartbeat is not None and (before is None or heartbeat.order > before.order)
-            peer.unmoved_ms = 0 if newer and not first else min(FOREVER_MS, peer.unmoved_ms + gap_ms)
-            if heartbeat is not None and newer:
-                peer.heartbeat = heartbeat
-                peer.incarnation = max(peer.incarnation, heartbeat.incarnation)
+            if heartbeat is None or (before is not None and heartbeat.order <= before.order):
+                peer.unmoved_ms = min(FOREVER_MS, peer.unmoved_ms + gap_ms)
+                continue
+            peer.unmoved_ms = 0 if not first else min(FOREVER_MS, peer.unmoved_ms + gap_ms)
+            peer.heartbeat = heartbeat
+            peer.incarnation = max(peer.incarnation, heartbeat.incarnation)
 
     def heard(self, say: Say) -> bool:
         """Take in a datagram; whether it says anything but what that node has said before, its view left out.
@@ -109,31 +110,32 @@ class Observer:
         last, peer.said = peer.said, say
         peer.unheard_ms = 0
         self._hears |= 1 << say.node
+        peer.heard_sequence = say.sequence
+        if (
+            last is not None
+            and last.incarnation == say.incarnation
+            and last.hears == say.hears
+            and last.epoch == say.epoch
+            and last.intent == say.intent
+            and last.acknowledged == say.acknowledged
+            and last.programs == say.programs
+            and last.levels == say.levels
+            and peer.gasp is None
+            and not say.gasp
+        ):
+            return False
         peer.incarnation = max(peer.incarnation, say.incarnation)
         peer.heard_incarnation = say.incarnation
-        peer.heard_sequence = say.sequence
         peer.heard_hears = say.hears
         peer.heard_intent = say.intent
         peer.heard_epoch = say.epoch
-        if last is None or say.acknowledged != last.acknowledged:
-            peer.acknowledged = frozenset(say.acknowledged)
+        peer.acknowledged = frozenset(say.acknowledged)
         peer.programs = say.programs
         if say.gasp:
             peer.gasp = (say.incarnation, say.sequence)
         elif peer.gasp is not None and (say.incarnation, say.sequence) > peer.gasp:
             peer.gasp = None  # it says something after its last word: that was not true
-            return True
-        return (
-            last is None
-            or say.gasp
-            or say.hears != last.hears
-            or say.epoch != last.epoch
-            or say.incarnation != last.incarnation
-            or say.intent != last.intent
-            or say.acknowledged != last.acknowledged
-            or say.programs != last.programs
-            or say.levels != last.levels
-        )
+        return True
 
     def hears(self) -> int:
         """Bit mask of the nodes heard lately, this one included."""

@@ -63,10 +63,15 @@ class Office:
         self._hold_until_ms = 0
         self._busy = False  # fencing, or a commit record is on its way to the disk
         self._step: Advance | None = None  # the last one that was written, or perhaps was
+        self._wants = False  # to bid, when it was looked last: a bid may be lost, fail, or have to wait
         self.suspicion = Suspicion(member.context, member.observer)
 
-    def decide(self) -> None:
-        """Look whether the membership is to change. Called at every tick, and after everything new from the disk."""
+    def decide(self, *, news: bool) -> None:
+        """Look whether the membership is to change. Called at every tick, and after everything new.
+
+        news: anything but time has passed. Time alone makes this node bid only if it wants to already, or suspects
+        somebody.
+        """
         member = self._member
         if member.role is Role.OUTSIDE:
             decision = decide(member.view, member.observer, self._context.config.timing)
@@ -75,7 +80,11 @@ class Office:
             if decision.form or given:
                 self._bid(tuple(node for node in member.view.live() if node != member.node))
         elif member.role.inside:
+            suspected = self.suspicion.any
             self.suspicion.update(member.view)
+            if not (news or suspected or self.suspicion.any or self._wants):
+                return
+            self._wants = False
             survivors = self._survivors()
             given = self._election.given(member.incarnation, member.view.epoch)
             if given or self._is_my_turn(survivors):
@@ -110,6 +119,7 @@ class Office:
         return ordered[:1] == [self._member.node]
 
     def _bid(self, victims: tuple[int, ...]) -> None:
+        self._wants = True
         if self._election.running or self._busy or self._context.now_ms < self._election.not_before_ms:
             return
         member = self._member

@@ -52,11 +52,12 @@ def parse(cluster_id: bytes, nodes: int, data: bytes, last: tuple[bytes, list[Re
 
 def newest_view(regions: list[Region]) -> View:
     """The cluster's membership: the valid commit record with the highest (epoch, step)."""
-    newest = empty(len(regions))
+    newest, order = None, (0, 0)
     for region in regions:
-        if region.commit is not None and region.commit.view.order > newest.order:
+        if region.commit is not None and region.commit.view.order > order:
             newest = region.commit.view
-    return newest
+            order = newest.order
+    return newest or empty(len(regions))
 
 
 def next_incarnation(node: int, regions: list[Region]) -> int:

@@ -34,7 +34,8 @@ class Rivals:
 
     def tick(self, counted_ms: int) -> None:
         """So much time has passed that counts."""
-        self._waited = {life: (block, waited_ms + counted_ms) for life, (block, waited_ms) in self._waited.items()}
+        if self._waited:  # hardly ever
+            self._waited = {life: (block, waited_ms + counted_ms) for life, (block, waited_ms) in self._waited.items()}
 
     def forget(self) -> None:
         """The wait is over, or the disk could not be read: count anew."""

@@ -41,6 +41,11 @@ class Suspicion:
         return bool(self._silent)
 
     @property
+    def any(self) -> bool:
+        """Something is held against somebody, or against a link between two."""
+        return bool(self._silent or self._broken or self._gasped)
+
+    @property
     def silent(self) -> list[int]:
         """The suspect members, ascending."""
         return sorted(self._silent)

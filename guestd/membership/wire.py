@@ -33,6 +33,15 @@ STATES_BY_CODE = {code: state for state, code in STATE_CODES.items()}
 
 def encode_view(view: View) -> bytes:
     """At most 458 bytes, for 64 nodes."""
+    try:
+        return view.encoded
+    except AttributeError:
+        encoded = _encode(view)
+        object.__setattr__(view, "encoded", encoded)
+        return encoded
+
+
+def _encode(view: View) -> bytes:
     parts = [_VIEW.pack(view.epoch, view.step, view.master, len(view.entries))]
     for entry in view.entries:
         flags = STATE_CODES[entry.state] | entry.forced << 3 | entry.barrier << 4

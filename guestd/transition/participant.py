@@ -150,6 +150,8 @@ class Participant:
     def overdue(self, gap_ms: int, limit_ms: int) -> str | None:
         """Count time that the subsystems had; the name of one that has had its time for an answer (spec S4.13)."""
         for seat in self._seats:
+            if not seat.open:
+                continue
             for subject in seat.open:
                 seat.waited[subject] += gap_ms
                 if seat.waited[subject] >= limit_ms:

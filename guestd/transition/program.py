@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from guestd.core.context import Context
+    from guestd.membership.announcement import Announcement
     from guestd.membership.position import Position
     from guestd.transition.seat import Seat
     from guestd.transition.subsystem import Notification
@@ -24,7 +25,7 @@ ON_DEATH = ("hang", "gone")
 class Program(Subsystem):
     """One program. It acknowledges later, by the number of the notification."""
 
-    __slots__ = ("_context", "_number", "connection", "on_death", "seat", "state", "unacknowledged")
+    __slots__ = ("_context", "_number", "announced", "connection", "on_death", "seat", "state", "unacknowledged")
 
     def __init__(self, context: Context, connection: int, asked: Mapping[str, Any]) -> None:
         """asked: what came with "register". Raises ValueError, saying what is legal."""
@@ -37,6 +38,7 @@ class Program(Subsystem):
         self.seat: Seat | None = None
         self.state = Registration.ASKING
         self.unacknowledged: dict[int, tuple[Position, ...]] = {}
+        self.announced: Announcement | None = None  # as it was last
 
     def notify(self, notification: Notification) -> tuple[Position, ...]:
         """Sent now, acknowledged later."""

@@ -156,8 +156,12 @@ class Programs:
             self._context.emit("subsystems", levels=[shown])
 
     def _announced(self, program: Program) -> Announcement:
+        active = program.seat is not None
         caught_up = None if program.seat is None else self._participant.caught_up(program.seat)
-        return Announcement(program.level, program.seat is not None, caught_up)
+        said = program.announced
+        if said is None or said.active is not active or said.caught_up != caught_up:
+            said = program.announced = Announcement(program.level, active, caught_up)
+        return said
 
 
 def _mismatch(node: int, level: Level, holder: str, other: Level) -> str:

@@ -20,6 +20,7 @@ import random
 import struct
 import zlib
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from guestd.core.effects import ReadSectors, ScsiCommand, WriteSectors
@@ -80,6 +81,7 @@ class Disk:
         self, medium: bytearray, queue: Queue, randomness: random.Random, options: Options, trace: Trace
     ) -> None:
         self.medium = medium
+        self._view = memoryview(medium)
         self.state = State()
         self.aborts = True
         self.ledger = ledger.Ledger()
@@ -157,7 +159,7 @@ class Disk:
             self._fail(node, life, command)
         elif isinstance(command, ReadSectors):
             start = command.lba * SECTOR_SIZE
-            data = bytes(self.medium[start : start + command.count * SECTOR_SIZE])
+            data = bytes(self._view[start : start + command.count * SECTOR_SIZE])
             if self.damage.enabled:
                 data = self.damage.read(number, command.lba, data)
             self._trace.note(_COMMAND, number, command.lba)
@@ -320,6 +322,7 @@ class Disk:
             self._trace.tell(node.number, f"disk: {what}{'' if lba < 0 else f' LBA {lba}'}: {outcome}")
 
 
+@cache
 def nexus(number: int) -> Identity:
     """A node's path: its initiator name and portal, the same in all its lives."""
     return f"n{number}", "0"

@@ -57,10 +57,11 @@ class Network:
         """To all others; ``only``: a mask of those that it reaches before its sender dies."""
         self._trace.note(_SENT, sender, zlib.crc32(payload))
         counts = self.counts
-        lost, late, doubled, delay = self._draws[sender]
+        draw_lost, draw_late, draw_doubled, draw_delay = self._draws[sender]
         counts["sent"] += 1
         datagram = Datagram(payload)
         unreached = self._deaf[sender] | ~only
+        loss, late, duplicate = self.loss, self._late, self._duplicate
         receivers = []
         for node in self._nodes:
             number = node.number
@@ -68,19 +69,19 @@ class Network:
                 continue
             if unreached >> number & 1:
                 counts["cut"] += 1
-            elif self.loss and lost() < self.loss:
+            elif loss and draw_lost() < loss:
                 counts["lost"] += 1
-            elif self._late and late() < self._late:
+            elif late and draw_late() < late:
                 counts["late"] += 1
-                self._queue.after(int(late() * self._late_us), self._arrive, (node,), datagram)
+                self._queue.after(int(draw_late() * self._late_us), self._arrive, (node,), datagram)
             else:
                 receivers.append(node)
-                if self._duplicate and doubled() < self._duplicate:
+                if duplicate and draw_doubled() < duplicate:
                     counts["duplicated"] += 1
-                    self._queue.after(int(doubled() * self._late_us), self._arrive, (node,), datagram)
+                    self._queue.after(int(draw_doubled() * self._late_us), self._arrive, (node,), datagram)
         if receivers:
             # A switch hands a broadcast to all ports at about the same time.
-            self._queue.after(int(delay() * self._delay_us), self._arrive, receivers, datagram)
+            self._queue.after(int(draw_delay() * self._delay_us), self._arrive, receivers, datagram)
 
     def cut(self, pairs: Iterable[tuple[int, int]]) -> None:
         """Nothing gets from the first to the second of each pair any more, until as many calls of ``heal``."""

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 _INPUT: Final = 3  # in the digest
 _SOCKET_DATAGRAMS: Final = 200  # what a socket's buffer holds
 _CODES: Final = {kind: code for code, kind in enumerate(sorted(Input.__subclasses__(), key=lambda kind: kind.__name__))}
+_TICK: Final = Tick()
 _MOMENTS: Final = (Broadcast, WriteSectors, ScsiCommand)
 """Effects that others see: what a node does is visible between these only, so they are all the moments of its end."""
 
@@ -60,6 +61,8 @@ class Node:
 
     def __init__(self, world: World, number: int, config: Config, drift_ppm: int) -> None:
         self.world = world
+        self._queue = world.queue
+        self._trace = world.trace
         self.number = number
         self.stack: Stack | None = None
         self.life = 0
@@ -198,23 +201,21 @@ class Node:
 
     def _handle(self, given: Input) -> None:
         assert self.stack is not None, f"node {self.number} is off"
-        queue = self.world.queue
-        now_ms = int((queue.now_us - self._zero_us) * self._rate)
-        trace = self.world.trace
+        now_ms = int((self._queue.now_us - self._zero_us) * self._rate)
+        trace = self._trace
         trace.note(_INPUT, self.number, _CODES[type(given)] << 32 | now_ms)
         if trace.recording:
             trace.touch(self.number)
-        carry = self._carry
         for effect in self.stack.handle(given, now_ms):
             if self.doom is not None and self._dies_at(effect):
                 return
-            carry[type(effect)](effect)
+            self._carry[type(effect)](effect)
 
     def _tick(self, life: int) -> None:
         if self.stack is None or self.life != life:
             return
-        self.give(life, Tick())
-        self.world.queue.after(self._period_us + self.world.tick_late_us(self.number), self._tick, life)
+        self.give(life, _TICK)
+        self._queue.after(self._period_us + self.world.tick_late_us(self.number), self._tick, life)
 
     # -- what it does
 

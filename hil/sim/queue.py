@@ -20,11 +20,15 @@ class Queue:
     def __init__(self) -> None:
         self.now_us = 0
         self.current = 0
-        self.handled = 0
         self.parents: dict[int, int] | None = None
         """Which event asked for which, while somebody wants to know (:mod:`hil.sim.trace`)."""
         self._entries: list[Entry] = []
         self._count = 0
+
+    @property
+    def handled(self) -> int:
+        """How many events have run, the one that runs included."""
+        return self._count - len(self._entries)
 
     def after(self, delay_us: int, action: Action, *arguments: Any) -> None:
         """Call ``action(*arguments)`` that much later."""
@@ -38,6 +42,5 @@ class Queue:
         entries, pop = self._entries, heapq.heappop
         while entries and entries[0][0] <= end_us:
             self.now_us, self.current, action, arguments = pop(entries)
-            self.handled += 1
             action(*arguments)
         self.now_us = end_us

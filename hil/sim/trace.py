@@ -43,6 +43,7 @@ class Trace:
         self._queue = queue
         self._digest = hashlib.sha256()
         self._items = array("Q")
+        self._append = self._items.append
         self.story: list[Told] = []
         self._steps: deque[tuple[int, int, int]] = deque(maxlen=_STEPS_KEPT)  # (event, the last one there, node)
         self._last: dict[int, int] = {}
@@ -51,9 +52,8 @@ class Trace:
 
     def note(self, code: int, node: int, value: int) -> None:
         """An input, a datagram or a command: what kind, whose, and a number of at most 64 bits that tells it."""
-        append = self._items.append
-        append(self._queue.now_us << 16 | code << 8 | node)
-        append(value)
+        self._append(self._queue.now_us << 16 | code << 8 | node)
+        self._append(value)
 
     def tell(self, node: int | None, text: str) -> None:
         """Something worth reading."""
@@ -95,5 +95,6 @@ class Trace:
         return sorted(found[:count], key=self.story.index)
 
     def _flush(self) -> None:
-        self._digest.update(self._items.tobytes())
-        del self._items[:]
+        if self._items:
+            self._digest.update(self._items)
+            del self._items[:]

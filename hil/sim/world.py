@@ -77,6 +77,7 @@ class World:
         self.events: list[tuple[int, int, str, dict[str, Any]]] = []  # (µs, node, kind, fields)
         self.operator_boots = True
         self.checkers = list(checkers)
+        # Only who listens is told.
         self._of_writes = [one for one in self.checkers if type(one).landed is not Checker.landed]
         self._of_events = by_kind(self.checkers)
         self.disk.on_landed = self._landed
