@@ -88,6 +88,12 @@ class EventLog:
         with self._changed:
             return len(self._lines)
 
+    @property
+    def closed(self) -> bool:
+        """Whether there will be no more events."""
+        with self._changed:
+            return self._closed
+
     def power(self, node: int) -> str:
         """The last known power state of ``node``'s machine."""
         with self._changed:

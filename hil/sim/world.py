@@ -30,15 +30,21 @@ BOOT_US_MIN: Final = 300_000
 class World:
     """Everything is switched on at the beginning. ``checkers`` are told of all that happens."""
 
-    def __init__(self, options: Options, checkers: Sequence[Checker] = (), *, recording: bool = False) -> None:
+    def __init__(
+        self,
+        options: Options,
+        checkers: Sequence[Checker] = (),
+        *,
+        recording: bool = False,
+        config: Config | None = None,
+    ) -> None:
+        """``config``: of the cluster, where it is not the usual one with the options' size and times."""
         self.options = options
-        self.config = Config(bytes.fromhex(CLUSTER_ID), "demo", options.nodes, options.timing)
+        self.config = config or Config(bytes.fromhex(CLUSTER_ID), "demo", options.nodes, options.timing)
         self.random = random.Random(f"run of {options.preset} {options.seed}")
         self.queue = Queue()
         self.trace = Trace(self.queue, recording=recording)
-        medium = bytearray(layout.DATABASE_OFFSET + layout.DATABASE_SIZE)
-        medium[layout.DATABASE_OFFSET :] = persistent.format_database(CLUSTER_ID, "demo", options.nodes)
-        self.disk = Disk(medium, self.queue, self.random, options, self.trace)
+        self.disk = self.make_disk()
         self.network = Network(self.queue, self.random, options, self.trace)
         self.programs = Programs(self.queue, self.random, options)
         drift = options.drift_ppm_max
@@ -54,6 +60,15 @@ class World:
         self.programs.on_told = self._told
         for checker in self.checkers:
             checker.begin(self)
+
+    def make_disk(self) -> Disk:
+        """The shared disk, with a new membership database on it."""
+        config = self.config
+        medium = bytearray(layout.DATABASE_OFFSET + layout.DATABASE_SIZE)
+        medium[layout.DATABASE_OFFSET :] = persistent.format_database(
+            config.cluster_id.hex(), config.cluster, config.nodes, config.election
+        )
+        return Disk(medium, self.queue, self.random, self.options, self.trace)
 
     # -- the operator
 
