@@ -65,6 +65,8 @@ class Lab:
     run_dir: Path | None = None
     verdict: Verdict = Verdict.PASSED
     problem: str = ""
+    seed: int | None = None
+    """What a simulated cluster follows from; None for guests."""
     kept: bool = False
     copied_to: Path | None = None
 
@@ -83,7 +85,8 @@ class Lab:
 
     def sections(self) -> list[tuple[str, str]]:
         """What a failed test shows besides its traceback: (title, text)."""
-        found = [("hil: verdict", f"{self.verdict}\nrepeat it: {self.repeat}")]
+        seed = "" if self.seed is None else f"\nseed:      {self.seed}"
+        found = [("hil: verdict", f"{self.verdict}{seed}\nrepeat it: {self.repeat}")]
         directory = self.evidence()
         if directory is None:
             return found
@@ -103,7 +106,14 @@ class Lab:
             if self.verdict is not Verdict.PASSED and (source / DISK).exists():
                 copy_sparse(source / DISK, target / DISK)
         target.mkdir(parents=True, exist_ok=True)
-        told = {"test": test_id, "verdict": str(self.verdict), "problem": self.problem, "repeat": self.repeat}
+        told: dict[str, Any] = {
+            "test": test_id,
+            "verdict": str(self.verdict),
+            "problem": self.problem,
+            "repeat": self.repeat,
+        }
+        if self.seed is not None:
+            told["seed"] = self.seed
         (target / "verdict.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
         self.copied_to = target
 

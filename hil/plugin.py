@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hil import room, troubles
+from hil import backends, room, troubles
 from hil.errors import AlreadyUp, ClaimFailed, LaboratoryError
-from hil.lab import Lab, unique_cluster_name
+from hil.lab import Lab
 from hil.parallel import Controller, Worker, is_controller, is_worker
 from hil.phases import Phases, label
 from hil.runner import PROPERTY
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 LAB: pytest.StashKey[Lab] = pytest.StashKey()
 CLUSTER: pytest.StashKey[Any] = pytest.StashKey()
-CHECKPOINTS: pytest.StashKey[SharedCheckpoints] = pytest.StashKey()
+CHECKPOINTS: pytest.StashKey[SharedCheckpoints | backends.PreparedAnew] = pytest.StashKey()
 PHASES: pytest.StashKey[Phases] = pytest.StashKey()
 WORKER: pytest.StashKey[Worker] = pytest.StashKey()
 
@@ -50,7 +50,7 @@ WORKER: pytest.StashKey[Worker] = pytest.StashKey()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options; ``hil run`` gives them under shorter names."""
     group = parser.getgroup("hil", "clusters of virtual machines")
-    group.addoption("--hil-backend", choices=["qemu", "sim"], default="qemu", help="real or simulated machines")
+    backends.add_options(group)
     group.addoption("--hil-keep", action="store_true", help="leave every test's cluster running")
     group.addoption("--hil-keep-failed", action="store_true", help="leave the cluster of a failed test running")
     group.addoption("--hil-report", metavar="DIR", type=Path, help="copy each test's evidence into a directory of DIR")
@@ -62,7 +62,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker and what else belongs to this plugin; refuse what does not exist."""
     config.addinivalue_line("markers", MARKER)
-    config.stash[CHECKPOINTS] = SharedCheckpoints()
+    backends.check(config)
+    config.stash[CHECKPOINTS] = backends.PreparedAnew() if backends.is_simulated(config) else SharedCheckpoints()
     config.add_cleanup(config.stash[CHECKPOINTS].remove)
     config.pluginmanager.register(troubles.Troubles(), "hil-troubles")
     if is_worker(config):
@@ -72,8 +73,6 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.getoption("hil_name") is not None and len(config.getoption("tx")) > 1:
             raise pytest.UsageError("--hil-name: clusters that run side by side need a name each; leave -n out")
         config.pluginmanager.register(Controller(config), "hil-controller")
-    if config.getoption("hil_backend") == "sim":
-        raise pytest.UsageError("--hil-backend sim: the simulator does not exist yet; there is: qemu")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -96,14 +95,16 @@ def hil_start() -> StartCluster:
 def cluster(request: pytest.FixtureRequest, hil_start: StartCluster) -> Iterator[ScenarioCluster]:
     """A fresh cluster, all joined unless ``@pytest.mark.cluster(joined=False)``; taken down after the test."""
     item = request.node
-    lab = item.stash[LAB] = Lab(_name_for(item), _repeat_command(item))
+    lab = item.stash[LAB] = Lab(_name_for(item), _repeat_command(item), seed=backends.seed_of(item))
     phases = item.stash[PHASES] = _phases(item)
     turn = contextlib.ExitStack()
     try:
         wanted, shared = Wanted.of(item, lab.name), item.config.stash[CHECKPOINTS]
-        turn.enter_context(room.turn(wanted.config, _tell_of_waiting(item, phases)))
+        start = backends.starter(item, hil_start)
+        if lab.seed is None:  # a simulated cluster takes no room
+            turn.enter_context(room.turn(wanted.config, _tell_of_waiting(item, phases)))
         with _noted(item, wanted.config, phases):
-            started = shared.start(wanted, hil_start)
+            started = shared.start(wanted, start)
         lab.run_dir = started.run_dir
         try:
             started.observe_for(phases.on_event)
@@ -182,7 +183,7 @@ def _noted(item: pytest.Item, config: ClusterConfig, phases: Phases) -> Iterator
 
 def _name_for(item: pytest.Item) -> str:
     given = item.config.getoption("hil_name")
-    return given or unique_cluster_name(getattr(item, "originalname", None) or item.name)
+    return given or backends.name_for(item)
 
 
 def _repeat_command(item: pytest.Item) -> str:
@@ -194,6 +195,7 @@ def _repeat_command(item: pytest.Item) -> str:
     command = ["hil", "run", f"{path}::{inside}"]
     if (nodes := item.config.getoption("hil_nodes")) is not None:
         command += ["--nodes", str(nodes)]
+    command += backends.repeat_options(item)
     return shlex.join(command)
 
 

@@ -17,6 +17,7 @@ from hil.verdict import EXIT_STATUS, Verdict, overall
 if TYPE_CHECKING:
     import pytest
 
+QEMU, SIM = "qemu", "sim"
 CHECKOUT = Path(__file__).resolve().parents[1]
 INTERRUPTED = 130
 PROPERTY = "hil-verdict"
@@ -46,6 +47,9 @@ class Options:
     """How many run side by side; None: as many as the machine allows."""
     max_nodes: int | None = None
     """How many nodes may run at once, instead of what is counted."""
+    backend: str = QEMU
+    seed: int | None = None
+    """What simulated clusters follow from."""
 
 
 def available() -> list[Story]:
@@ -102,13 +106,16 @@ def run(targets: Sequence[str], options: Options) -> int:
     from hil import capacity
     from hil.config import make_config
 
+    _check_backend(options)
     # What no scenario could run with is refused here, once, and not by every test with a traceback of its own.
     asked = {"nodes": options.nodes, "name": options.name}
     config = make_config(**{key: value for key, value in asked.items() if value is not None})
     if options.max_nodes is not None:
         # In the environment, so that the workers count by it, too.
         os.environ[capacity.OVERRIDE] = str(options.max_nodes)
-    jobs = capacity.jobs_allowed(config) if options.jobs is None else options.jobs
+    jobs = options.jobs
+    if jobs is None:
+        jobs = capacity.jobs_allowed(config) if options.backend == QEMU else len(os.sched_getaffinity(0))
     if jobs > 1 and options.name is not None:
         raise UsageError(f"--name {options.name} --jobs {jobs}: clusters that run side by side need a name each")
     if jobs > 1 and importlib.util.find_spec("xdist") is None:
@@ -120,11 +127,22 @@ def run(targets: Sequence[str], options: Options) -> int:
     return exit_status(int(status), collector)
 
 
+def _check_backend(options: Options) -> None:
+    if options.backend == QEMU and options.seed is not None:
+        raise UsageError(f"--seed {options.seed}: guests follow from no seed; `--backend sim` does")
+    if options.backend == SIM and options.keep:
+        raise UsageError("--keep: a simulated cluster ends with the process that simulates it; its seed repeats it")
+
+
 def arguments(targets: Sequence[str], options: Options) -> list[str]:
     """What pytest is told for ``options``."""
     told = [*plugin_arguments(), "--import-mode=importlib", "-p", "no:cacheprovider", "-v"]
     told += ["-o", "python_files=*.py"]
     told.append(f"--hil-repeat={options.repeat}")
+    if options.backend != QEMU:
+        told.append(f"--hil-backend={options.backend}")
+    if options.seed is not None:
+        told.append(f"--hil-seed={options.seed}")
     if options.nodes is not None:
         told.append(f"--hil-nodes={options.nodes}")
     if options.name is not None:

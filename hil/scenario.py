@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Self
 
 from hil.client import Cluster, Node
+from hil.client.backend import Backend
 from hil.config import ClusterConfig
 from hil.errors import ClaimFailed
 from hil.expect import Declaration, PanicLedger
@@ -16,9 +17,9 @@ from hil.view import Event, View
 class ScenarioCluster(Cluster):
     """Every event that a wait or a poll reads is also entered into :attr:`panics`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, backend: Backend | None = None) -> None:
         self.panics = PanicLedger()
-        super().__init__(name)
+        super().__init__(name, backend)
         self.observe_for(None)
 
     @classmethod

@@ -5,8 +5,6 @@ alive, and who does not see the disk is in no group that survives (spec S5.2). T
 fault has struck, and from the moment of injection no command of the node was answered.
 """
 
-import time
-
 import pytest
 
 from hil.checkers import level_order
@@ -73,16 +71,16 @@ def test_when_all_lose_the_disk_they_wait_for_it_and_go_on_as_they_were(cluster:
     faults = [cluster.disk.inject("hang", node) for node in cluster.nodes]
     for fault in faults:
         fault.wait_struck()
-    time.sleep(2 * cluster.settings["settings"]["timing"]["death_ms"] / 1000)
+    cluster.pass_time(2 * cluster.settings["settings"]["timing"]["death_ms"] / 1000)
     for fault in faults:
         fault.heal()
     commands = cluster.disk.status()["commands"]
 
-    end_s = time.monotonic() + BACK_S_MAX
+    end_s = cluster.clock + BACK_S_MAX
     back: set[int] = set()
     while back != {0, 1, 2}:  # a quiet cluster has no events to wait for
-        assert time.monotonic() < end_s, f"only nodes {sorted(back)} write again"
-        time.sleep(0.1)
+        assert cluster.clock < end_s, f"only nodes {sorted(back)} write again"
+        cluster.pass_time(0.1)
         back = {entry.nexus.number for entry in cluster.disk.ledger() if entry.order >= commands and entry.writes}
     cluster.wait_joined()
     assert cluster.view.epoch == epoch

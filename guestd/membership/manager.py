@@ -183,10 +183,9 @@ class Manager:
             if member.changed or self._ticked:
                 member.changed = self._ticked = False
                 member.say()
-            if member.role is Role.OUTSIDE and not self._in_round:
-                if self._look or member.observer.hears() != self._hears_published:
-                    self._look = False
-                    self._round()
+            if member.role is Role.OUTSIDE and not self._in_round and self._news_on_the_disk():
+                self._look = False
+                self._round()
         if member.role is Role.GONE and not self.over:
             self.over = True
             if member.incarnation:
@@ -414,6 +413,9 @@ class Manager:
             then(found)
 
         self._database.read(ended)
+
+    def _news_on_the_disk(self) -> bool:
+        return self._look or self.member.observer.hears() != self._hears_published
 
     def _adopt(self, view: View) -> None:
         if view is not self.member.view:

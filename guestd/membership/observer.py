@@ -67,6 +67,7 @@ class Observer:
         self._timing = timing
         self._ticked_ms: int | None = None
         self._read_ms: int | None = None
+        self._blind_ms = 0
         self._hears = 1 << node
 
     def tick(self, now_ms: int) -> int:
@@ -78,7 +79,7 @@ class Observer:
             unheard_ms = peer.unheard_ms + gap_ms
             if unheard_ms < lately_ms:
                 heard |= 1 << node
-            peer.unheard_ms = unheard_ms if unheard_ms < FOREVER_MS else FOREVER_MS
+            peer.unheard_ms = min(FOREVER_MS, unheard_ms)
         self._hears = heard
         return gap_ms
 
@@ -86,6 +87,7 @@ class Observer:
         """Take in the heartbeats of one successful read; None where there is none that can be believed."""
         gap_ms = self._gap(self._read_ms, now_ms, self._timing.disk_heartbeat_ms)
         first = self._read_ms is None
+        self._blind_ms = now_ms - self.sighted_ms(now_ms)
         self._read_ms = now_ms
         self.watched_ms += gap_ms
         for peer, heartbeat in zip(self.peers, heartbeats, strict=True):
@@ -98,6 +100,16 @@ class Observer:
             peer.unmoved_ms = 0 if not first else min(FOREVER_MS, peer.unmoved_ms + gap_ms)
             peer.heartbeat = heartbeat
             peer.incarnation = max(peer.incarnation, heartbeat.incarnation)
+
+    def sighted_ms(self, now_ms: int) -> int:
+        """A clock that stands while this node does not see the disk: by it ages what was seen there.
+
+        A gap between two reads counts as it does for silence.
+        """
+        if self._read_ms is None:
+            return now_ms
+        passed_ms = now_ms - self._read_ms
+        return now_ms - self._blind_ms - (passed_ms - self._gap(self._read_ms, now_ms, self._timing.disk_heartbeat_ms))
 
     def heard(self, say: Say) -> bool:
         """Take in a datagram; whether it says anything but what that node has said before, its view left out.

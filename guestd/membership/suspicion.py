@@ -32,7 +32,8 @@ class Suspicion:
         self._context = context
         self._observer = observer
         self._silent: dict[int, int] = {}  # suspect member -> since when (ms)
-        self._broken: dict[tuple[int, int], int] = {}  # members that do not both hear each other -> since when
+        # Members that do not both hear each other -> since when it was seen on the disk (Observer.sighted_ms)
+        self._broken: dict[tuple[int, int], int] = {}
         self._gasped: list[int] = []  # suspect members that have said that they end
 
     @property
@@ -99,8 +100,9 @@ class Suspicion:
         for node, since_ms in self._silent.items():
             if now_ms >= since_ms + timing.settle_ms:
                 ripe |= 1 << node | 1 << self._observer.node
+        sighted_ms = self._observer.sighted_ms(now_ms)
         for (node, other), since_ms in self._broken.items():
-            if now_ms >= since_ms + timing.broken_ms:
+            if sighted_ms >= since_ms + timing.broken_ms:
                 ripe |= 1 << node | 1 << other
         return ripe
 
@@ -122,11 +124,12 @@ class Suspicion:
         own, hears = self._observer.node, self._observer.hears()
         moving = mask_of([node for node in members if self._observer.moves(node)]) | 1 << own
         links = mutual(moving, self._published(members))
+        sighted_ms = self._observer.sighted_ms(self._context.now_ms)
         found = {}
         for node in nodes_of(moving):
             for other in nodes_of(moving & ~links[node]):
                 # Whom this node does not hear is silent, which is counted from its last datagram.
                 unheard = own in (node, other) and not (hears >> node & hears >> other & 1)
                 if node < other and not unheard:
-                    found[node, other] = self._broken.get((node, other), self._context.now_ms)
+                    found[node, other] = self._broken.get((node, other), sighted_ms)
         self._broken = found

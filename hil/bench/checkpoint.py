@@ -24,7 +24,7 @@ from hil.bench import seed, target
 from hil.bench.log import EventLog
 from hil.config import ClusterConfig
 from hil.errors import LaboratoryError, UsageError
-from hil.faults.disk import DiskControl
+from hil.faults.disk import FaultControl
 from hil.files import copy_sparse
 from hil.qemu.machine import Machine
 
@@ -62,7 +62,7 @@ class CheckpointVerbs(ABC):
 
     @property
     @abstractmethod
-    def disk(self) -> DiskControl:
+    def disk(self) -> FaultControl:
         """The connection to the SCSI target."""
 
     def save_checkpoint(self, path: str, replace: bool = False) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from hil.bench import namespace
 from hil.bench.beginning import Beginning
 from hil.bench.checkpoint import CheckpointVerbs, go_on, restore
 from hil.bench.disk import DiskVerbs, check_nodes
+from hil.bench.links import LinkVerbs
 from hil.bench.log import EventLog
 from hil.checkpoint import Checkpoint
 from hil.errors import InvalidRun, LaboratoryError, UsageError
@@ -42,11 +43,12 @@ STOPPED_DETAIL = {0: "shutdown", 1: "destroyed", 2: "crashed", 3: "migrated", 4:
 CRASHED_DETAIL = {0: "panicked", 1: "crash-loaded"}
 
 
-class Bench(DiskVerbs, CheckpointVerbs):
+class Bench(DiskVerbs, LinkVerbs, CheckpointVerbs):
     """All machines of one cluster. Verbs are called from the clients' threads."""
 
     def __init__(self, log: EventLog) -> None:
         super().__init__(log)
+        self.links = link
         self.stop_requested = threading.Event()
         self.machines: list[Machine] = []
         self.beginning: Beginning | None = None
@@ -124,77 +126,6 @@ class Bench(DiskVerbs, CheckpointVerbs):
             raise UsageError(f"panic: a reason of {len(reason.encode())} bytes; legal are up to {REASON_SIZE_MAX}")
         return self._order(nodes, "panic", reason=reason)
 
-    def cut_link(
-        self, nodes: list[int], how: str, direction: str = "both", others: list[int] | None = None
-    ) -> dict[str, Any]:
-        """Cut the interconnect of ``nodes``: ``how`` is "carrier" or "silent" (see :mod:`hil.faults.link`).
-
-        With ``others`` a silent cut is between ``nodes`` and those alone.
-        """
-        if how not in ("carrier", "silent") or direction not in link.DIRECTIONS:
-            raise UsageError(
-                f"link cut: how is carrier or silent, direction both, in or out; not {how!r}, {direction!r}"
-            )
-        if how == "carrier" and direction != "both":
-            raise UsageError("link cut: a carrier has no direction; --silent has")
-        if others is not None:
-            return self._cut_between(nodes, how, direction, others)
-        for machine in self._chosen(nodes):
-            if how == "silent":
-                link.cut_silently(machine.node, direction)
-            else:
-                self._set_carrier(machine, "down")
-            self.log.emit("fault-injected", fault=f"link-{how}", node=machine.node, direction=direction, verified=True)
-        return {"nodes": nodes}
-
-    def split(self, groups: list[list[int]]) -> dict[str, Any]:
-        """Cut the interconnect silently between nodes of different ``groups``, everywhere at the same instant.
-
-        A node that is in no group goes on hearing everybody.
-        """
-        named = sorted(node for group in groups for node in group)
-        self._chosen(named)
-        if len(groups) < 2 or not all(groups) or len(set(named)) < len(named):
-            raise UsageError(f"split: {groups}; legal are two groups or more, none empty, no node in two of them")
-        apart = {node: [other for other in named if other not in group] for group in groups for node in group}
-        link.cut_pairs((node, other) for node, others in apart.items() for other in others)
-        for node, others in apart.items():
-            self._report_cut(node, "both", others)
-        return {"groups": groups}
-
-    def _cut_between(self, nodes: list[int], how: str, direction: str, others: list[int]) -> dict[str, Any]:
-        if how != "silent" or not others or set(nodes) & set(others):
-            raise UsageError(
-                f"link cut of {nodes} from {others}: only a silent cut has another end, and that is other nodes"
-            )
-        self._chosen(others)
-        ways = {
-            "out": [(node, other) for node in nodes for other in others],
-            "in": [(other, node) for node in nodes for other in others],
-        }
-        link.cut_pairs(pair for way, pairs in ways.items() if direction in (way, "both") for pair in pairs)
-        for machine in self._chosen(nodes):
-            self._report_cut(machine.node, direction, others)
-        return {"nodes": nodes}
-
-    def _report_cut(self, node: int, direction: str, others: list[int]) -> None:
-        self.log.emit(
-            "fault-injected", fault="link-silent", node=node, direction=direction, others=others, verified=True
-        )
-
-    def heal_link(self, nodes: list[int]) -> dict[str, Any]:
-        """Undo every cut of the interconnect of ``nodes``; fine if there is none."""
-        healed = set()
-        for machine in self._chosen(nodes):
-            for node in sorted(link.heal_silent(machine.node)):
-                self.log.emit("fault-healed", fault="link-silent", node=node, verified=True)
-                healed.add(node)
-            if machine.interconnect_link == "down":
-                self._set_carrier(machine, "up")
-                self.log.emit("fault-healed", fault="link-carrier", node=machine.node, verified=True)
-                healed.add(machine.node)
-        return {"nodes": nodes, "healed": sorted(healed)}
-
     def freeze(self, nodes: list[int], how: str) -> dict[str, Any]:
         """Have ``nodes`` stand still: ``how`` is "vcpu" or "process" (see :mod:`hil.faults.freeze`)."""
         if how not in freeze.WAYS:
@@ -248,8 +179,24 @@ class Bench(DiskVerbs, CheckpointVerbs):
     # -- inside --------------------------------------------------------------------------------------------------
 
     def node_count(self) -> int:
-        """Of ``DiskVerbs``."""
+        """Of ``DiskVerbs`` and ``LinkVerbs``."""
         return len(self.machines)
+
+    def carrier(self, node: int) -> str:
+        """Of ``LinkVerbs``."""
+        return self.machines[node].interconnect_link
+
+    def set_carrier(self, node: int, state: str) -> None:
+        """Of ``LinkVerbs``."""
+        machine = self.machines[node]
+        with machine.held() as domain:
+            machine.check_answers()
+            if domain is not None:
+                try:
+                    link.set_carrier(domain, node, state)
+                except libvirt.libvirtError as error:
+                    raise LaboratoryError(f"node {node}: its carrier cannot be set {state}: {error}") from None
+            machine.interconnect_link = state
 
     def _chosen(self, nodes: list[int]) -> list[Machine]:
         check_nodes(nodes, len(self.machines))
@@ -277,16 +224,6 @@ class Bench(DiskVerbs, CheckpointVerbs):
         for machine in self._chosen(nodes):
             machine.order(order, **fields)
         return {"nodes": nodes}
-
-    def _set_carrier(self, machine: Machine, state: str) -> None:
-        with machine.held() as domain:
-            machine.check_answers()
-            if domain is not None:
-                try:
-                    link.set_carrier(domain, machine.node, state)
-                except libvirt.libvirtError as error:
-                    raise LaboratoryError(f"node {machine.node}: its carrier cannot be set {state}: {error}") from None
-            machine.interconnect_link = state
 
     def _guestd_waits(self, machine: Machine) -> None:
         threading.Thread(target=self._begin, args=(machine,), name=f"begin-{machine.node}", daemon=True).start()

@@ -9,7 +9,7 @@ from typing import Any
 from hil.bench import target
 from hil.bench.log import EventLog
 from hil.errors import HilError, LaboratoryError, UnknownNode, UsageError
-from hil.faults.disk import DiskControl
+from hil.faults.disk import DiskControl, FaultControl
 from hil.scsi.faults.kinds import VOLATILE_CACHE
 
 
@@ -25,7 +25,7 @@ class DiskVerbs(ABC):
 
     def __init__(self, log: EventLog) -> None:
         self.log = log
-        self._disk: DiskControl | None = None
+        self._disk: FaultControl | None = None
 
     @abstractmethod
     def node_count(self) -> int:
@@ -33,7 +33,7 @@ class DiskVerbs(ABC):
 
     def connect_disk(self, control: Path) -> None:
         """The SCSI target listens at this control socket."""
-        self._disk = DiskControl(control, self._report_fault)
+        self._disk = DiskControl(control, self.report_fault)
 
     def inject_disk_fault(
         self,
@@ -94,7 +94,7 @@ class DiskVerbs(ABC):
         return found
 
     @property
-    def disk(self) -> DiskControl:
+    def disk(self) -> FaultControl:
         """The connection to the SCSI target."""
         if self._disk is None:
             raise LaboratoryError("the shared disk is not there yet")
@@ -112,7 +112,8 @@ class DiskVerbs(ABC):
             return {"cache_error": str(error)}
         return {"cache_blocks_lost": lost} if lost else {}
 
-    def _report_fault(self, event: dict[str, Any]) -> None:
+    def report_fault(self, event: dict[str, Any]) -> None:
+        """The target says what a fault of it does."""
         node = target.node_of_portal(event["portal"])
         about: dict[str, Any] = {} if node is None else {"node": node}
         about |= {"fault": f"disk-{event['fault']}", "number": event["number"]}

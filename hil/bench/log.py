@@ -27,11 +27,17 @@ class EventLog:
     hears all.
     """
 
-    def __init__(self, path: Path, nodes: int, history: Sequence[Event] = ()) -> None:
-        """``history``: the events of the cluster that goes on here, from the first; time goes on after the last."""
+    def __init__(
+        self, path: Path, nodes: int, history: Sequence[Event] = (), clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """``history``: the events of the cluster that goes on here, from the first; time goes on after the last.
+
+        ``clock``: in seconds.
+        """
         self.broken: str | None = None
         self.on_broken: Callable[[], None] = lambda: None
-        self._start = time.monotonic()
+        self._clock = clock
+        self._start = clock()
         self._lines: list[bytes] = []
         self._changed = threading.Condition()
         # Unbuffered: what was seen by a client is on the file, also after SIGKILL.
@@ -51,7 +57,7 @@ class EventLog:
         Raises one of :data:`hil.view.MALFORMED`, and appends nothing, if the view can make nothing of it.
         """
         with self._changed:
-            event = {"n": len(self._lines) + 1, "t": round(time.monotonic() - self._start, 4), "kind": kind, **fields}
+            event = {"n": len(self._lines) + 1, "t": round(self._clock() - self._start, 4), "kind": kind, **fields}
             if self._closed:
                 return event  # a thread that reports into the end of the bench; nobody reads any more
             line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
@@ -81,6 +87,12 @@ class EventLog:
         """The number of the newest event."""
         with self._changed:
             return len(self._lines)
+
+    @property
+    def closed(self) -> bool:
+        """Whether there will be no more events."""
+        with self._changed:
+            return self._closed
 
     def power(self, node: int) -> str:
         """The last known power state of ``node``'s machine."""

@@ -18,50 +18,23 @@ answered; an abstract socket has no file mode, so the kernel's word for the peer
 from __future__ import annotations
 
 import contextlib
-import functools
-import inspect
 import json
 import os
 import socket
 import threading
 import time
 import traceback
-import typing
-from collections.abc import Callable
 from typing import Any
 
-import pydantic
-
 from hil.bench import address
+from hil.bench.calls import CALLS, bound
 from hil.bench.cluster import Bench
 from hil.bench.log import EventLog
 from hil.errors import HilError, LaboratoryError, UsageError
 
-CALLS = (
-    "status",
-    "power_off",
-    "power_on",
-    "power_cycle",
-    "reset",
-    "shutdown",
-    "panic",
-    "cut_link",
-    "heal_link",
-    "split",
-    "freeze",
-    "thaw",
-    "inject_disk_fault",
-    "heal_disk",
-    "disk_status",
-    "save_checkpoint",
-    "open_ssh",
-    "down",
-)
 MAX_REQUEST = 1 << 20
 CLIENTS_MAX = 200
 """Each has a thread and a descriptor, and the machines need descriptors, too. People and tests have a handful."""
-
-_STRICT = pydantic.ConfigDict(strict=True, arbitrary_types_allowed=True)
 
 
 class Server:
@@ -130,7 +103,7 @@ class Server:
                 result, opened = self._call(call, arguments)
                 _reply(connection, {"result": result, "n": self._log.position}, opened)
                 return
-            stream = _bound(self._stream, {"connection": connection, **arguments})
+            stream = bound(self._stream, {"connection": connection, **arguments})
         except HilError as error:
             _refuse(connection, error)
         else:
@@ -145,7 +118,7 @@ class Server:
             if call == "down":
                 return {}, None  # it ends anyway
             raise LaboratoryError("the bench is ending, or could not set up its cluster; see bench.log")
-        verb = _bound(getattr(self._bench, call), arguments)
+        verb = bound(getattr(self._bench, call), arguments)
         try:
             result = verb()
         except HilError:
@@ -172,21 +145,6 @@ def _reply(connection: socket.socket, reply: dict[str, Any], opened: socket.sock
     else:
         with opened:
             socket.send_fds(connection, [data], [opened.fileno()])
-
-
-def _bound(verb: Callable[..., Any], arguments: dict[str, Any]) -> Callable[[], Any]:
-    """``verb`` with ``arguments`` checked against its signature, so that a wrong one is not taken for a bug of ours."""
-    try:
-        inspect.signature(verb).bind(**arguments)
-    except TypeError as error:
-        raise UsageError(f"{verb.__name__}: {error}") from None
-    types = typing.get_type_hints(verb)
-    for name, value in arguments.items():
-        try:
-            pydantic.TypeAdapter(types[name], config=_STRICT).validate_python(value)
-        except pydantic.ValidationError as error:
-            raise UsageError(f"{verb.__name__}: {name} = {value!r:.100}: {error.errors()[0]['msg']}") from None
-    return functools.partial(verb, **arguments)
 
 
 def _parse(line: bytes) -> tuple[str, dict[str, Any]]:

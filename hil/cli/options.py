@@ -30,6 +30,9 @@ NodeArguments = Annotated[
 
 
 def check_backend(backend: Backend) -> None:
-    """Refuse a back end that does not exist; raises :class:`UsageError`."""
+    """Refuse the simulator where a cluster is to stay; raises :class:`UsageError`."""
     if backend is not Backend.QEMU:
-        raise UsageError(f"--backend {backend.value}: the simulator does not exist yet; there is: qemu")
+        raise UsageError(
+            f"--backend {backend.value}: a simulated cluster lives in the process that simulates it and cannot stay up;"
+            " `hil run SCENARIO --backend sim` runs one, `hil sim` thousands"
+        )

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hil.cli.options import AsJson, Backend, BackendOption, Nodes, check_backend
+from hil.cli.options import AsJson, Backend, BackendOption, Nodes
 from hil.errors import UsageError
 
 
@@ -33,6 +33,10 @@ def run(
     ] = None,
     *,
     backend: BackendOption = Backend.QEMU,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", metavar="S", min=0, help="With --backend sim: the same seed, the same run; default: 0."),
+    ] = None,
     repeat: Annotated[int, typer.Option("--repeat", metavar="N", min=1, help="Each N times in a row.")] = 1,
     nodes: Nodes = None,
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML.")] = None,
@@ -57,6 +61,8 @@ def run(
 ) -> None:
     """Run scenarios, each on a cluster of its own.
 
+    With --backend sim in the simulator: the same guestd, on a virtual clock; with --repeat each round has another seed.
+
     With --jobs, several side by side, each phase told as it comes; what does not fit into cores and memory waits.
 
     Exit status: 0 all passed, 1 a claim failed, 3 the laboratory broke, 4 a fault did not take hold (the first of these
@@ -64,13 +70,12 @@ def run(
     """
     from hil import runner
 
-    check_backend(backend)
     if not scenario:
         for story in runner.available():
             print(f"{story.name:<20} {story.summary}")
         return
     options = runner.Options(repeat=repeat, nodes=nodes, junit=junit, report=report, keep=keep, name=name)
-    options = replace(options, jobs=_jobs(jobs), max_nodes=max_nodes)
+    options = replace(options, jobs=_jobs(jobs), max_nodes=max_nodes, backend=backend.value, seed=seed)
     raise typer.Exit(runner.run([runner.find(text) for text in scenario], options))
 
 

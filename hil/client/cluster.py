@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any, NoReturn, Self
 from hil import checkpoint
 from hil.bench import address
 from hil.bench.launch import BENCH_LOG
-from hil.client.connection import Caller, Event, EventReader
+from hil.client.backend import Backend, Guests, settings_of
+from hil.client.connection import Caller, Event
 from hil.client.disk import Disk
 from hil.client.node import Node, console_tail
 from hil.config import ClusterConfig, TimingOverrides, make_config
@@ -44,21 +44,25 @@ def list_clusters() -> list[str]:
 class Cluster:
     """A client of one bench. Any number of clients may be connected to one cluster."""
 
-    def __init__(self, name: str) -> None:
-        """Connect to the running cluster ``name``; :meth:`connect` and :meth:`up` are the usual ways."""
+    def __init__(self, name: str, backend: Backend | None = None) -> None:
+        """Connect to the running cluster ``name``; :meth:`connect` and :meth:`up` are the usual ways.
+
+        ``backend``: what it runs on; None: guests, in a bench of that name.
+        """
         self.name = name
-        self.caller = Caller(name)
-        self._reader = EventReader(name)
+        self.backend: Backend = Guests(name) if backend is None else backend
+        self.caller = self.backend.caller
+        self._reader = self.backend.reader()
         self.view = View(0)
         try:
             first = self._first_event()
         except BaseException:
             self._reader.close()
             raise
-        self.run_dir = Path(first["run_dir"])
+        self.run_dir = self.backend.run_dir(first)
         self.view = View(first["nodes"])
         self.view.apply(first)
-        self.settings: dict[str, Any] = json.loads((self.run_dir / "cluster.json").read_text(encoding="utf-8"))
+        self.settings = settings_of(self.run_dir)
         self.config: ClusterConfig = make_config(**self.settings["config"])
         self.nodes = [Node(self, i) for i in range(self.config.nodes)]
         self.disk = Disk(self)
@@ -105,7 +109,7 @@ class Cluster:
         except BaseException:  # Ctrl-C too: nobody else knows of the bench, so nobody else would end it
             with contextlib.suppress(HilError), contextlib.closing(Caller(name)) as caller:
                 caller.call("down")
-                _await_free(name, time.monotonic() + DOWN_TIMEOUT_S)
+                Guests(name).await_gone(time.monotonic() + DOWN_TIMEOUT_S)
             raise
 
     @classmethod
@@ -130,6 +134,7 @@ class Cluster:
 
     def checkpoint(self, saved: str | Path, *, replace: bool = False) -> Path:
         """Save the whole cluster as a checkpoint, by name or as a new directory; it goes on. Where it is."""
+        self.backend.require("checkpoint")
         path = _place(saved).absolute()
         result = self.caller.call("save_checkpoint", path=str(path), replace=replace)
         self.catch_up_to_answer()
@@ -140,6 +145,7 @@ class Cluster:
 
         Raises ``UsageError``, and nothing has happened, for a checkpoint of a cluster of another shape.
         """
+        self.backend.require("checkpoint")
         path = _place(saved)
         config = checkpoint.load(path).config(self.name)
         # A checkpoint has the times that its nodes have, not those that somebody chose.
@@ -253,12 +259,12 @@ class Cluster:
         """End the cluster; returns when nothing of it is left. Fine if it is gone already."""
         with contextlib.suppress(BenchDied, UnknownCluster):
             self.caller.call("down")
-        deadline = time.monotonic() + DOWN_TIMEOUT_S
+        deadline = self.clock + DOWN_TIMEOUT_S
         while not self._reader.ended:
-            if time.monotonic() > deadline:
+            if self.clock > deadline:
                 raise LaboratoryError(f"the bench of {self.name!r} does not end; see {self.run_dir / BENCH_LOG}")
             self._take(1.0)
-        _await_free(self.name, deadline)
+        self.backend.await_gone(deadline)
         self.close()
 
     def _verb(self, call: str, nodes: Iterable[Node] | None, **arguments: Any) -> dict[str, Any]:
@@ -266,6 +272,18 @@ class Cluster:
         result = self.caller.call(call, nodes=[node.id for node in chosen], **arguments)
         self.catch_up_to_answer()
         return result
+
+    # -- time -----------------------------------------------------------------------------------------------------
+
+    @property
+    def clock(self) -> float:
+        """Seconds of the back end's monotonic clock: the host's; of a simulated cluster the virtual one."""
+        return self.backend.now()
+
+    def pass_time(self, seconds: float) -> View:
+        """Let the cluster go on for so long: what ``time.sleep`` is for guests only. The view afterwards."""
+        self.backend.pass_time(seconds)
+        return self.poll()
 
     # -- what happens --------------------------------------------------------------------------------------------
 
@@ -293,7 +311,7 @@ class Cluster:
 
     def events(self, since: int = 0, *, follow: bool = False) -> Iterator[Event]:
         """All events after number ``since``, over a connection of its own; with ``follow`` also what comes."""
-        reader = EventReader(self.name, since, follow=follow)
+        reader = self.backend.reader(since, follow=follow)
         try:
             while events := reader.read(None):
                 yield from events
@@ -311,11 +329,11 @@ class Cluster:
         """
         limit_s = self._default_timeout_s() if timeout is None else timeout
         needed = list(alive)
-        deadline = time.monotonic() + limit_s
+        deadline = self.clock + limit_s
         self.poll()
         while (why_not := predicate(self.view)) is not None:
             self._give_up_if_hopeless(needed, about)
-            left = deadline - time.monotonic()
+            left = deadline - self.clock
             if left <= 0:
                 raise ClaimFailed(f"{about}: not within {limit_s:.0f} s: {why_not}{self._consoles(needed)}")
             if not self._take(left, stop=lambda: predicate(self.view) is None) and self._reader.ended:
@@ -440,19 +458,9 @@ class Cluster:
         return console_tail(directory / BENCH_LOG) if directory else "    (no run directory)"
 
     def _default_timeout_s(self) -> float:
-        from hil.machine import speed_factor
-
-        return 30.0 * speed_factor(self.settings["settings"]["accelerator"])
+        return 30.0 * self.backend.speed_factor(self.settings["settings"]["accelerator"])
 
 
 def _place(saved: str | Path) -> Path:
     """A checkpoint's directory: a path is one itself, a text is a name."""
     return saved if isinstance(saved, Path) else checkpoint.place(saved)
-
-
-def _await_free(name: str, deadline: float) -> None:
-    """Wait until the outermost process of the bench is gone, milliseconds after the bench; nothing tells of that."""
-    while name in address.running_clusters():
-        if time.monotonic() > deadline:
-            raise LaboratoryError(f"the bench of {name!r} ended, but its name is still taken")
-        time.sleep(0.005)

@@ -11,6 +11,7 @@ import json
 import queue
 import socket
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,26 +24,22 @@ ANSWER_TIMEOUT_S = 30.0
 Event = dict[str, Any]
 
 
-class DiskControl:
-    """The bench's connection. Requests may come from any thread; ``on_event`` is called in one of our own."""
+class FaultControl(ABC):
+    """Faults that are injected and healed, verified; ``on_event`` hears of what they do."""
 
-    def __init__(self, path: Path, on_event: Callable[[Event], None]) -> None:
+    def __init__(self, on_event: Callable[[Event], None]) -> None:
         self._on_event = on_event
-        self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self._asking = threading.Lock()
         self._over: set[int] = set()
-        self._closed = False
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(str(path))
-        threading.Thread(target=self._read, name="disk-control", daemon=True).start()
-        self.ask({"watch": True})
 
-    def close(self) -> None:
-        """No more requests, no more events."""
-        self._closed = True
-        with contextlib.suppress(OSError):  # the target may have hung up already
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+    @abstractmethod
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The target's answer. Raises :class:`UsageError` for a request that it refuses."""
+
+    def tell(self, event: Event) -> None:
+        """The target says that this has happened."""
+        if event["event"] == "fault-healed":
+            self._over.add(event["number"])
+        self._on_event(event)
 
     def inject(self, request: dict[str, Any]) -> int:
         """A fault is in force when this returns; its number.
@@ -83,6 +80,27 @@ class DiskControl:
         """Faults in force, each with the commands that it holds, and how many commands there were so far."""
         return self.ask({"status": True})
 
+
+class DiskControl(FaultControl):
+    """The bench's connection. Requests may come from any thread; ``on_event`` is called in one of our own."""
+
+    def __init__(self, path: Path, on_event: Callable[[Event], None]) -> None:
+        super().__init__(on_event)
+        self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._asking = threading.Lock()
+        self._closed = False
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(str(path))
+        threading.Thread(target=self._read, name="disk-control", daemon=True).start()
+        self.ask({"watch": True})
+
+    def close(self) -> None:
+        """No more requests, no more events."""
+        self._closed = True
+        with contextlib.suppress(OSError):  # the target may have hung up already
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """The target's answer. Raises :class:`UsageError` for a request that it refuses."""
         with self._asking:
@@ -107,9 +125,7 @@ class DiskControl:
                 for line in lines:
                     message = json.loads(line)
                     if "event" in message:
-                        if message["event"] == "fault-healed":
-                            self._over.add(message["number"])
-                        self._on_event(message)
+                        self.tell(message)
                     else:
                         self._answers.put(message)
             except (OSError, ValueError):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
 from hil.errors import HilError, UsageError
@@ -50,7 +51,7 @@ from hil.scsi.ledger_records import (
 from hil.scsi.sense import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from os import PathLike
 
     from hil.scsi.command import Command, Nexus, Outcome
@@ -84,11 +85,21 @@ class LedgerLost(HilError):
 class Ledger:
     """The writer. ``data`` is where what reaches the medium is kept as well; the ledger flushes and closes it.
 
-    Raises ``UsageError`` when ``path`` cannot be opened, is in use, or is something else.
+    ``clock`` gives the times of the records, in nanoseconds; a simulation has its own. ``real_ns``: when the file was
+    begun, by the calendar. Raises ``UsageError`` when ``path`` cannot be opened, is in use, or is something else.
     """
 
-    def __init__(self, path: str | PathLike[str], data: KeptData | None = None) -> None:
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        data: KeptData | None = None,
+        *,
+        clock: Callable[[], int] = monotonic_ns,
+        real_ns: int | None = None,
+    ) -> None:
         self.path = os.fspath(path)
+        self._clock = clock
+        self._real_ns = time_ns() if real_ns is None else real_ns
         self.keeps_data = data is not None
         self._data = data
         self._fd = _open(self.path)
@@ -114,7 +125,7 @@ class Ledger:
         size = os.fstat(self._fd).st_size
         if size < HEADER.size and MAGIC.startswith(os.pread(self._fd, len(MAGIC), 0)):
             os.ftruncate(self._fd, 0)
-            os.write(self._fd, header())
+            os.write(self._fd, header(self._clock(), self._real_ns))
             return
         end = HEADER.size
         try:
@@ -130,8 +141,8 @@ class Ledger:
 
     def _identity(self) -> bytes:
         """No other ledger has it: when it was begun, by two clocks."""
-        _, _, _, monotonic_ns, real_ns = HEADER.unpack(os.pread(self._fd, HEADER.size, 0))
-        return struct.pack("<QQ", monotonic_ns, real_ns)
+        _, _, _, *begun_ns = HEADER.unpack(os.pread(self._fd, HEADER.size, 0))
+        return struct.pack("<QQ", *begun_ns)
 
     def _remember(self, found: Record) -> None:
         match found:
@@ -158,7 +169,7 @@ class Ledger:
 
     def _end_faults(self) -> None:
         for number, struck in self._in_force.items():
-            self._waiting.append(pack_healed(self.order_next, number, struck, "end"))
+            self._waiting.append(pack_healed(self.order_next, number, struck, "end", self._clock()))
         self._in_force.clear()
 
     def nexus(self, initiator: str, portal: str) -> int:
@@ -176,7 +187,7 @@ class Ledger:
         order = self.order_next
         if command.faults or command.placed:
             self._record_effects(order, command)
-        self._waiting.append(pack_command(order, nexus.index, command, outcome))
+        self._waiting.append(pack_command(order, nexus.index, command, outcome, self._clock()))
         self.order_next = order + 1
 
     def _record_effects(self, order: int, command: Command) -> None:
@@ -192,18 +203,19 @@ class Ledger:
 
     def registration_ended(self, nexus: Identity, lun: int, key: int, by: Nexus) -> None:
         """Takes down that the command which ``record`` is called for next, of ``by``, ended a registration."""
-        self._waiting.append(pack_ended(self.order_next, self.nexus(*nexus), lun, key, by.index))
+        number = self.nexus(*nexus)
+        self._waiting.append(pack_ended(self.order_next, number, lun, key, by.index, self._clock()))
 
     def fault_injected(self, number: int, about: dict[str, Any]) -> None:
         """Takes down a fault that is in force now. No number is used twice in one file."""
         self.fault_next = number + 1
         self._in_force[number] = 0
-        self._waiting.append(pack_injected(self.order_next, number, about))
+        self._waiting.append(pack_injected(self.order_next, number, about, self._clock()))
 
     def fault_healed(self, number: int, struck: int, why: str) -> None:
         """Takes down that a fault is over; ``why``: asked, time, count."""
         self._in_force.pop(number, None)
-        self._waiting.append(pack_healed(self.order_next, number, struck, why))
+        self._waiting.append(pack_healed(self.order_next, number, struck, why, self._clock()))
 
     def power_lost(self, lun: int, nexuses: Collection[int], lost: Iterable[Piece], fates: Mapping[int, bytes]) -> None:
         """Takes down that the nodes of these nexuses have lost power, and what became of blocks in a volatile cache.
@@ -212,7 +224,8 @@ class Ledger:
         """
         if self._data is not None:
             self._data.add_power_loss(self.order_next, lun, PowerLoss(frozenset(nexuses), dict(fates)))
-        self._waiting += [pack_power_lost(self.order_next, nexus, lun) for nexus in nexuses]
+        at_ns = self._clock()
+        self._waiting += [pack_power_lost(self.order_next, nexus, lun, at_ns) for nexus in nexuses]
         for piece in lost:
             self._waiting.append(pack_placed(self.order_next, lun, piece, BY_POWER_LOSS))
             if self._data is not None:

@@ -22,9 +22,7 @@ from __future__ import annotations
 
 import json
 import struct
-import time
 from enum import IntEnum
-from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hil.errors import HilError
@@ -220,9 +218,9 @@ class NotALedger(HilError):
     """The file has no header of a ledger, or one of another version."""
 
 
-def header() -> bytes:
-    """Of a file that begins now."""
-    return HEADER.pack(MAGIC, VERSION, RECORD_BYTES, monotonic_ns(), time.time_ns())
+def header(monotonic_ns: int, real_ns: int) -> bytes:
+    """Of a file that begins at that time."""
+    return HEADER.pack(MAGIC, VERSION, RECORD_BYTES, monotonic_ns, real_ns)
 
 
 def pack_nexus(name: NexusName) -> bytes:
@@ -232,27 +230,27 @@ def pack_nexus(name: NexusName) -> bytes:
     return (NEXUS.pack(Kind.NEXUS, records, name.number, len(text)) + text).ljust(records * RECORD_BYTES, b"\0")
 
 
-def pack_ended(order: int, nexus: int, lun: int, key: int, by: int) -> bytes:
-    """The end of a registration now, by the command that will have number ``order``."""
-    return ENDED.pack(Kind.REGISTRATION_ENDED, nexus, lun, by, order, monotonic_ns(), key)
+def pack_ended(order: int, nexus: int, lun: int, key: int, by: int, at_ns: int) -> bytes:
+    """The end of a registration at that time, by the command that will have number ``order``."""
+    return ENDED.pack(Kind.REGISTRATION_ENDED, nexus, lun, by, order, at_ns, key)
 
 
-def pack_injected(order: int, number: int, about: dict[str, Any]) -> bytes:
+def pack_injected(order: int, number: int, about: dict[str, Any], at_ns: int) -> bytes:
     """One or more records."""
     text = json.dumps(about, separators=(",", ":")).encode()
     records = -(-(INJECTED.size + len(text)) // RECORD_BYTES)
-    head = INJECTED.pack(Kind.FAULT_INJECTED, records, len(text), number, order, monotonic_ns())
+    head = INJECTED.pack(Kind.FAULT_INJECTED, records, len(text), number, order, at_ns)
     return (head + text).ljust(records * RECORD_BYTES, b"\0")
 
 
-def pack_healed(order: int, number: int, struck: int, why: str) -> bytes:
-    """A fault that is over now."""
-    return HEALED.pack(Kind.FAULT_HEALED, WHY.index(why), number, order, monotonic_ns(), struck)
+def pack_healed(order: int, number: int, struck: int, why: str, at_ns: int) -> bytes:
+    """A fault that is over since that time."""
+    return HEALED.pack(Kind.FAULT_HEALED, WHY.index(why), number, order, at_ns, struck)
 
 
-def pack_power_lost(order: int, nexus: int, lun: int) -> bytes:
-    """A node that has lost power now."""
-    return POWER_LOST.pack(Kind.POWER_LOST, nexus, lun, order, monotonic_ns())
+def pack_power_lost(order: int, nexus: int, lun: int, at_ns: int) -> bytes:
+    """A node that has lost power at that time."""
+    return POWER_LOST.pack(Kind.POWER_LOST, nexus, lun, order, at_ns)
 
 
 def pack_placed(order: int, lun: int, piece: Piece, flags: int = 0) -> bytes:
@@ -270,8 +268,8 @@ def pack_struck(order: int, numbers: Sequence[int]) -> bytes:
     )
 
 
-def pack_command(order: int, nexus: int, command: Command, outcome: Outcome) -> bytes:
-    """A command that finished now. Runs once per command: written to be fast."""
+def pack_command(order: int, nexus: int, command: Command, outcome: Outcome, at_ns: int) -> bytes:
+    """A command that finished at that time. Runs once per command: written to be fast."""
     cdb, found = command.cdb, command.digest
     opcode = cdb[0]
     if not found:
@@ -290,7 +288,7 @@ def pack_command(order: int, nexus: int, command: Command, outcome: Outcome) -> 
         cdb[1],
         order,
         command.arrival_ns,
-        monotonic_ns(),
+        at_ns,
         command.lba,
         blocks if blocks <= BLOCKS_MAX else BLOCKS_MAX,  # noqa: FURB136
         status,

@@ -154,10 +154,18 @@ class Node:
             while self._inbox and self.stack is not None:
                 self._handle(self._inbox.popleft())
 
-    def order(self, order: str) -> None:
-        """Of an operator: leave, panic, status."""
+    def order(self, order: str, reason: str = "") -> int:
+        """Of an operator: leave, panic, status; its number."""
         self._orders += 1
-        self.give(self.life, Order(self._orders, order, "the simulator's operator" if order == "panic" else ""))
+        if order == "panic":
+            reason = reason or "the simulator's operator"
+        self.give(self.life, Order(self._orders, order, reason))
+        return self._orders
+
+    @property
+    def clock_ms(self) -> int:
+        """The clock of the guest, since its guestd began."""
+        return int((self.world.queue.now_us - self._zero_us) * self._rate)
 
     # -- what comes in
 

@@ -44,3 +44,12 @@ class Queue:
             self.now_us, self.current, action, arguments = pop(entries)
             action(*arguments)
         self.now_us = end_us
+
+    def run_next(self, end_us: int) -> bool:
+        """The next event up to that time; False if there is none: it is that time then."""
+        if not self._entries or self._entries[0][0] > end_us:
+            self.now_us = end_us
+            return False
+        self.now_us, self.current, action, arguments = heapq.heappop(self._entries)
+        action(*arguments)
+        return True

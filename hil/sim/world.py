@@ -45,7 +45,8 @@ class OfNode(NamedTuple):
 class World:
     """Everything is switched on at the beginning. ``checkers`` are told of all that happens.
 
-    ``plan``: the faults; None: those of the seed. Raises :class:`hil.errors.UsageError` for a plan of other nodes.
+    ``plan``: the faults; None: those of the seed. ``config``: of the cluster, where it is not the usual one with the
+    options' size and times. Raises :class:`hil.errors.UsageError` for a plan of other nodes.
     """
 
     def __init__(
@@ -55,14 +56,13 @@ class World:
         *,
         plan: Plan | None = None,
         recording: bool = False,
+        config: Config | None = None,
     ) -> None:
         self.options = options
-        self.config = Config(bytes.fromhex(CLUSTER_ID), "demo", options.nodes, options.timing)
+        self.config = config or Config(bytes.fromhex(CLUSTER_ID), "demo", options.nodes, options.timing)
         self.queue = Queue()
         self.trace = Trace(self.queue, recording=recording)
-        medium = bytearray(layout.DATABASE_OFFSET + layout.DATABASE_SIZE)
-        medium[layout.DATABASE_OFFSET :] = persistent.format_database(CLUSTER_ID, "demo", options.nodes)
-        self.disk = Disk(medium, self.queue, self._generator("disk"), options, self.trace)
+        self.disk = self.make_disk(self._generator("disk"))
         self.network = Network(self.queue, self._generator("network"), options, self.trace)
         self.programs = Programs(self.queue, self._generator("programs"), options)
         drifts, of_nodes = self._generator("drift"), self._generator("nodes")
@@ -89,6 +89,15 @@ class World:
 
     def _generator(self, of_what: str) -> random.Random:
         return random.Random(f"{of_what} of {self.options.preset} {self.options.seed}")
+
+    def make_disk(self, randomness: random.Random) -> Disk:
+        """The shared disk, with a new membership database on it."""
+        config = self.config
+        medium = bytearray(layout.DATABASE_OFFSET + layout.DATABASE_SIZE)
+        medium[layout.DATABASE_OFFSET :] = persistent.format_database(
+            config.cluster_id.hex(), config.cluster, config.nodes, config.election
+        )
+        return Disk(medium, self.queue, randomness, self.options, self.trace)
 
     # -- the operator
 

@@ -1,0 +1,126 @@
+"""What is behind a cluster's client: a bench with guests in a process of its own, or a simulation in this one.
+
+The client is one code for both (:mod:`hil.client.cluster`). It calls verbs, reads events, and asks for the time here;
+on guests that is the host's, in a simulation the virtual clock, which goes on only while somebody waits.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from hil.bench import address
+from hil.client.connection import Caller, Event, EventReader
+from hil.errors import LaboratoryError, UsageError
+
+
+class Calls(Protocol):
+    """Verbs of the bench, one at a time. ``position``: the number of the newest event when the last one was done."""
+
+    position: int
+
+    def call(self, name: str, **arguments: Any) -> dict[str, Any]:
+        """Call verb ``name``; its result. Raises what the bench raises."""
+
+    def call_for_socket(self, name: str, **arguments: Any) -> socket.socket:
+        """Call a verb that answers with a connected socket."""
+
+    def close(self) -> None:
+        """Hang up."""
+
+
+class Reader(Protocol):
+    """The event stream from some number on. ``ended``: there are no more."""
+
+    ended: bool
+
+    def read(self, timeout: float | None) -> list[Event]:
+        """The next events; waits up to ``timeout`` seconds of the back end's clock (None: for ever) for the first."""
+
+    def close(self) -> None:
+        """Hang up."""
+
+
+class Backend(Protocol):
+    """Of one cluster."""
+
+    name: str
+    caller: Calls
+
+    def reader(self, since: int = 0, *, follow: bool = True) -> Reader:
+        """The events after number ``since``; with ``follow`` also those that are yet to come."""
+
+    def run_dir(self, first: Event) -> Path:
+        """Where the evidence is; ``first``: the first event."""
+
+    def now(self) -> float:
+        """Seconds of a clock that only goes forward."""
+
+    def pass_time(self, seconds: float) -> None:
+        """Return so much later."""
+
+    def speed_factor(self, accelerator: str) -> float:
+        """By how much the cluster may be slower than one on a fast machine; time limits are multiplied by it."""
+
+    def require(self, what: str) -> None:
+        """Raises :class:`UsageError` if this back end cannot do that; what, why, and which one can."""
+
+    def await_gone(self, deadline: float) -> None:
+        """The stream has ended: return when nothing of the cluster is left."""
+
+
+ONLY_SIMULATED = {
+    "simulation": "the delays and clocks of guests are what the host makes of them",
+}
+"""What guests cannot do, and why."""
+
+
+class Guests:
+    """The bench process that answers to ``name``."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.caller: Calls = Caller(name)
+
+    def reader(self, since: int = 0, *, follow: bool = True) -> Reader:
+        """Over a connection of its own."""
+        return EventReader(self.name, since, follow=follow)
+
+    def run_dir(self, first: Event) -> Path:
+        """The bench says it."""
+        return Path(first["run_dir"])
+
+    def now(self) -> float:
+        """The host's monotonic clock."""
+        return time.monotonic()
+
+    def pass_time(self, seconds: float) -> None:
+        """Sleep."""
+        time.sleep(seconds)
+
+    def speed_factor(self, accelerator: str) -> float:
+        """Measured."""
+        from hil.machine import speed_factor
+
+        return speed_factor(accelerator)
+
+    def require(self, what: str) -> None:
+        """Raises :class:`UsageError` for what only a simulation has."""
+        if what in ONLY_SIMULATED:
+            raise UsageError(f"{what}: {ONLY_SIMULATED[what]}; `--backend sim` can")
+
+    def await_gone(self, deadline: float) -> None:
+        """The outermost process of the bench ends milliseconds after the bench; nothing tells of that."""
+        while self.name in address.running_clusters():
+            if time.monotonic() > deadline:
+                raise LaboratoryError(f"the bench of {self.name!r} ended, but its name is still taken")
+            time.sleep(0.005)
+
+
+def settings_of(run_dir: Path) -> dict[str, Any]:
+    """``cluster.json``: what the cluster was asked to be, and what it is."""
+    settings: dict[str, Any] = json.loads((run_dir / "cluster.json").read_text(encoding="utf-8"))
+    return settings

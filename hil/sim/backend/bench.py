@@ -1,0 +1,221 @@
+"""The bench of a simulated cluster: the verbs and the event stream of the real one, in this process.
+
+Nothing happens between two calls: the virtual clock goes on only in :meth:`SimBench.run_until_told` and
+:meth:`SimBench.pass_time`. A verb takes no time.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from guestd.core.config import Config
+from guestd.core.timing import Timing
+from hil.bench.disk import DiskVerbs, check_nodes
+from hil.bench.links import LinkVerbs
+from hil.bench.log import EventLog
+from hil.bench.target import serial_number
+from hil.checkers.checker import Violation
+from hil.checkers.claims import every_checker
+from hil.config import ClusterConfig
+from hil.errors import BadConfig, HilError, InvalidRun, UsageError
+from hil.scsi import identity
+from hil.sim.backend.control import DirectControl
+from hil.sim.backend.links import SimulatedLinks
+from hil.sim.backend.machine import WAYS, Machine
+from hil.sim.backend.world import ScenarioWorld
+from hil.sim.options import Options
+from hil.sim.run import NO_FAULT_OF_ITS_OWN
+from hil.sim.world import CLUSTER_ID
+
+ACCELERATOR = "sim"
+REASON_SIZE_MAX = 800
+"""Of a panic, as on guests."""
+
+
+class SimBench(DiskVerbs, LinkVerbs):
+    """All machines of one simulated cluster; :meth:`begin` switches them on."""
+
+    def __init__(self, config: ClusterConfig, options: Options, run_dir: Path) -> None:
+        """Its evidence goes to ``run_dir``. Raises :class:`BadConfig` for times that contradict each other."""
+        try:
+            times = config.timing.resolved(options.timing_factor)
+        except ValueError as refusal:
+            raise BadConfig(f"cluster {config.name!r}: {refusal}") from None
+        self.config = config
+        self.options = options
+        self.run_dir = run_dir
+        self.settings = {
+            "accelerator": ACCELERATOR,
+            "timing": times,
+            "timing_factor": options.timing_factor,
+            "seed": options.seed,
+            "simulation": asdict(options),
+        }
+        written = {"config": config.model_dump(), "settings": self.settings}
+        (run_dir / "cluster.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+        world = ScenarioWorld(
+            options,
+            Config(
+                bytes.fromhex(CLUSTER_ID), config.name, config.nodes, Timing(**times), config.fence, config.election
+            ),
+            run_dir,
+            config.disk_mib,
+            keep_data=config.keep_data,
+            checkers=every_checker(),
+        )
+        self.world = world
+        super().__init__(EventLog(run_dir / "events.jsonl", config.nodes, clock=self.now))
+        self.links = self._links = SimulatedLinks(world.network, config.nodes)
+        self._disk = DirectControl(world.target_disk.target, self.report_fault)
+        wwid = identity.wwid(serial_number(config.disk_mib))
+        self.machines = [
+            Machine(world, node, self.log, run_dir / f"console-n{node.number}.log", wwid) for node in world.nodes
+        ]
+        world.on_event = lambda node, kind, fields: self.machines[node.number].says(kind, fields)
+        world.on_end = lambda node: self.machines[node.number].ended()
+
+    def begin(self) -> None:
+        """The first events, and all machines are switched on."""
+        self.log.emit(
+            "bench-started",
+            cluster=self.config.name,
+            nodes=self.config.nodes,
+            accelerator=ACCELERATOR,
+            image=None,
+            timing=self.settings["timing"],
+            timing_factor=self.options.timing_factor,
+            seed=self.options.seed,
+        )
+        self.log.emit("disk-started", pid=None)
+        self._power(list(range(self.config.nodes)), "on", Machine.power_on)
+
+    # -- time
+
+    def now(self) -> float:
+        """Seconds of the virtual clock, since the cluster began."""
+        return self.world.queue.now_us / 1e6
+
+    def pass_time(self, seconds: float) -> None:
+        """All that happens within ``seconds``. Raises :class:`Violation` when a claim does not hold."""
+        self._run(self._deadline(seconds), lambda: False)
+
+    def run_until_told(self, position: int, seconds: float) -> None:
+        """Until there is an event after number ``position``, for at most ``seconds``. Raises :class:`Violation`."""
+        self._run(self._deadline(seconds), lambda: self.log.position > position)
+
+    def _deadline(self, seconds: float) -> int:
+        return self.world.queue.now_us + math.ceil(max(0.0, seconds) * 1_000_000)
+
+    def _run(self, end_us: int, enough: Callable[[], bool]) -> None:
+        queue = self.world.queue
+        try:
+            while not enough() and queue.run_next(end_us):
+                pass
+        except HilError:
+            raise
+        except Exception as error:  # whatever guestd raises is a finding
+            raise Violation(NO_FAULT_OF_ITS_OWN, f"{type(error).__name__}: {error}") from error
+        finally:
+            self.world.target_disk.flush()
+
+    # -- verbs
+
+    def status(self) -> dict[str, Any]:
+        """The current view as plain data."""
+        return self.log.status()
+
+    def power_off(self, nodes: list[int]) -> dict[str, Any]:
+        """Pull the plug of ``nodes`` at the same instant. What they left in a volatile cache of the disk is lost."""
+        return self._power(nodes, "off", Machine.power_off, self.lose_cache)
+
+    def power_on(self, nodes: list[int]) -> dict[str, Any]:
+        """Switch ``nodes`` on at the same instant."""
+        return self._power(nodes, "on", Machine.power_on)
+
+    def power_cycle(self, nodes: list[int]) -> dict[str, Any]:
+        """Off, then on, all of ``nodes``."""
+        self.power_off(nodes)
+        return self.power_on(nodes)
+
+    def reset(self, nodes: list[int]) -> dict[str, Any]:
+        """Press the reset button of ``nodes``."""
+        for machine in self._chosen(nodes):
+            machine.reset()
+        return {"nodes": nodes}
+
+    def shutdown(self, nodes: list[int]) -> dict[str, Any]:
+        """Order ``nodes`` to leave the cluster gracefully and halt."""
+        for machine in self._chosen(nodes):
+            machine.order("leave")
+        return {"nodes": nodes}
+
+    def panic(self, nodes: list[int], reason: str) -> dict[str, Any]:
+        """Order the kernels of ``nodes`` to panic."""
+        if len(reason.encode()) > REASON_SIZE_MAX:
+            raise UsageError(f"panic: a reason of {len(reason.encode())} bytes; legal are up to {REASON_SIZE_MAX}")
+        for machine in self._chosen(nodes):
+            machine.order("panic", reason=reason)
+        return {"nodes": nodes}
+
+    def freeze(self, nodes: list[int], how: str) -> dict[str, Any]:
+        """Have ``nodes`` stand still: ``how`` is "vcpu" or "process"."""
+        if how not in WAYS:
+            raise UsageError(f"freeze: how is {' or '.join(WAYS)}, not {how!r}")
+        for machine in self._chosen(nodes):
+            machine.freeze(how)
+            self.log.emit("fault-injected", fault=f"freeze-{how}", node=machine.number, verified=True)
+        return {"nodes": nodes}
+
+    def thaw(self, nodes: list[int]) -> dict[str, Any]:
+        """Let ``nodes`` go on; fine if none of them is frozen."""
+        thawed = []
+        for machine in self._chosen(nodes):
+            how = machine.thaw()
+            if how is not None:
+                self.log.emit("fault-healed", fault=f"freeze-{how}", node=machine.number, verified=True)
+                thawed.append(machine.number)
+        return {"nodes": nodes, "thawed": thawed}
+
+    def down(self) -> dict[str, Any]:
+        """The end; the evidence is complete."""
+        self.log.emit("bench-stopping", reason="down")
+        self.log.close()
+        self.world.target_disk.close()
+        return {}
+
+    # -- inside
+
+    def node_count(self) -> int:
+        """Of ``DiskVerbs`` and ``LinkVerbs``."""
+        return len(self.machines)
+
+    def carrier(self, node: int) -> str:
+        """Of ``LinkVerbs``."""
+        return self._links.carrier(node)
+
+    def set_carrier(self, node: int, state: str) -> None:
+        """Of ``LinkVerbs``."""
+        self._links.set_carrier(node, state)
+
+    def _chosen(self, nodes: list[int]) -> list[Machine]:
+        check_nodes(nodes, len(self.machines))
+        return [self.machines[node] for node in nodes]
+
+    def _power(
+        self,
+        nodes: list[int],
+        action: str,
+        verb: Callable[[Machine], bool],
+        then: Callable[[list[int]], dict[str, Any]] = lambda changed: {},
+    ) -> dict[str, Any]:
+        changed = [machine.number for machine in self._chosen(nodes) if verb(machine)]
+        more = then(changed)
+        self.log.emit("power", action=action, nodes=nodes, changed=changed, spread_s=0.0, **more)
+        if "cache_error" in more:
+            raise InvalidRun(f"the disk's cache was not lost as it should be: {more['cache_error']}")
+        return {"nodes": nodes, "changed": changed, "spread_s": 0.0}

@@ -1,0 +1,52 @@
+"""The world of a scenario: nobody does harm in it but the scenario, and a bench listens to it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from guestd.core.config import Config
+from hil.checkers.checker import Checker
+from hil.sim.backend.disk import TargetDisk
+from hil.sim.nodes import Node
+from hil.sim.options import Options
+from hil.sim.world import World
+
+
+class ScenarioWorld(World):
+    """Its disk is the real target. ``on_event`` and ``on_end`` hear of a node before the checkers do."""
+
+    def __init__(
+        self,
+        options: Options,
+        config: Config,
+        run_dir: Path,
+        disk_mib: int,
+        *,
+        keep_data: bool,
+        checkers: Sequence[Checker],
+    ) -> None:
+        self._run_dir = run_dir
+        self._disk_mib = disk_mib
+        self._keep_data = keep_data
+        super().__init__(options, checkers, config=config)
+        self.operator_boots = False
+        self.on_event: Callable[[Node, str, dict[str, Any]], None] = lambda _node, _kind, _fields: None
+        self.on_end: Callable[[Node], None] = lambda _node: None
+
+    def make_disk(self, randomness: random.Random) -> TargetDisk:
+        """In the directory of the run."""
+        self.target_disk = TargetDisk(self, randomness, self._run_dir, self._disk_mib, keep_data=self._keep_data)
+        return self.target_disk
+
+    def emitted(self, node: Node, kind: str, fields: dict[str, Any]) -> None:
+        """An event of a node."""
+        self.on_event(node, kind, fields)
+        super().emitted(node, kind, fields)
+
+    def ended(self, node: Node) -> None:
+        """It has panicked, or guestd has exited."""
+        self.on_end(node)
+        super().ended(node)
