@@ -11,6 +11,7 @@ from guestd.dlm.directory import directory_node
 from guestd.dlm.locks import Lock, LockState
 from guestd.dlm.messages import (
     NO_MASTER,
+    NO_MODE,
     VALUE_SIZE,
     Blocking,
     Cancel,
@@ -25,14 +26,13 @@ from guestd.dlm.messages import (
     Request,
     Retry,
 )
-from guestd.dlm.modes import WRITES, is_down
+from guestd.dlm.modes import WRITES, Mode, is_down
 from guestd.dlm.notices import Blocks, Denied, Gone, Granted
 from guestd.dlm.resource import NO_VALUE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from guestd.dlm.mastery import Mastery
-    from guestd.dlm.modes import Mode
     from guestd.dlm.names import Name
     from guestd.dlm.site import Site
 
@@ -137,8 +137,9 @@ class Client:
         """The master has not granted it."""
         lock = self.locks.get(message.lock)
         if lock is not None and self._is_answer(lock, sender, message.operation) and lock.waits:
+            lock.mode = None if message.granted == NO_MODE else Mode(message.granted)
             self._end(lock, "denied")
-            self._site.notices.append(Denied(lock.number, message.reason))
+            self._site.notices.append(Denied(lock.number, message.reason, lock.mode))
 
     def released(self, sender: int, message: Released) -> None:
         """The master has let it go."""
@@ -236,6 +237,8 @@ class Client:
         root = lock.name[0]
         if self._site.stopped:
             return
+        if root in self._mastery.trees:  # and if it were asked for, it could be given up before the answer came
+            self.masters[root] = self._site.node
         if root not in self.masters:
             if root not in self._asked:
                 number = self._asked[root] = self._site.next_operation()

@@ -1,8 +1,8 @@
 """The lock manager as the subsystem at level 10: from the notifications of the framework to its changes, and back.
 
-Beside what every subsystem is told, it has to be shown each view before its notifications are given (`see`): for the lives
-of the members, to which its channels lead, and because it ends what it holds back after a dead node only when the levels
-above it, which are told later, have recovered everywhere. The state of level 10 itself says nothing of that.
+Beside what every subsystem is told, it has to be shown each view before its notifications are given (`see`): for the
+lives of the members, to which its channels lead, and because it ends what it holds back after a dead node only when the
+levels above it, which are told later, have recovered everywhere. The state of level 10 itself says nothing of that.
 """
 
 from __future__ import annotations

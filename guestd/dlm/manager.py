@@ -86,7 +86,8 @@ class LockManager:
         return self.client.request(owner, name, mode, parent, noqueue=noqueue, recovery=recovery)
 
     def convert(self, lock: int, mode: Mode, *, noqueue: bool = False, value: bytes | None = None) -> None:
-        """Ask for another mode; Granted or Denied follows, and until then the lock is held in its old one.
+        """Ask for another mode; Granted or Denied follows, and until then its holder may rely on `modes.common` of
+        both.
 
         value: 64 bytes for the value block, when a lock in PW or EX goes down or stays. Raises LockError.
         """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from guestd.dlm.directory import directory_node
 from guestd.dlm.messages import (
+    NO_MODE,
     Blocking,
     Cancel,
     Convert,
@@ -147,7 +148,8 @@ class Mastery:
     def _deny(self, entry: Entry, reason: Reason) -> None:
         if entry.granted is None:
             self.entries.pop((entry.node, entry.lock), None)
-        self._site.send(entry.node, Deny(entry.lock, entry.operation, reason))
+        granted = NO_MODE if entry.granted is None else entry.granted.value
+        self._site.send(entry.node, Deny(entry.lock, entry.operation, reason, granted))
 
     def _drop(self, entry: Entry) -> None:
         entry.resource.release(entry)

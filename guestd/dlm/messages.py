@@ -113,11 +113,12 @@ class Grant(Message):
 
 
 class Deny(Message):
-    """From the master: that operation is not granted; a lock that was held before it is held as before."""
+    """From the master: that operation is not granted, and the lock is held in that mode (its code, or NO_MODE)."""
 
     lock: int
     operation: int
     reason: Reason
+    granted: int
 
 
 class Released(Message):
@@ -220,7 +221,7 @@ _FORMATS = {
     6: (Release, "<IQ?64s"),
     7: (Cancel, "<IQB"),
     8: (Grant, "<IQB?Q64s"),
-    9: (Deny, "<IQB"),
+    9: (Deny, "<IQBB"),
     10: (Released, "<IQ"),
     11: (Blocking, "<IB"),
     12: (Retry, "<IQ"),

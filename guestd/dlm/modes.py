@@ -50,6 +50,15 @@ def are_compatible(one: Mode, other: Mode) -> bool:
     return other in COMPATIBLE[one]
 
 
+def common(one: Mode, other: Mode) -> Mode:
+    """The strongest mode that allows its holder nothing which either of the two does not.
+
+    So much a holder may rely on while a conversion from one to the other is under way: the weaker of the two, or CR
+    between CW and PR.
+    """
+    return max((mode for mode in Mode if is_down(one, mode) and is_down(other, mode)), key=lambda mode: mode.value)
+
+
 def is_down(held: Mode, wanted: Mode) -> bool:
     """Whether a conversion gives up only: whoever was compatible stays so. It is never refused and never waits."""
     return all(other in COMPATIBLE[wanted] for other in COMPATIBLE[held])

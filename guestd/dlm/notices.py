@@ -26,9 +26,14 @@ class Granted(Notice):
 
 
 class Denied(Notice):
-    """What was asked for is not granted. A lock that was held before is held as before; else there is none."""
+    """What was asked for is not granted.
+
+    mode: in which the lock is held; None: there is no lock. It is the mode from before, but for one case: a conversion
+    between CW and PR whose master was lost while it was under way leaves CR.
+    """
 
     reason: Reason
+    mode: Mode | None
 
 
 class Blocks(Notice):

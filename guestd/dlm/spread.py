@@ -27,7 +27,7 @@ from guestd.dlm.change import SPREAD, STOP, Change
 from guestd.dlm.directory import directory_node
 from guestd.dlm.locks import Lock, LockState
 from guestd.dlm.messages import NO_MODE, Held, LastValue, Mastered, SpreadBegin, SpreadEnd
-from guestd.dlm.modes import is_down
+from guestd.dlm.modes import common
 from guestd.dlm.part import Part, begin_of
 from guestd.dlm.remaster import Remaster
 
@@ -229,12 +229,11 @@ def held(lock: Lock) -> Held:
     """A lock as it is told to a new master. What it gives up by an operation under way, nobody relies on any more."""
     mode = lock.mode
     sequence, valid, value = lock.sequence, lock.valid, lock.copy
-    gives_up = lock.state is LockState.RELEASING
-    if mode is not None and lock.wanted is not None and is_down(mode, lock.wanted):
-        mode, gives_up = lock.wanted, True
+    if mode is not None and lock.wanted is not None:
+        mode = common(mode, lock.wanted)
     if lock.state is LockState.RELEASING:
         mode = None
-    if gives_up and lock.writes:
+    if lock.pending and lock.writes:
         sequence, valid, value = sequence + 1, True, lock.value
     return Held(
         lock=lock.number,

@@ -1,14 +1,14 @@
 """The sequential model of locks and value blocks, and what must hold at every event of `dlm_net`.
 
-A user holds a lock from the moment at which it is told so, up to the moment at which it asks for less. So what this looks
-at is what users rely on, not what some master believes.
+A user holds a lock from the moment at which it is told so, up to the moment at which it asks for less. So what this
+looks at is what users rely on, not what some master believes.
 
 * Exclusion: no two locks on a resource are held in modes that are not compatible. What a dead node held counts as held
   until its recovery has come through all levels, for all but those that serve the recovery (A13).
-* Value block: who is granted PR, PW or EX, and told that the value is valid, is told the last that was left; or zeros, if
-  since then there was a moment at which nobody had any lock on the resource.
-* Validity: the value is not valid after the death of a node that held PW or EX, until somebody leaves a new one (A24); and
-  it is valid if nobody has died.
+* Value block: who is granted PR, PW or EX, and told that the value is valid, is told the last that was left; or zeros,
+  if since then there was a moment at which nobody had any lock on the resource.
+* Validity: the value is not valid after the death of a node that held PW or EX, until somebody leaves a new one (A24);
+  and it is valid if nobody has died.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guestd.dlm.locks import LockState
-from guestd.dlm.modes import PROTECTED, WRITES, Mode, are_compatible, is_down
-from guestd.dlm.notices import Granted, Notice
+from guestd.dlm.modes import PROTECTED, WRITES, Mode, are_compatible, common
+from guestd.dlm.notices import Denied, Granted, Notice
 from guestd.dlm.resource import NO_VALUE
 from guestd.membership.states import NodeState
 from guestd.membership.view import View
@@ -74,8 +74,8 @@ class Checks:
             block.value, block.freed, block.lost = value, False, False
         if mode is None:
             del self.held[node, lock]
-        elif is_down(holding.mode, mode):
-            holding.mode = mode
+        else:
+            holding.mode = common(holding.mode, mode)
 
     # -- what they are told
 
@@ -86,6 +86,8 @@ class Checks:
             return  # a zombie believes what it likes: the disk refuses what it does
         if isinstance(notice, Granted):
             self._granted(node, notice)
+        elif isinstance(notice, Denied) and notice.mode is not None:
+            self.held[node, notice.lock].mode = notice.mode
         self._look_for_freed()
 
     def _granted(self, node: int, notice: Granted) -> None:

@@ -1,8 +1,9 @@
-"""N lock managers in memory, over a network that loses, delays, doubles and overtakes, through joins, leaves and deaths.
+"""N lock managers in memory, over a network that loses, delays, doubles and overtakes, through joins, leaves and
+deaths.
 
-The framework is guestd's own: views, `coordinator.advance` and a `Participant` per node, with the lock manager's level at
-10 and one above it that takes its time to recover. What is simulated is the membership's master, which never dies here,
-the time until a view and an acknowledgement are heard of, and the users of the locks.
+The framework is guestd's own: views, `coordinator.advance` and a `Participant` per node, with the lock manager's level
+at 10 and one above it that takes its time to recover. What is simulated is the membership's master, which never dies
+here, the time until a view and an acknowledgement are heard of, and the users of the locks.
 
 A node that is forced out may go on for a while, as one does that was frozen: what it says counts for nothing any more.
 `tests/unit/dlm_checks.py` looks at every event.
@@ -177,7 +178,7 @@ class World:
         level = node.level
         node.frozen = []
         self.checks.died(number)
-        self._force_later(number, None)
+        self._force_later(number, self.random.randint(0, 400))
 
         def thaw() -> None:
             if node.level is level and node.frozen is not None:

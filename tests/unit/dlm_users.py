@@ -1,8 +1,8 @@
 """Users of locks on every node, and the operator: what happens at random in `dlm_net`, and how a history ends.
 
-In the end all faults are healed, users ask for nothing more, and whoever is told that it is in somebody's way gives up. Then
-everything that was asked for must be answered, by granting or by a deadlock's victim; when all is given up, nothing may be
-left anywhere.
+In the end all faults are healed, users ask for nothing more, and whoever is told that it is in somebody's way gives up.
+Then everything that was asked for must be answered, by granting or by a deadlock's victim; when all is given up,
+nothing may be left anywhere.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from guestd.dlm.modes import WRITES, Mode, are_compatible, is_down
 from guestd.dlm.notices import Blocks, Denied, Notice
 from guestd.membership.states import NodeState
 from tests.unit.dlm_checks import Violation
-from tests.unit.dlm_net import Options, World
+from tests.unit.dlm_net import Node, Options, World
 
 NAMES = [(b"a",), (b"b",), (b"c",), (b"d",), (b"e",)]
 BELOW = [b"x", b"y"]
@@ -110,7 +110,7 @@ class Users:
         """Convert down to what lets the other one in, mostly; or do nothing, and the other one waits."""
         world = self.world
         manager = world.nodes[number].manager
-        if manager is None or (not self.ending and world.random.random() > self.polite):
+        if manager is None or not world.ready(number) or (not self.ending and world.random.random() > self.polite):
             return
         lock = manager.client.locks.get(notice.lock)
         if lock is None or lock.mode is None:
@@ -137,13 +137,20 @@ class Users:
         if node.level is None:
             world.power_on(number)
         elif node.frozen is None and node.admitted and world.view.entries[number].is_life(node.incarnation):
-            others = sum(one.level is not None and one.frozen is None for one in world.nodes)
-            if what < 0.4 and others > 1:
+            if not any(self._stays(one) for one in world.nodes if one is not node):
+                return  # somebody has to recover
+            if what < 0.4:
                 world.kill(number)
-            elif what < 0.55 and others > 1:
+            elif what < 0.55:
                 world.freeze(number)
             elif what < 0.8:
                 self.take_out(number)
+
+    def _stays(self, node: Node) -> bool:
+        """Whether it is a member that nothing is planned for."""
+        entry = self.world.view.entries[node.number]
+        joined = entry.is_life(node.incarnation) and entry.state is NodeState.JOINED
+        return node.level is not None and node.frozen is None and joined and node.number not in self.leaving
 
     def take_out(self, number: int) -> None:
         """A graceful leave: its users give up everything first, as the levels above do."""
@@ -216,7 +223,8 @@ class Users:
         )
 
     def _all_given_up(self) -> bool:
-        return all([self._emptied(node.number) for node in self.world.nodes])
+        empty = [self._emptied(node.number) for node in self.world.nodes]
+        return all(empty)
 
     def _nothing_left(self) -> None:
         left = []
