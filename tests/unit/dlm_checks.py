@@ -16,9 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from guestd.dlm.locks import LockState
 from guestd.dlm.modes import PROTECTED, WRITES, Mode, are_compatible, common
-from guestd.dlm.notices import Denied, Granted, Notice
+from guestd.dlm.notices import Denied, Gone, Granted, Notice
 from guestd.dlm.resource import NO_VALUE
 from guestd.membership.states import NodeState
 from guestd.membership.view import View
@@ -57,7 +56,8 @@ class Checks:
         self._world = world
         self.held: dict[tuple[int, int], Holding] = {}  # (node, lock)
         self.dead: dict[tuple[int, int], list[Holding]] = {}  # life -> what it held, until its recovery is over
-        self.interest: dict[tuple[int, int], set[Name]] = {}  # life -> names on which it had any lock when it died
+        self.exist: dict[tuple[int, int], Name] = {}  # (node, lock) that was granted and is not released
+        self.interest: dict[tuple[int, int], list[Name]] = {}  # life -> names on which it had locks when it died
         self.blocks: dict[Name, Block] = {}
         self.deaths = 0
         self.overlaps = 0  # leaves beside joins: who joins may miss the value blocks of who leaves
@@ -74,6 +74,8 @@ class Checks:
             block.value, block.freed, block.lost = value, False, False
         if mode is None:
             del self.held[node, lock]
+            del self.exist[node, lock]  # the master may have let it go long before its user is told
+            self._look_for_freed()
         else:
             holding.mode = common(holding.mode, mode)
 
@@ -88,6 +90,8 @@ class Checks:
             self._granted(node, notice)
         elif isinstance(notice, Denied) and notice.mode is not None:
             self.held[node, notice.lock].mode = notice.mode
+        elif isinstance(notice, (Denied, Gone)):
+            self.exist.pop((node, notice.lock), None)
         self._look_for_freed()
 
     def _granted(self, node: int, notice: Granted) -> None:
@@ -111,6 +115,7 @@ class Checks:
                         f"which {life} held when it died: {held}"
                     )
         self.held[node, notice.lock] = holding
+        self.exist[node, notice.lock] = lock.name
         self._value(node, notice, self.block(lock.name))
 
     def _value(self, node: int, notice: Granted, block: Block) -> None:
@@ -137,13 +142,15 @@ class Checks:
         entry = self._world.view.entries[node]
         manager = self._world.nodes[node].manager
         held = {key: holding for key, holding in self.held.items() if key[0] == node}
+        exist = [key for key in self.exist if key[0] == node]
+        names = [self.exist.pop(key) for key in exist]
         for key in held:
             del self.held[key]
         self.deaths += 1
         if not entry.is_life(incarnation) or manager is None:
             return
         self.dead[node, incarnation] = list(held.values())
-        self.interest[node, incarnation] = {lock.name for lock in manager.client.locks.values()}
+        self.interest[node, incarnation] = names
         for holding in held.values():
             if holding.mode in WRITES:
                 self.block(holding.name).lost = True
@@ -162,12 +169,7 @@ class Checks:
 
     def _look_for_freed(self) -> None:
         """Resources on which nobody has any lock: their value blocks go with them."""
-        wanted = {name for names in self.interest.values() for name in names}
-        for node in self._world.nodes:
-            if node.manager is not None and node.frozen is None:
-                wanted |= {
-                    lock.name for lock in node.manager.client.locks.values() if lock.state is not LockState.REQUESTING
-                }
+        wanted = {*self.exist.values(), *(name for names in self.interest.values() for name in names)}
         for name, block in self.blocks.items():
             if name not in wanted:
                 block.freed = True

@@ -348,8 +348,8 @@ class World:
 
     @property
     def quiet(self) -> bool:
-        """Whether no transition is under way and all that run have joined."""
+        """Whether all have joined and no transition is under way."""
         return all(
-            entry.state is (NodeState.JOINED if node.level is not None else NodeState.INACTIVE)
+            entry.state is NodeState.JOINED and node.level is not None
             for node, entry in zip(self.nodes, self.view.entries, strict=True)
         ) and all(node.manager is None or not node.manager.stopped for node in self.nodes)

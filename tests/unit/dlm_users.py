@@ -198,11 +198,13 @@ class Users:
         self.ending = True
         world.options.loss = 0
         world.cut.clear()
-        world.run(6000)
-        for node in world.nodes:
-            if node.level is None:
-                world.power_on(node.number)
-        world.run_until(lambda: world.quiet)
+        world.run(6000)  # frozen nodes have ended, and leaves
+        while not world.quiet:
+            for node in world.nodes:
+                if node.level is None:
+                    world.power_on(node.number)
+            world.run(1000)
+            assert world.now_ms < 600_000, f"it does not come together: {world.described()}"
         for node in world.nodes:  # who was in the way and did nothing is asked again by nobody
             manager = node.manager
             assert manager is not None
@@ -246,10 +248,8 @@ class Users:
 
 def history(seed: int) -> Users:
     """One random history, from the first power on to the end."""
-    options = Options()
-    world = World(seed, options)
-    randomness = world.random
-    options.nodes = 3
+    world = World(seed, Options(nodes=2 + seed % 4))
+    options, randomness = world.options, world.random
     options.loss = randomness.choice([0, 0, 0.02, 0.2])
     options.double = randomness.choice([0, 0, 0.1])
     options.delay_ms_max = randomness.choice([1, 5, 60, 300])
@@ -258,12 +258,13 @@ def history(seed: int) -> Users:
     users = Users(world, polite=randomness.choice([0, 0.5, 0.9]))
     for node in world.nodes:
         world.power_on(node.number)
-    troubles = randomness.choice([0, 1, 3, 6])
-    for _ in range(randomness.randint(5, 40)):
-        world.run(randomness.choice([5, 30, 200, 800]))
+    troubles = randomness.choice([0, 1, 3, 6, 12])
+    pauses_ms = randomness.choice([(5, 30, 200, 800), (5, 30, 100)])
+    for _ in range(randomness.randint(5, 60)):
+        world.run(randomness.choice(pauses_ms))
         for _ in range(randomness.randint(0, 6)):
             users.act(randomness.randrange(options.nodes))
-        if troubles and randomness.random() < 0.3:
+        if troubles and randomness.random() < 0.4:
             troubles -= 1
             users.operate(randomness.randrange(options.nodes))
     users.finish()
