@@ -1,0 +1,252 @@
+"""What a change of the members does to the lock manager: stop, re-spread the directory, master anew what lost its
+master.
+
+One way for all changes (spec S7.1). Join: the directory is spread over one more. Leave: who leaves sends its value
+blocks, and whoever has locks in its trees brings them to their new master. Forced leave: the same, without anything
+from the dead node, whose own locks at living masters become orphans (`recovery.py`).
+
+At the first barrier a node stops: it sends no operation, grants nothing, answers no question to the directory. When all
+have, each tells every member its part (`part.py`): the trees that it masters, to their new directory nodes; and its
+locks in trees whose master is gone, to the directory nodes of these trees, which become their masters. When a node has
+the parts of all, made for the same members, it acknowledges the second barrier, and goes on if no other change is open.
+
+Changes overlap, and a node may miss one that another one has begun with. So a part counts only if it was made for the
+very members that the receiver knows, by a sender that had been told of all changes that the receiver works on. Whoever
+begins anew sends its part anew; who had already ended the former round is safe, because:
+
+* a tree that some node masters is in that node's part, and wins over locks that are brought to a new master for it;
+* a node whose lock was brought somewhere, by a round that it cannot know to have ended for others, brings it again in
+  the next one, until its master has spoken (`Client.unconfirmed`).
+
+A question to the directory that was sent before the sender's part is void on both sides, and asked again.
+"""
+
+from __future__ import annotations
+
+from guestd.dlm.change import SPREAD, STOP, Change
+from guestd.dlm.directory import directory_node
+from guestd.dlm.locks import Lock, LockState
+from guestd.dlm.messages import NO_MODE, Held, LastValue, Mastered, SpreadBegin, SpreadEnd
+from guestd.dlm.modes import common
+from guestd.dlm.part import Part, begin_of
+from guestd.dlm.remaster import Remaster
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from guestd.dlm.client import Client
+    from guestd.dlm.directory import Directory
+    from guestd.dlm.mastery import Mastery
+    from guestd.dlm.messages import Message
+    from guestd.dlm.part import Item
+    from guestd.dlm.site import Site
+    from guestd.interconnect.channels import Channels
+
+    Step = tuple[Change, int]  # and its barrier
+
+
+class Spread:
+    """The changes of one node's lock manager."""
+
+    __slots__ = ("_channels", "_client", "_directory", "_mastery", "_parts", "_site", "_started", "open")
+
+    def __init__(self, site: Site, client: Client, mastery: Mastery, directory: Directory, channels: Channels) -> None:
+        self._site = site
+        self._client = client
+        self._mastery = mastery
+        self._directory = directory
+        self._channels = channels
+        self.open: dict[int, Step] = {}  # by node: told and not done with
+        self._started: dict[int, Change] = {}  # by node: the last change that this node was told to re-spread for
+        self._parts: dict[int, Part] = {}  # the newest of each node
+
+    def found(self, lives: dict[int, int]) -> None:
+        """The members as this node finds them when its own join comes to the lock manager."""
+        self._site.members = dict(lives)
+        for node in sorted(lives):
+            self._channels.open(node, lives[node])
+
+    def told(self, steps: list[Step]) -> list[Step]:
+        """Changes have come to a barrier; returns those that are acknowledged at once."""
+        done = []
+        for change, barrier in steps:
+            if barrier == STOP:
+                self._stop(change)
+                done.append((change, barrier))
+            else:
+                self._apply(change)
+        self._site.stopped = True
+        if any(barrier == SPREAD for _, barrier in steps):
+            done += self._begin()
+        return done
+
+    def ends(self) -> list[Step]:
+        """The changes that this node is done with now: all parts are there."""
+        spreading = [change for change, barrier in self.open.values() if barrier == SPREAD]
+        node = self._site.node
+        if not spreading or node not in self._site.members:
+            return []
+        leaving = [change.node for change in spreading if change.kind == "leave"]
+        if not all(self.is_current(peer) for peer in (*self._site.members, *leaving)):
+            return []
+        self._finish(leaving)
+        for change in spreading:
+            del self.open[change.node]
+            if change.kind == "leave":
+                self._channels.close(change.node)
+        if not self.open:
+            self._parts.clear()  # nobody can be ahead: this node would have been told to stop
+        self._site.stopped = bool(self.open)
+        return [(change, SPREAD) for change in spreading]
+
+    def hear(self, sender: int, message: Message) -> None:
+        """One message of a part."""
+        if isinstance(message, SpreadBegin):
+            self._parts[sender] = Part(message)
+        elif sender in self._parts:
+            if isinstance(message, SpreadEnd):
+                self._parts[sender].complete = True
+            elif isinstance(message, (Mastered, Held, LastValue)):
+                self._parts[sender].add(message)
+
+    def is_current(self, peer: int) -> bool:
+        """Whether that node's part is here, made for what this node works on. Always, if it works on nothing."""
+        spreading = [change for change, barrier in self.open.values() if barrier == SPREAD]
+        if not spreading:
+            return True
+        part = self._parts.get(peer)
+        if part is None or not part.complete:
+            return False
+        if peer not in self._site.members:  # leaves: its part does not depend on who stays
+            return all(part.covers(change) for change in spreading if change.node == peer)
+        own = begin_of(self._site.members, ())
+        same = (part.begin.mask, part.begin.digest) == (own.mask, own.digest)
+        return same and all(part.covers(change) for change in spreading)
+
+    # -- the first barrier
+
+    def _stop(self, change: Change) -> None:
+        self.open[change.node] = change, STOP
+        if change.kind == "join":
+            self._channels.open(change.node, change.incarnation)
+        elif change.kind == "forced-leave":
+            self._lose(change)
+
+    def _lose(self, change: Change) -> None:
+        """Nothing of a dead node counts any more, whatever is under way."""
+        self._channels.close(change.node)
+        self._parts.pop(change.node, None)
+        self._mastery.forget(change.node)
+        self._mastery.bury(change.node, change.incarnation)
+
+    # -- the second barrier
+
+    def _apply(self, change: Change) -> None:
+        self.open[change.node] = change, SPREAD
+        self._started[change.node] = change
+        if change.kind == "join":
+            self._channels.open(change.node, change.incarnation)
+            self._site.members[change.node] = change.incarnation
+            return
+        self._site.members.pop(change.node, None)
+        if change.kind == "forced-leave":
+            self._lose(change)
+        else:
+            self._mastery.forget(change.node)
+            self._mastery.purge(change.node)
+
+    def _begin(self) -> list[Step]:
+        """Tell the others this node's part; who is not among them (yet, or any more) has nothing to wait for."""
+        site = self._site
+        self._client.void_questions()
+        done = []
+        own = self.open.get(site.node)
+        if own is not None and own[1] == SPREAD and own[0].kind == "leave":
+            self._say_last()
+        if site.node not in site.members:
+            done = [(change, barrier) for change, barrier in self.open.values() if barrier == SPREAD]
+            for change, _ in done:
+                del self.open[change.node]
+            return done
+        begin = begin_of(site.members, [self._started[node] for node in sorted(self._started)])
+        items: dict[int, list[Item]] = {node: [] for node in sorted(site.members)}
+        for root in self._mastery.trees:
+            items[directory_node(root, site.members)].append(Mastered((root,)))
+        for root in self._client.by_root:
+            self._bring(root, items)
+        for node, said in items.items():
+            for message in (begin, *said, SpreadEnd()):
+                site.send(node, message)
+        return done
+
+    def _bring(self, root: bytes, items: dict[int, list[Item]]) -> None:
+        """The locks in that tree go to its new master, if its old one is gone or has not spoken yet."""
+        client, site = self._client, self._site
+        master = client.masters.get(root)
+        if master is None or (master in site.members and root not in client.unconfirmed):
+            return
+        to = directory_node(root, site.members)
+        client.masters[root] = to
+        client.unconfirmed[root] = True
+        for lock in client.by_root[root].values():
+            items[to].append(held(lock))
+            if lock.pending:
+                lock.sent_to = to
+
+    def _say_last(self) -> None:
+        """This node leaves: its value blocks go to all, of whom some become the masters of its trees."""
+        site, mastery = self._site, self._mastery
+        begin = begin_of(site.members, [self._started[node] for node in sorted(self._started)])
+        resources = [resource for tree in mastery.trees.values() for resource in tree.values()]
+        values = [LastValue(one.valid, one.sequence, one.value, one.name) for one in resources]
+        for node in sorted(site.members):
+            for message in (begin, *values, SpreadEnd()):
+                site.send(node, message)
+        self._client.drop_all()
+        mastery.trees.clear()
+        mastery.entries.clear()
+
+    def _finish(self, leaving: list[int]) -> None:
+        """All parts are there: this node's part of the directory, and the trees that it masters from now on."""
+        known: dict[bytes, int] = {}
+        for node in sorted(self._site.members):
+            for root in self._parts[node].mastered:
+                known[root] = node
+        remaster = Remaster(self._site, self._mastery)
+        for node in leaving:
+            remaster.remember(self._parts[node].last_values)
+        for node in sorted(self._site.members):
+            for lock in self._parts[node].held:
+                if lock.name[0] in known:
+                    remaster.send_on(node, lock)
+                else:
+                    remaster.take(node, lock)
+        for root in remaster.settle():
+            known[root] = self._site.node
+        self._directory.masters = known
+
+
+def held(lock: Lock) -> Held:
+    """A lock as it is told to a new master. What it gives up by an operation under way, nobody relies on any more."""
+    mode = lock.mode
+    sequence, valid, value = lock.sequence, lock.valid, lock.copy
+    if mode is not None and lock.wanted is not None:
+        mode = common(mode, lock.wanted)
+    if lock.state is LockState.RELEASING:
+        mode = None
+    if lock.pending and lock.writes:
+        sequence, valid, value = sequence + 1, True, lock.value
+    return Held(
+        lock=lock.number,
+        operation=lock.operation,
+        owner=lock.owner,
+        granted=NO_MODE if mode is None else mode.value,
+        wanted=NO_MODE if lock.wanted is None else lock.wanted.value,
+        releases=lock.state is LockState.RELEASING,
+        noqueue=lock.noqueue,
+        recovery=lock.recovery,
+        cancelled=NO_MODE if lock.cancelled is None else lock.cancelled.value,
+        valid=valid,
+        sequence=sequence,
+        value=value,
+        name=lock.name,
+    )
