@@ -9,8 +9,9 @@
         ...
 
 A test fails when its claim does (``assert``, :class:`hil.errors.ClaimFailed`), and also when a node panics that the
-test did not declare with ``cluster.expecting_panic(node)`` or ``cluster.expect_panic(node)`` (spec S10.8). A laboratory
-that broke and a fault that did not take hold are shown as such, with a word and a user property of their own.
+test did not declare with ``cluster.expecting_panic(node)`` or ``cluster.expect_panic(node)`` (spec S10.8), or when a
+claim about every run does not hold (docs/checkers.md). A laboratory that broke and a fault that did not take hold are
+shown as such, with a word and a user property of their own.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hil import backends, room, troubles
-from hil.errors import AlreadyUp, ClaimFailed, LaboratoryError
+from hil.errors import AlreadyUp, ClaimFailed, HilError, LaboratoryError
 from hil.lab import Lab
 from hil.parallel import Controller, Worker, is_controller, is_worker
 from hil.phases import Phases, label
@@ -201,17 +202,22 @@ def _repeat_command(item: pytest.Item) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """After the test's own claims: a panic that nobody declared, or a declared one that never came, fails it."""
+    """After the test's own claims: an undeclared panic, a declared one that never came, or a violated claim of
+    :mod:`hil.checkers` fails it.
+    """
     try:
         yield
     except LaboratoryError as error:
         # A wait gave up because a node panicked: if nobody declared that, it is the claim that failed.
+        _add_violations(item, error)
         _check_panics(item, error)
         raise
     except Exception as error:
         _add_panics(item, error)
+        _add_violations(item, error)
         raise
     _check_panics(item, None)
+    _check_claims(item)
 
 
 def _check_panics(item: pytest.Item, cause: LaboratoryError | None) -> None:
@@ -231,6 +237,23 @@ def _add_panics(item: pytest.Item, error: Exception) -> None:
     if started is not None:
         for panic in started.panics.undeclared():
             error.add_note(f"hil: {panic}; nobody declared that it would")
+
+
+def _check_claims(item: pytest.Item) -> None:
+    """What every run must keep to, by its events and its disk's ledger (docs/checkers.md)."""
+    started: ScenarioCluster | None = item.stash.get(CLUSTER, None)
+    if started is not None:
+        from hil.checkers.recorded import check
+
+        check(started.run_dir)
+
+
+def _add_violations(item: pytest.Item, error: Exception) -> None:
+    """The test failed for a reason of its own; a claim that does not hold may be why."""
+    try:
+        _check_claims(item)
+    except HilError as violated:
+        error.add_note(f"hil: {violated}")
 
 
 @pytest.hookimpl(wrapper=True)

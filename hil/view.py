@@ -13,6 +13,9 @@ from typing import Any
 
 Event = dict[str, Any]
 
+RECORDING = 1
+"""The version of recorded streams, in ``bench-started``; raised when what they tell is told in another way."""
+
 LEVEL_NAMES = {0: "membership", 10: "DLM", 20: "VDM", 30: "SFS", 40: "event-manager"}
 """The built-in levels, for tables that are drawn before a node has told its own (spec S7)."""
 
@@ -20,6 +23,9 @@ MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 """What :meth:`View.apply` raises for an event that says what cannot be; only a guest in disorder sends such a one."""
 
 UNDER_WAY = {"join": "joining", "leave": "leaving", "forced-leave": "forced-leaving"}
+_RANK = {"joining": 0, "joined": 1, "leaving": 2, "forced-leaving": 3, "inactive": 4}
+"""The order in which a life of a node passes through these at one level (docs/state-machines.md)."""
+
 DONE = {"join": "joined", "leave": "inactive", "forced-leave": "inactive"}
 
 
@@ -266,7 +272,11 @@ def _level(states: dict[str, str], view: View, node: NodeView, event: Event) -> 
         return
     if event["incarnation"] > subject.levels_incarnation:
         subject.levels, subject.levels_incarnation = {}, event["incarnation"]
-    subject.levels[level] = state
+    # Each node's line is read by itself: that a member was notified may be read after the master's word that all have
+    # acknowledged. A life never goes back.
+    known = subject.levels.get(level)
+    if known is None or _RANK[state] >= _RANK[known]:
+        subject.levels[level] = state
 
 
 def _notified(view: View, node: NodeView, event: Event) -> None:

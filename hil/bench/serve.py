@@ -25,6 +25,7 @@ from hil.faults import link
 from hil.qemu.domain import MachineSpec
 from hil.qemu.hypervisor import Hypervisor
 from hil.qemu.machine import Machine
+from hil.view import RECORDING
 
 INTERCONNECT_PORT = 7400
 LAST_WORDS_TIMEOUT_S = 2.0
@@ -70,7 +71,9 @@ def _set_up(stack: ExitStack, order: Order, bench: Bench, scsi: target.ScsiTarge
     if saved is None:
         log.emit(
             "bench-started",
+            recording=RECORDING,
             cluster=order.name,
+            cluster_id=order.cluster_id,
             nodes=order.nodes,
             accelerator=order.accelerator,
             image=order.image.name,

@@ -17,7 +17,7 @@ def record_of(cluster_id: bytes, nodes: int, lba: int, data: bytes) -> Record | 
         try:
             if sector == layout.HEARTBEAT_SECTOR:
                 return decode_heartbeat(cluster_id, node, raw)
-            if sector == layout.BALLOT_SECTOR:
+            if sector < layout.COMMIT_SECTOR:
                 return decode_ballot(cluster_id, node, raw)
             return decode_commit(cluster_id, node, raw, nodes)
         except (Damaged, ValueError):

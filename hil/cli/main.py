@@ -11,7 +11,20 @@ from typing import Annotated
 import typer
 
 from hil import __version__
-from hil.cli import access, checkpoints, disk, failure, host, lifecycle, machines, member, scenarios, sim, status
+from hil.cli import (
+    access,
+    checkpoints,
+    disk,
+    failure,
+    host,
+    lifecycle,
+    machines,
+    member,
+    replay,
+    scenarios,
+    sim,
+    status,
+)
 
 app = typer.Typer(
     name="hil",
@@ -42,7 +55,7 @@ def _common(
         os.environ["HIL_DEBUG"] = "1"
 
 
-for group in (host, lifecycle, status, machines, disk, member, checkpoints, access, scenarios, sim):
+for group in (host, lifecycle, status, machines, disk, member, checkpoints, access, scenarios, replay, sim):
     group.register(app)
 
 

@@ -14,6 +14,7 @@ from hil.bench import address
 from hil.bench.log import EventLog
 from hil.bench.server import Server
 from hil.config import make_config
+from hil.view import RECORDING
 
 LEVELS = {0: "membership", 10: "DLM", 20: "VDM", 30: "SFS", 40: "event-manager"}
 
@@ -37,7 +38,14 @@ class FakeBench:
         (run_dir / "cluster.json").write_text(
             json.dumps({"config": config.model_dump(), "settings": settings}), encoding="utf-8"
         )
-        about = {"cluster": name, "nodes": nodes, "image": "abc", "run_dir": str(run_dir), **settings}
+        about = {
+            "recording": RECORDING,
+            "cluster": name,
+            "nodes": nodes,
+            "image": "abc",
+            "run_dir": str(run_dir),
+            **settings,
+        }
         self.log.emit("bench-started", **about)
 
     # -- what happens ---------------------------------------------------------------------------------------------
@@ -60,6 +68,7 @@ class FakeBench:
                 done = {"subject": node, "incarnation": self.incarnations[node], "level": level, "transition": "join"}
                 self.log.emit("level-complete", node=master, **done)
         for node in nodes:
+            self.log.emit("state", node=node, state="joining", previous="inactive")
             self.log.emit("state", node=node, state="joined", previous="joining")
             self.log.emit("membership", node=node, epoch=epoch, step=1, master=master, nodes=members)
 

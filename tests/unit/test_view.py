@@ -182,6 +182,26 @@ def test_a_level_is_under_way_when_notified_and_done_when_complete(
     assert stream.view.nodes[1].levels == {10: done}
 
 
+@pytest.mark.parametrize(
+    ("transition", "done"), [("join", "joined"), ("leave", "inactive"), ("forced-leave", "inactive")]
+)
+def test_a_members_word_that_is_read_after_the_masters_takes_nothing_back(
+    stream: Stream, transition: str, done: str
+) -> None:
+    level(stream, "level-complete", 10, transition)  # the lines of two nodes are read independently
+    level(stream, "notified", 10, transition)
+    assert stream.view.nodes[1].levels == {10: done}
+
+
+def test_what_is_read_late_of_a_join_does_not_hide_the_leave(stream: Stream) -> None:
+    level(stream, "notified", 10, "leave")
+    level(stream, "level-complete", 10, "join")
+    assert stream.view.nodes[1].levels == {10: "leaving"}
+    level(stream, "notified", 10, "forced-leave")
+    level(stream, "notified", 10, "leave")
+    assert stream.view.nodes[1].levels == {10: "forced-leaving"}
+
+
 def test_a_level_that_comes_late_is_joined_when_its_subsystem_has_caught_up(stream: Stream) -> None:  # S4.12
     late = {"subject": 1, "incarnation": 1, "level": 50, "transition": "join", "late": True}
     stream.say("notified", 0, **late)

@@ -1,0 +1,112 @@
+"""What a SCSI target's ledger says, as observations: the registrations and writes in the order of the disk.
+
+The ledger tells whose path a command came over, not which life of the node sent it. A write is taken for the life whose
+key was registered when the write arrived: what arrives before a new key is the former life's, for a life registers
+before it writes anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from guestd.core.config import NODES_MAX
+from guestd.fence.keys import life_of
+from guestd.membership import layout
+from guestd.membership.records import Ballot, Commit
+from guestd.membership.sector import SECTOR_SIZE
+from hil.checkers.observation import Removal
+from hil.checkers.records import is_heartbeat, record_of
+from hil.scsi.ledger_records import Entry, RegistrationEnded
+from hil.scsi.sense import Status
+
+if TYPE_CHECKING:
+    from hil.scsi.ledger_records import Record
+
+_RESERVE_OUT: Final = 0x5F
+_SERVICE_ACTION: Final = 0x1F
+_REGISTERS: Final = (0x00, 0x06)  # REGISTER, REGISTER AND IGNORE EXISTING KEY
+_REGIONS_END: Final = layout.REGIONS_LBA + NODES_MAX * layout.REGION_SECTORS
+_LUN: Final = 0
+
+Contents = Mapping[int, Sequence[tuple[int, bytes]]]
+"""Number of a command to what it left on the medium: (LBA, data)."""
+
+
+class Keyed(NamedTuple):
+    """A key was registered."""
+
+    order: int  # number of the command
+    node: int
+    incarnation: int
+
+
+class Removed(NamedTuple):
+    """A key was removed."""
+
+    order: int
+    removal: Removal
+
+
+class Landed(NamedTuple):
+    """A write into the active part of the membership database. ``record``: what it wrote, if that is known."""
+
+    order: int
+    node: int
+    incarnation: int
+    lba: int
+    blocks: int
+    record: Ballot | Commit | None = None
+
+
+Fact = Keyed | Removed | Landed
+
+
+def concerns(record: Record) -> bool:
+    """Whether anything follows from that record of the ledger: most are reads, or writes of data."""
+    if isinstance(record, RegistrationEnded):
+        return record.lun == _LUN
+    if not isinstance(record, Entry) or record.lun != _LUN:
+        return False
+    if record.opcode == _RESERVE_OUT:
+        return record.service_action & _SERVICE_ACTION in _REGISTERS and record.status == Status.GOOD
+    in_regions = record.lba < _REGIONS_END and record.lba + record.blocks > layout.REGIONS_LBA
+    return record.writes and record.changed and in_regions
+
+
+def facts(records: Iterable[Record], nodes: int, cluster_id: bytes, contents: Contents | None) -> list[Fact]:
+    """In their order; ``nodes``: commands of other nexuses, which are none of the cluster's, are left out."""
+    found: list[Fact] = []
+    keys: dict[int, list[tuple[int, int]]] = {}  # nexus -> (arrival of the command, incarnation)
+    for record in records:
+        if not concerns(record) or not isinstance(record, (RegistrationEnded, Entry)) or record.nexus.number >= nodes:
+            continue
+        if isinstance(record, RegistrationEnded):
+            if (life := life_of(record.key)) is not None:
+                found.append(Removed(record.order, Removal(*life, by=record.by.number)))
+        elif record.opcode == _RESERVE_OUT:
+            life = life_of(int.from_bytes(record.digest[:8], "big"))
+            if life is not None:
+                keys.setdefault(record.nexus.number, []).append((record.arrival_ns, life[1]))
+                found.append(Keyed(record.order, *life))
+        else:
+            registered = keys.get(record.nexus.number, ())
+            incarnation = next((one for at, one in reversed(registered) if at <= record.arrival_ns), 0)
+            written = _record(contents.get(record.order, ()), nodes, cluster_id) if contents is not None else None
+            found.append(Landed(record.order, record.nexus.number, incarnation, record.lba, record.blocks, written))
+    return found
+
+
+def _record(pieces: Sequence[tuple[int, bytes]], nodes: int, cluster_id: bytes) -> Ballot | Commit | None:
+    for lba, data in pieces:
+        if not layout.REGIONS_LBA <= lba < _REGIONS_END or is_heartbeat(lba):
+            continue
+        found = record_of(cluster_id, nodes, lba, data)
+        if isinstance(found, (Ballot, Commit)):
+            return found
+    return None
+
+
+def size(fact: Landed) -> int:
+    """Bytes that were to be written."""
+    return fact.blocks * SECTOR_SIZE

@@ -1,0 +1,150 @@
+"""The claims about a recorded run: tells the checkers what was recorded, and gathers what they find.
+
+Each checker concludes from what is certain only (:mod:`hil.checkers.merging`), so an honest run is never found wrong;
+what nothing but the times on the clock would tell is not found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guestd.fence.keys import life_of
+from guestd.membership.records import Commit
+from hil.checkers.causes import causes
+from hil.checkers.checker import Checker, Violation
+from hil.checkers.claims import every_checker
+from hil.checkers.disk_order import Fact, Keyed, Removed, size
+from hil.checkers.judgement import Judgement, Ruling
+from hil.checkers.merging import Item, Recorded, RecordedLife
+from hil.checkers.observation import Observation
+from hil.checkers.recording import Recording, load
+from hil.checkers.tables import NOT_TOLD, Tables
+from hil.errors import ClaimFailed
+from hil.view import BENCH_KINDS, MALFORMED
+
+if TYPE_CHECKING:
+    from hil.view import Event
+
+
+def judge(recording: Recording, checkers: Sequence[Checker] | None = None) -> Judgement:
+    """All claims about a run, or these."""
+    recorded = Recorded(recording)
+    asked = every_checker(fence=recording.fence, refusals=True) if checkers is None else checkers
+    rulings = {_name(one): _unjudged(one, recorded) for one in asked}
+    judged = [one for one in asked if not rulings[_name(one)].lacks]
+    _Telling(recorded, judged, rulings).tell()
+    tables = [Ruling(f"table: {name}", Tables.claim, lacks=(why,)) for name, why in NOT_TOLD.items()]
+    return Judgement(
+        recording.where,
+        (*rulings.values(), *(tables if checkers is None else ())),
+        len(recording.events),
+        len(recording.records or ()),
+        tuple(recorded.notes),
+    )
+
+
+def check(directory: Path) -> Judgement:
+    """Of the run in that directory, which may still go on.
+
+    Raises :class:`hil.errors.ClaimFailed` with what is violated, what led to it, and the command that shows it again;
+    ``UsageError`` for what is no recording of this version.
+    """
+    judgement = judge(load(directory))
+    if judgement.violated:
+        raise ClaimFailed(judgement.failure())
+    return judgement
+
+
+class _Telling:
+    """Tells all observations; who finds a violation hears no more."""
+
+    def __init__(self, recorded: Recorded, judged: Sequence[Checker], rulings: dict[str, Ruling]) -> None:
+        self._recorded = recorded
+        self._rulings = rulings
+        self._judged = list(judged)
+        self._told: list[Item | Fact] = []
+        self._lives: dict[tuple[int, int], RecordedLife] = {}  # (node, incarnation)
+        for checker in self._judged:
+            checker.begin(recorded)
+
+    def tell(self) -> None:
+        """From the beginning to the end."""
+        place = 0
+        for item in self._recorded.merged():
+            while place < item.place:
+                self._fact(self._recorded.facts[place])
+                place += 1
+            self._event(item)
+        for fact in self._recorded.facts[place:]:
+            self._fact(fact)
+        if Observation.REST in self._recorded.provides:
+            self._ask(lambda one: one.finished())
+
+    def _event(self, item: Item) -> None:
+        self._told.append(item)
+        event, life = item.event, item.life
+        kind = event["kind"]
+        if kind in BENCH_KINDS:
+            self._ask(lambda one: one.ended(life))
+            return
+        if kind == "guestd-started":
+            self._ask(lambda one: one.booted(life))
+        elif kind in ("registered", "incarnation"):
+            _enter(life, event)
+            self._lives[life.number, life.incarnation] = life
+        self._ask(lambda one: one.emitted(life, kind, event) if kind in one.kinds else None)
+        if kind == "guestd-exited":
+            self._ask(lambda one: one.ended(life))
+
+    def _fact(self, fact: Fact) -> None:
+        self._told.append(fact)
+        if isinstance(fact, Keyed):
+            self._ask(lambda one: one.keyed(fact.node, fact.incarnation))
+        elif isinstance(fact, Removed):
+            self._ask(lambda one: one.removed(fact.removal))
+        else:
+            known = self._lives.get((fact.node, fact.incarnation))
+            life = known or RecordedLife(fact.node, -1, fact.incarnation)
+            data = bytes(size(fact))
+            self._ask(lambda one: one.landed(life, life.life, fact.lba, data))
+            record = fact.record
+            if isinstance(record, Commit):
+                self._ask(lambda one: one.committed(life, life.life, record.view))
+            elif record is not None:
+                self._ask(lambda one: one.voted(life, life.life, record))
+
+    def _ask(self, what: Any) -> None:
+        for checker in list(self._judged):
+            try:
+                what(checker)
+            except Violation as violation:
+                self._rule(checker, violation.what)
+            except MALFORMED as error:  # a guest in disorder, whatever it says
+                self._rule(checker, f"an event says what cannot be: {type(error).__name__}: {error}")
+
+    def _rule(self, checker: Checker, what: str) -> None:
+        self._judged.remove(checker)
+        last = self._told[-1] if self._told else None
+        place = f"event {last.event['n']}" if isinstance(last, Item) else f"command {last.order}" if last else ""
+        led = causes(self._told)
+        before = self._rulings[_name(checker)]
+        self._rulings[_name(checker)] = Ruling(before.name, before.claim, what, place, led, (), before.without)
+
+
+def _enter(life: RecordedLife, event: Event) -> None:
+    if event["kind"] == "incarnation":
+        life.incarnation = event["incarnation"]
+    elif (known := life_of(int(event["key"], 16))) is not None:
+        life.incarnation = known[1]
+
+
+def _unjudged(checker: Checker, recorded: Recorded) -> Ruling:
+    lacks = tuple(one.value for one in checker.needs if one not in recorded.provides)
+    without = tuple(one.value for one in checker.also if one not in recorded.provides)
+    return Ruling(_name(checker), checker.claim, lacks=lacks, without=without)
+
+
+def _name(checker: Checker) -> str:
+    return type(checker).__module__.rpartition(".")[2]

@@ -1,0 +1,116 @@
+"""What is kept of a run: the stream of events, the ledger of the shared disk, and, if asked for, what was written.
+
+All of it lies in the directory of the run: ``events.jsonl``, ``ledger.bin``, ``kept.data``, ``cluster.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from hil.checkers.disk_order import Contents, concerns
+from hil.errors import UsageError
+from hil.scsi.kept_data import NotKeptData, read_frames, read_header
+from hil.scsi.ledger_reader import read_all
+from hil.scsi.ledger_records import NotALedger
+from hil.view import RECORDING
+
+if TYPE_CHECKING:
+    from hil.scsi.ledger_records import Record
+    from hil.view import Event
+
+EVENTS: Final = "events.jsonl"
+LEDGER: Final = "ledger.bin"
+KEPT_DATA: Final = "kept.data"
+
+
+@dataclass
+class Recording:
+    """One run. ``records``: None without a ledger; ``contents``: None if what was written was not kept."""
+
+    nodes: int
+    events: list[Event]
+    records: Sequence[Record] | None = None
+    contents: Contents | None = None
+    fence: str = "scsi"
+    cluster_id: bytes = b""
+    timing: dict[str, int] = field(default_factory=dict)
+    where: str = ""
+    """The directory, for people."""
+
+
+def load(directory: Path) -> Recording:
+    """The run in ``directory``; it may still go on. Raises :class:`UsageError` for what is none of this version."""
+    events = _events(directory)
+    first = events[0] if events else {}
+    if first.get("kind") != "bench-started":
+        raise UsageError(f"{directory / EVENTS} does not begin with bench-started: no recording of a run")
+    if first.get("recording") != RECORDING:
+        told = f"of version {first['recording']}" if "recording" in first else "of a version before there were numbers"
+        raise UsageError(
+            f"{directory} is a recording {told} (legal: {RECORDING}); check it with the hil that has recorded it"
+        )
+    return Recording(
+        nodes=first["nodes"],
+        events=events,
+        records=_records(directory),
+        contents=_contents(directory),
+        fence=_config(directory).get("fence", "scsi"),
+        cluster_id=bytes.fromhex(first.get("cluster_id", "")),
+        timing=first.get("timing", {}),
+        where=str(directory),
+    )
+
+
+def _events(directory: Path) -> list[Event]:
+    try:
+        lines = (directory / EVENTS).read_bytes().split(b"\n")
+    except OSError as error:
+        raise UsageError(f"{directory} is no recording of a run: {EVENTS}: {error.strerror}") from None
+    events = []
+    for number, line in enumerate(lines, 1):
+        try:
+            if line.strip():
+                events.append(json.loads(line))
+        except ValueError:
+            if number < len(lines):  # the last line of a bench that was killed may be torn
+                raise UsageError(f"{directory / EVENTS}: line {number} is no event: {line[:80]!r}") from None
+    return events
+
+
+def _config(directory: Path) -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = json.loads((directory / "cluster.json").read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, KeyError):
+        return {}
+    return told
+
+
+def _records(directory: Path) -> list[Record] | None:
+    path = directory / LEDGER
+    if not path.exists():
+        return None
+    try:
+        return [record for record in read_all(path) if concerns(record)]
+    except NotALedger as error:
+        raise UsageError(f"{error}; check it with the hil that has recorded it") from None
+
+
+def _contents(directory: Path) -> Contents | None:
+    path = directory / KEPT_DATA
+    if not path.exists():
+        return None
+    found: dict[int, list[tuple[int, bytes]]] = {}
+    try:
+        if read_header(path).order_first != 0:  # what was written before is not known
+            return None
+        for frame in read_frames(path):
+            piece = frame.piece
+            if frame.lun == 0 and piece.data is not None and not (frame.power_loss or frame.found):
+                found.setdefault(frame.order, []).append((piece.lba, bytes(piece.data)))
+    except NotKeptData as error:
+        raise UsageError(f"{error}; check it with the hil that has recorded it") from None
+    return found
