@@ -196,8 +196,10 @@ def _stopped(view: View, node: NodeView, event: Event) -> None:
     if event.get("again"):
         node.power_on_t = None  # it is about to be switched on: nobody is to give it up
     _fresh_machine(view, node, event)
-    # What stands still is gone with the machine; a cut link stays cut.
-    view.faults[node.id] = [name for name in view.faults.get(node.id, []) if not name.startswith("freeze-")]
+    # What stands still, or is slow, is gone with the machine; a cut link stays cut.
+    view.faults[node.id] = [
+        name for name in view.faults.get(node.id, []) if not name.startswith(("freeze-", "slow-cpu"))
+    ]
 
 
 def _crashed(view: View, node: NodeView, event: Event) -> None:

@@ -72,8 +72,12 @@ class Backend(Protocol):
         """The stream has ended: return when nothing of the cluster is left."""
 
 
+_MADE_BY_HOST = "the delays and clocks of guests are what the host makes of them"
 ONLY_SIMULATED = {
-    "simulation": "the delays and clocks of guests are what the host makes of them",
+    "simulation": _MADE_BY_HOST,
+    "simulation.lose_datagrams": "the interconnect of guests loses nothing by itself; `cluster.cut_link` cuts it",
+    "simulation.slow_down": _MADE_BY_HOST,
+    "simulation.drift": _MADE_BY_HOST,
 }
 """What guests cannot do, and why."""
 

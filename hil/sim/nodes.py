@@ -78,9 +78,8 @@ class Node:
         self._drops = False
         self._frozen_us = 0
         self._config = config
-        self._rate = (1_000_000 + drift_ppm) / 1_000_000_000  # milliseconds of its clock in a microsecond
         self._zero_us = 0
-        self._period_us = int(config.timing.heartbeat_ms / self._rate)
+        self.drift(drift_ppm)
         self._orders = 0
         self._cost_us = 0
         self._inbox: deque[Input] = deque()
@@ -124,6 +123,11 @@ class Node:
         self._cost_us = 0
 
     # -- faults
+
+    def drift(self, ppm: int) -> None:
+        """Its clock runs so much too fast. To be set while it is off: time is counted from the boot."""
+        self._rate = (1_000_000 + ppm) / 1_000_000_000  # milliseconds of its clock in a microsecond
+        self._period_us = int(self._config.timing.heartbeat_ms / self._rate)
 
     def freeze(self, how: Freeze, *, drops: bool) -> None:
         """It stands still. drops: datagrams that come meanwhile are lost."""

@@ -76,10 +76,28 @@ def test_down_with_two_names_is_refused(capsys: pytest.CaptureFixture[str]) -> N
     assert (status, err) == (2, "hil: down a --name b: these are two names\n")
 
 
-@pytest.mark.parametrize("line", ["up", "run mass_reboot"])
-def test_the_simulator_is_refused_by_name_until_it_exists(capsys: pytest.CaptureFixture[str], line: str) -> None:
-    status, _, err = hil(capsys, *line.split(), "--backend", "sim")
-    assert (status, err) == (2, "hil: --backend sim: the simulator does not exist yet; there is: qemu\n")
+def test_a_simulated_cluster_cannot_stay_up(capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, err = hil(capsys, "up", "--backend", "sim")
+    assert status == 2
+    assert err.startswith("hil: --backend sim: a simulated cluster lives in the process that simulates it")
+    assert "`hil run SCENARIO --backend sim`" in err
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("--seed 1", "--seed 1: guests follow from no seed; `--backend sim` does"),
+        ("--backend sim --keep", "--keep: a simulated cluster ends with the process that simulates it"),
+        ("--backend sim --seed -1", "Invalid value for '--seed'"),
+        ("--backend guests", "'guests' is not one of 'qemu', 'sim'"),
+    ],
+)
+def test_what_only_one_back_end_can_is_refused_by_name(
+    capsys: pytest.CaptureFixture[str], line: str, told: str
+) -> None:
+    status, _, err = hil(capsys, "run", "mass_reboot", *line.split())
+    assert status == 2
+    assert told in err
 
 
 @pytest.mark.parametrize(

@@ -129,12 +129,6 @@ def test_who_runs_alone_is_told_too_that_a_cluster_waits_for_room(
     result.stdout.fnmatch_lines(["test_it: waiting for room: 6 of 6 nodes are running (other)"])
 
 
-def test_the_simulator_is_refused_until_it_exists(lab: pytest.Pytester) -> None:
-    result = run(lab, PASSES, "--hil-backend=sim")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*the simulator does not exist yet*"])
-
-
 def test_a_failed_claim_shows_events_consoles_and_the_command_that_repeats_it(lab: pytest.Pytester) -> None:
     result = run(lab, FAILS, "--hil-nodes=4")
     result.assert_outcomes(failed=1)

@@ -33,6 +33,14 @@ from hil.sim.run import NO_FAULT_OF_ITS_OWN
 from hil.sim.world import CLUSTER_ID
 
 ACCELERATOR = "sim"
+UNTRUE = frozenset({"torn", "lost", "misdirected", "flip", "stale"})
+"""Disk faults after which an answer of the disk, on which all claims rest, may not be true."""
+
+ONLY_HERE = ("lose_datagrams", "slow_down", "drift")
+"""Verbs that guests do not have."""
+
+COST_MS_MAX = 1000
+DRIFT_PPM_MAX = 100_000  # A19
 REASON_SIZE_MAX = 800
 """Of a panic, as on guests."""
 
@@ -66,7 +74,7 @@ class SimBench(DiskVerbs, LinkVerbs):
             run_dir,
             config.disk_mib,
             keep_data=config.keep_data,
-            checkers=every_checker(),
+            checkers=every_checker(fence=config.fence),
         )
         self.world = world
         super().__init__(EventLog(run_dir / "events.jsonl", config.nodes, clock=self.now))
@@ -180,6 +188,53 @@ class SimBench(DiskVerbs, LinkVerbs):
                 self.log.emit("fault-healed", fault=f"freeze-{how}", node=machine.number, verified=True)
                 thawed.append(machine.number)
         return {"nodes": nodes, "thawed": thawed}
+
+    # -- verbs that guests do not have
+
+    def lose_datagrams(self, share: float) -> dict[str, Any]:
+        """The interconnect loses that share of all datagrams; 0: it is as the options have it."""
+        if not 0 <= share <= 1:
+            raise UsageError(f"lose_datagrams: a share of {share:g}; legal are 0 to 1")
+        usual = self.options.loss_share / 1000
+        self.world.network.loss = max(share, usual)
+        kind = "fault-injected" if share else "fault-healed"
+        self.log.emit(kind, fault="datagram-loss", verified=True)
+        return {"share": share}
+
+    def slow_down(self, nodes: list[int], cost_ms: float) -> dict[str, Any]:
+        """Each input takes the processors of ``nodes`` so long, in their present life; 0: none."""
+        if not 0 <= cost_ms <= COST_MS_MAX:
+            raise UsageError(f"slow_down: {cost_ms:g} ms; legal are 0 to {COST_MS_MAX}")
+        for machine in self._chosen(nodes):
+            machine.slow_down(round(cost_ms * 1000))
+            kind = "fault-injected" if cost_ms else "fault-healed"
+            self.log.emit(kind, fault="slow-cpu", node=machine.number, verified=True)
+        return {"nodes": nodes}
+
+    def drift(self, nodes: list[int], ppm: int) -> dict[str, Any]:
+        """From their next boot on the clocks of ``nodes`` run so many millionths too fast."""
+        if abs(ppm) > DRIFT_PPM_MAX:
+            raise UsageError(f"drift: {ppm} ppm; legal are -{DRIFT_PPM_MAX} to {DRIFT_PPM_MAX}")
+        for machine in self._chosen(nodes):
+            machine.drift(ppm)
+        return {"nodes": nodes}
+
+    def inject_disk_fault(
+        self,
+        nodes: list[int] | None,
+        kind: str,
+        direction: str | None = None,
+        lba: list[int] | None = None,
+        lun: int | None = None,
+        count: int | None = None,
+        seconds: float | None = None,
+        parameters: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """As on guests. After a fault by which the disk does not do what it says, the live checkers hear no more."""
+        done = super().inject_disk_fault(nodes, kind, direction, lba, lun, count, seconds, parameters)
+        if kind in UNTRUE:
+            self.world.stop_checking()
+        return done
 
     def down(self) -> dict[str, Any]:
         """The end; the evidence is complete."""

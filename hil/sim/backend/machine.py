@@ -38,6 +38,7 @@ class Machine:
         self._boot_due = False
         self._events = 0
         self._panics = 0  # seen so far
+        self._drift_ppm: int | None = None  # from the next boot on
         self._orders: list[tuple[str, str]] = []  # for a guestd that has not started yet
 
     # -- power
@@ -73,6 +74,10 @@ class Machine:
         self._log.emit("machine-reset", node=self.number)
         self._boot()
 
+    def drift(self, ppm: int) -> None:
+        """From the next boot on its clock runs so much too fast."""
+        self._drift_ppm = ppm
+
     def _stop(self) -> None:
         self._power += 1
         self.frozen = None
@@ -101,6 +106,8 @@ class Machine:
         self._print(f"hil: guestd: node {self.number} begins")
         self._emit("guestd-started", version=__version__, pid=1, start=start, stages={}, uptime=uptime)
         self._emit("disk-found", device="/dev/sda", wwid=self._wwid)
+        if self._drift_ppm is not None:
+            self.node.drift(self._drift_ppm)
         self.node.power_on()
         orders, self._orders = self._orders, []
         for order, reason in orders:
@@ -177,6 +184,11 @@ class Machine:
             self._boot_due = False
             self._begin(self._power)
         return how
+
+    def slow_down(self, cost_us: int) -> None:
+        """Each input takes its processors so long. Raises :class:`UsageError` unless it runs."""
+        self._running()
+        self.node.slow(cost_us)
 
     def _running(self) -> None:
         power = self._log.power(self.number)

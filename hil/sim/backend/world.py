@@ -41,8 +41,16 @@ class ScenarioWorld(World):
         self.target_disk = TargetDisk(self, randomness, self._run_dir, self._disk_mib, keep_data=self._keep_data)
         return self.target_disk
 
+    def stop_checking(self) -> None:
+        """The checkers hear no more: the disk is told to lie, and what they claim rests on its word."""
+        self.checkers.clear()
+        self._of_writes.clear()
+        self.trace.tell(None, "the disk may lie: no more checks")
+
     def emitted(self, node: Node, kind: str, fields: dict[str, Any]) -> None:
         """An event of a node."""
+        if kind == "incarnation":  # the only word of it where the disk's fence is not used
+            node.incarnation = fields["incarnation"]
         self.on_event(node, kind, fields)
         super().emitted(node, kind, fields)
 
