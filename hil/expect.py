@@ -62,6 +62,7 @@ class PanicLedger:
         self.panics: list[Panic] = []
         self.declarations: list[Declaration] = []
         self._n = 0
+        self._allowed: dict[int, int] = {}  # node -> the number of the last event before it was allowed
         self._of_this_life: dict[int, Panic] = {}
         self._life_began: dict[int, int] = {}
 
@@ -76,6 +77,10 @@ class PanicLedger:
         self.declarations.append(declaration)
         return declaration
 
+    def allow(self, node: int) -> None:
+        """``node`` may panic from now on, as often as it will, and need not."""
+        self._allowed.setdefault(node, self._n)
+
     def apply(self, event: Event) -> None:
         """Take one event; an event that was applied before (by its number) is ignored, so streams may overlap."""
         n = event.get("n", self._n + 1)
@@ -86,6 +91,7 @@ class PanicLedger:
         if kind == "checkpoint-restored":  # what came before was another run's
             self.panics.clear()
             self.declarations.clear()
+            self._allowed.clear()
             self._of_this_life.clear()
         if not isinstance(node, int):
             return
@@ -122,6 +128,8 @@ class PanicLedger:
                 if declaration.fulfilled_by is None and self._fulfils(panic, declaration):
                     declaration.fulfilled_by, panic.declared = panic, True
                     break
+            else:
+                panic.declared = panic.n > self._allowed.get(panic.node, panic.n)
 
     @staticmethod
     def _fulfils(panic: Panic, declaration: Declaration) -> bool:

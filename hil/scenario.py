@@ -49,6 +49,11 @@ class ScenarioCluster(Cluster):
         self.poll()
         return self.panics.expect(node.id, because)
 
+    def allow_panic(self, node: Node) -> None:
+        """``node`` may panic from now on, and need not; whether it should is for others to judge (:mod:`hil.play`)."""
+        self.poll()
+        self.panics.allow(node.id)
+
     @contextmanager
     def expecting_panic(
         self, node: Node, because: str | None = None, within_s: float | None = None

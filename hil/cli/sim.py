@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,8 +31,13 @@ def register(app: typer.Typer) -> None:
 
 def sim(
     seeds: Annotated[
-        str, typer.Option("--seeds", metavar="A:B", help="Seeds from A up to, not including, B; A: with --minutes.")
-    ] = "0:100",
+        str | None,
+        typer.Option(
+            "--seeds",
+            metavar="A:B",
+            help="Seeds from A up to, not including, B; A: with --minutes.  \\[default: 0:100]",
+        ),
+    ] = None,
     *,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", metavar="J", help="Processes; default: one for each processor.")
@@ -43,6 +49,18 @@ def sim(
     minutes: Annotated[
         float | None, typer.Option("--minutes", metavar="M", help="Begin no seed after so many minutes.")
     ] = None,
+    play: Annotated[
+        Path | None,
+        typer.Option("--play", metavar="FILE", help="Instead of seeds: the run that a file describes (.toml, .py)."),
+    ] = None,
+    shrink: Annotated[
+        int | None,
+        typer.Option("--shrink", metavar="SEED", min=0, help="Instead of seeds: reduce that seed, which fails."),
+    ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option("--write", metavar="FILE", help="With --shrink: the result, as a scenario (.py) or for --play."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Simulate clusters under random faults: complete guestd stacks on a virtual clock (docs/simulator.md).
@@ -50,16 +68,33 @@ def sim(
     The same seed is the same run. A seed that fails is told with its options, the claim that does not hold, what led to
     it and the command that repeats it; the exit status is 1 then.
 
+    --shrink leaves out of a seed that fails whatever it fails without: faults, nodes, chance, time. --write has the
+    result as a file that --play plays; a .py file is a scenario as well, for `hil run`.
+
     With --json: one object with preset, seeds, failed (a list of {seed, claim, violation, details, options, story,
     digest, command}), simulated_s, wall_s, seeds_per_s, simulated_s_per_s, events, panics and faults (kind to count).
+    Of --play and --shrink: options (those that are not calm), until_ms, faults, claim (null: passed), violation,
+    details, story, digest, command; of --shrink also seed, runs, wall_s and file.
     """
+    from hil.cli.sim_case import check_together, play_file, shrink_seed
     from hil.sim.campaign import Totals, campaign, parse_seeds, processors
 
+    check_together(
+        {"--seeds": seeds, "--play": play, "--shrink": shrink},
+        {"--jobs": jobs, "--minutes": minutes},
+        write=write,
+        nodes=nodes,
+        preset=preset,
+    )
+    if play is not None:
+        raise typer.Exit(play_file(play, as_json=as_json))
+    if shrink is not None:
+        raise typer.Exit(shrink_seed(shrink, preset, nodes, write, as_json=as_json))
     if minutes is not None and not minutes > 0:
         raise UsageError(f"--minutes {minutes:g} (legal: more than 0)")
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs {jobs} (legal: 1 or more)")
-    wanted = parse_seeds(seeds, minutes=minutes)
+    wanted = parse_seeds("0:100" if seeds is None else seeds, minutes=minutes)
     totals, failed = Totals(), []
     progress = _Progress()
     try:

@@ -7,8 +7,9 @@ and what is in has a weight of its own. Sizes go from 2 to 64 nodes, mostly smal
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, fields
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
 
 from guestd.core.config import NODES_MAX
 from guestd.core.timing import Timing, scaled
@@ -78,6 +79,78 @@ class Options:
     def shown(self) -> list[str]:
         """One line for each option."""
         return [f"{field.name} = {_shown(getattr(self, field.name))}" for field in fields(self)]
+
+
+def calm(seed: int = 0, nodes: int = 3, preset: str = "swarm") -> Options:
+    """Nothing goes wrong by chance: every share is 0, every clock right, every delay short, and there are no faults."""
+    return Options(
+        preset=preset,
+        seed=seed,
+        nodes=nodes,
+        timing_factor=1.0,
+        faults_ms=30_000,
+        fault_every_ms=3000,
+        weights=(),
+        converge_ms=60_000,
+        quiet_ms=5000,
+        delay_us_max=100,
+        late_share=0,
+        late_ms_max=5,
+        loss_share=0,
+        duplicate_share=0,
+        latency_us_max=500,
+        slow_share=0,
+        slow_ms_max=20,
+        attention_share=0,
+        torn_share=0,
+        lost_share=0,
+        stale_share=0,
+        flip_share=0,
+        cache_share=0,
+        drift_ppm_max=0,
+        late_tick_us_max=100,
+        boot_ms_max=500,
+        programs=0,
+        answer_ms_max=5,
+    )
+
+
+OF_THE_PLAN: Final = ("faults_ms", "fault_every_ms", "weights")
+"""What only the drawing of a plan asks for: where there is a plan already, they mean nothing."""
+
+_LIMITS: Final[Mapping[str, tuple[float, float]]] = {
+    "nodes": (2, NODES_MAX),
+    "timing_factor": (1, 10),
+    "late_ms_max": (0, 250),  # a datagram is not on its way for as long as a boot takes (hil.sim.network)
+    "drift_ppm_max": (0, 100_000),  # A19
+    "boot_ms_max": (300, 10_000_000),
+    "programs": (0, 3),
+}
+
+
+def differing(options: Options) -> dict[str, Any]:
+    """Those that are not as :func:`calm` has them, by name, but for what a plan was drawn from."""
+    usual = calm()
+    names = [field.name for field in fields(Options) if field.name not in OF_THE_PLAN]
+    return {name: value for name in names if (value := getattr(options, name)) != getattr(usual, name)}
+
+
+def changed(given: Mapping[str, Any]) -> Options:
+    """Those of :func:`calm`, but for what is given. Raises :class:`UsageError`; says what is legal."""
+    usual = calm()
+    legal = [field.name for field in fields(Options) if field.name not in OF_THE_PLAN]
+    for name, value in given.items():
+        if name not in legal:
+            raise UsageError(f"option {name!r} (legal: {', '.join(legal)})")
+        if isinstance(getattr(usual, name), str):
+            if not isinstance(value, str):
+                raise UsageError(f"{name} = {value!r} (legal: a text)")
+            continue
+        low, high = _LIMITS.get(name, (0, 1000 if name.endswith("_share") else 10_000_000))
+        types = (int, float) if name == "timing_factor" else (int,)
+        if not isinstance(value, types) or isinstance(value, bool) or not low <= value <= high:
+            raise UsageError(f"{name} = {value!r} (legal: {low:.0f} to {high:.0f})")
+    return replace(usual, **given)
 
 
 def draw(seed: int, preset: str = "swarm", nodes: int | None = None) -> Options:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shlex
 import time
 import traceback
 from collections import Counter
@@ -43,6 +44,10 @@ class Result:
     claim: str | None = None
     details: list[str] = field(default_factory=list)
     story: list[str] = field(default_factory=list)
+    error: str | None = None
+    """The type of what guestd raised, if that is what went wrong."""
+    file: str | None = None
+    """What was played, if it was a file."""
 
     @property
     def passed(self) -> bool:
@@ -53,6 +58,8 @@ class Result:
     def command(self) -> str:
         """What repeats it."""
         options = self.options
+        if self.file is not None:
+            return shlex.join(["hil", "sim", "--play", self.file])
         return f"hil sim --seeds {options.seed}:{options.seed + 1} --preset {options.preset} --nodes {options.nodes}"
 
 
@@ -80,6 +87,7 @@ def run(
 
 def _run(world: World, began: float) -> Result:
     violation: Violation | None = None
+    error_type: str | None = None
     details: list[str] = []
     converged_ms = None
     try:
@@ -87,7 +95,8 @@ def _run(world: World, began: float) -> Result:
     except ClaimFailed as failed:
         violation = failed if isinstance(failed, Violation) else Violation("a claim", str(failed))
     except Exception as error:  # noqa: BLE001 - whatever guestd raises is a finding, with its traceback
-        violation = Violation(NO_FAULT_OF_ITS_OWN, f"{type(error).__name__}: {error}")
+        error_type = type(error).__name__
+        violation = Violation(NO_FAULT_OF_ITS_OWN, f"{error_type}: {error}")
         details = traceback.format_exc().splitlines()[-12:]
     if violation is not None and violation.claim in (CONVERGES, QUIET):
         details = world.pending()
@@ -104,6 +113,7 @@ def _run(world: World, began: float) -> Result:
         violation=None if violation is None else violation.what,
         claim=None if violation is None else violation.claim,
         details=details,
+        error=error_type,
         story=[str(told) for told in _story(world)] if world.trace.recording and violation is not None else [],
     )
 

@@ -26,7 +26,7 @@ MAY_IMPORT = {
 }
 
 # The client API and what judges its events: with either back end behind it.
-SCENARIOS_MAY_USE = ("hil.checkers", "hil.client", "hil.config", "hil.errors", "hil.scenario", "hil.view")
+SCENARIOS_MAY_USE = ("hil.checkers", "hil.client", "hil.config", "hil.errors", "hil.play", "hil.scenario", "hil.view")
 
 # The target also runs alone, the bench without a person in front of it; the client knows nothing of its commands.
 HIL_MAY_NOT_IMPORT = {
