@@ -63,7 +63,7 @@ class Office:
         self._hold_until_ms = 0
         self._busy = False  # fencing, or a commit record is on its way to the disk
         self._step: Advance | None = None  # the last one that was written, or perhaps was
-        self._wants = False  # to bid, when it was looked last: a bid may be lost, fail, or have to wait
+        self.wants = False  # to bid, when it was looked last: a bid may be lost, fail, or have to wait
         self.suspicion = Suspicion(member.context, member.observer)
 
     def decide(self, *, news: bool) -> None:
@@ -82,9 +82,9 @@ class Office:
         elif member.role.inside:
             suspected = self.suspicion.any
             self.suspicion.update(member.view)
-            if not (news or suspected or self.suspicion.any or self._wants):
+            if not (news or suspected or self.suspicion.any or self.wants):
                 return
-            self._wants = False
+            self.wants = False
             survivors = self._survivors()
             given = self._election.given(member.incarnation, member.view.epoch)
             if given or self._is_my_turn(survivors):
@@ -119,7 +119,7 @@ class Office:
         return ordered[:1] == [self._member.node]
 
     def _bid(self, victims: tuple[int, ...]) -> None:
-        self._wants = True
+        self.wants = True
         if self._election.running or self._busy or self._context.now_ms < self._election.not_before_ms:
             return
         member = self._member
