@@ -63,7 +63,7 @@ class Manager:
         self._bad_datagrams = 0
         self._news = False  # something that a decision may depend on, beside the time
         self._ticked = False  # a period has passed: look what is due, and say that this node is alive
-        self._undecided = True  # something has happened since the last decision, beside that time has passed
+        self._undecided = True  # something else has happened since the last decision
         self._nothing_new = False  # the input was a datagram that said the same as the one before
         self._unsettled = True  # something happened that levels and programs may depend on, beside what follows:
         self._settled: tuple[View, Role] | None = None  # of when they were settled last
@@ -186,11 +186,12 @@ class Manager:
             if member.programs.changed:
                 member.programs.changed = False
                 member.changed = True
-            self._undecided = self._undecided or not self._ticked or member.changed
+            something = not self._ticked or member.changed  # has happened, beside that time has passed
+            self._undecided = self._undecided or something
             if self._news or self._ticked or member.changed:
                 news, self._news, self._undecided = self._undecided, False, False
                 self._office.decide(news=news)
-            self._office.advance()
+            self._office.advance(news=something)
             if member.changed or self._ticked:
                 member.changed = self._ticked = False
                 member.say()

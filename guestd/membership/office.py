@@ -61,6 +61,7 @@ class Office:
         self._context = member.context
         # No step before: with fence = "panic", since victims may not have noticed yet (spec S6.5); after a failed one.
         self._hold_until_ms = 0
+        self._held = False  # that time has not come
         self._busy = False  # fencing, or a commit record is on its way to the disk
         self._step: Advance | None = None  # the last one that was written, or perhaps was
         self.wants = False  # to bid, when it was looked last: a bid may be lost, fail, or have to wait
@@ -230,12 +231,16 @@ class Office:
                 leavers.append(node)
         return Changes(victims, admitted, tuple(leavers))
 
-    def advance(self) -> None:
-        """Take the transitions one step further, if all have acknowledged the last one. Called after every input."""
+    def advance(self, *, news: bool) -> None:
+        """Take the transitions one step further, if all have acknowledged the last one. Called after every input.
+
+        news: anything but time has passed. Time alone ends nothing but a hold.
+        """
         member = self._member
-        if member.role is not Role.MASTER or self._busy or self._election.running:
+        if not (news or self._held) or member.role is not Role.MASTER or self._busy or self._election.running:
             return
-        if self._context.now_ms < self._hold_until_ms:
+        self._held = self._context.now_ms < self._hold_until_ms
+        if self._held:
             return
         step = self._step
         if step is None or step.view.order <= member.view.order:
