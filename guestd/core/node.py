@@ -71,8 +71,6 @@ class Stack:
     def _take(self, given: Input) -> None:
         if isinstance(given, Tick):
             self._manager.tick()
-        elif isinstance(given, Datagram):
-            self._manager.heard(given.payload)
         elif isinstance(given, (WriteDone, ReadDone, ScsiDone)):
             self._context.disk.done(given)
         elif isinstance(given, ProgramMessage):
