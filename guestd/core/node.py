@@ -52,10 +52,13 @@ class Stack:
         """Take one input at a monotonic time in milliseconds; returns what is to be done, in this order."""
         if self.ended:
             return []
-        context = self._context
+        context, manager = self._context, self._manager
         context.now_ms = now_ms
-        self._take(given)
-        self._manager.settle()
+        if type(given) is Datagram:  # by far the most inputs
+            manager.heard(given.payload)
+        else:
+            self._take(given)
+        manager.settle()
         if not context.effects:
             return []
         effects = context.take_effects()
@@ -66,9 +69,7 @@ class Stack:
         return effects
 
     def _take(self, given: Input) -> None:
-        if isinstance(given, Datagram):
-            self._manager.heard(given.payload)
-        elif isinstance(given, Tick):
+        if isinstance(given, Tick):
             self._manager.tick()
         elif isinstance(given, (WriteDone, ReadDone, ScsiDone)):
             self._context.disk.done(given)

@@ -40,12 +40,27 @@ def mutual(candidates: int, hears: Mapping[int, int]) -> dict[int, int]:
     }
 
 
+_groups: dict[tuple[object, ...], int] = {}  # the last ones: who waits for something asks for the same again
+_GROUPS_KEPT = 128
+
+
 def best_group(candidates: int, hears: Mapping[int, int], master: int | None) -> int:
     """The mask of the group that survives.
 
     candidates: members whose heartbeats on the disk move; hears: whom each of them says it hears; master: its id, or
     None if nobody holds that office. The result is 0 only if there are no candidates.
     """
+    asked = (candidates, master, *hears.items())
+    group = _groups.get(asked)
+    if group is None:
+        group = _best_group(candidates, hears, master)
+        if len(_groups) >= _GROUPS_KEPT:
+            _groups.clear()
+        _groups[asked] = group
+    return group
+
+
+def _best_group(candidates: int, hears: Mapping[int, int], master: int | None) -> int:
     links = mutual(candidates, hears)
     if all(links[node] | 1 << node == candidates for node in links):
         return candidates

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from guestd.core.context import Context
     from guestd.fence.fence import Life
+    from guestd.membership.datagram import Say
     from guestd.membership.regions import Region
     from guestd.membership.view import View
     from guestd.transition.levels import Levels
@@ -62,7 +63,7 @@ class Manager:
         self._bad_datagrams = 0
         self._news = False  # something that a decision may depend on, beside the time
         self._ticked = False  # a period has passed: look what is due, and say that this node is alive
-        self._undecided = True  # something has happened since the last decision, beside that time has passed
+        self._undecided = True  # something else has happened since the last decision
         self._nothing_new = False  # the input was a datagram that said the same as the one before
         self._unsettled = True  # something happened that levels and programs may depend on, beside what follows:
         self._settled: tuple[View, Role] | None = None  # of when they were settled last
@@ -110,27 +111,37 @@ class Manager:
             return
         member = self.member
         observer, role, view = member.observer, member.role, member.view
-        if not role.inside:
+        inside = role.inside
+        if not inside:
             self._duplicate.heard(say, member.incarnation, member.said)
             self._refuse(self._duplicate.reason)
         if say.node == self._context.node or role is Role.STARTING:
             return
-        heard, hears_there = observer.hears(), observer.peers[say.node].heard_hears
-        new = observer.heard(say)
-        if role is Role.OUTSIDE:
-            self._news = True
-            if observer.hears() != heard:
-                member.changed = True  # it may not know of this node yet: it is told at once
-            if say.hears != hears_there:
-                self._look = True  # it publishes that now
-        if say.gasp:
-            self._news = True
+        if inside:
+            new = observer.heard(say)
+            if say.gasp:
+                self._news = True
+        else:
+            new = self._heard_outside(say)
         if say.view is not None and say.view.master == say.node:
             member.registry.heard(say)
             self._adopt(say.view)
-        # By far the most datagrams: what is due by the time is for the next tick.
-        self._nothing_new = not new and view is member.view and role.inside and not self._news
-        self._unsettled = self._unsettled or not self._nothing_new
+        if new or view is not member.view or self._news:
+            self._unsettled = True
+        else:
+            self._nothing_new = True  # by far the most datagrams: what is due by the time is for the next tick
+
+    def _heard_outside(self, say: Say) -> bool:
+        """A datagram, by a node that is not a member; whether it can change anything."""
+        member, observer = self.member, self.member.observer
+        heard, hears_there = observer.hears(), observer.peers[say.node].heard_hears
+        new = observer.heard(say)
+        if observer.hears() != heard:
+            new = member.changed = True  # it may not know of this node yet: it is told at once
+        if say.hears != hears_there:
+            self._look = True  # it publishes that now
+        self._news = self._news or new or self._look or self._office.wants
+        return self._news
 
     def program_said(self, connection: int, line: str) -> None:
         """A line from a program of this node."""
@@ -175,11 +186,12 @@ class Manager:
             if member.programs.changed:
                 member.programs.changed = False
                 member.changed = True
-            self._undecided = self._undecided or not self._ticked or member.changed
+            something = not self._ticked or member.changed  # has happened, beside that time has passed
+            self._undecided = self._undecided or something
             if self._news or self._ticked or member.changed:
                 news, self._news, self._undecided = self._undecided, False, False
                 self._office.decide(news=news)
-            self._office.advance()
+            self._office.advance(news=something)
             if member.changed or self._ticked:
                 member.changed = self._ticked = False
                 member.say()

@@ -61,9 +61,10 @@ class Office:
         self._context = member.context
         # No step before: with fence = "panic", since victims may not have noticed yet (spec S6.5); after a failed one.
         self._hold_until_ms = 0
+        self._held = False  # that time has not come
         self._busy = False  # fencing, or a commit record is on its way to the disk
         self._step: Advance | None = None  # the last one that was written, or perhaps was
-        self._wants = False  # to bid, when it was looked last: a bid may be lost, fail, or have to wait
+        self.wants = False  # to bid, when it was looked last: a bid may be lost, fail, or have to wait
         self.suspicion = Suspicion(member.context, member.observer)
 
     def decide(self, *, news: bool) -> None:
@@ -82,9 +83,9 @@ class Office:
         elif member.role.inside:
             suspected = self.suspicion.any
             self.suspicion.update(member.view)
-            if not (news or suspected or self.suspicion.any or self._wants):
+            if not (news or suspected or self.suspicion.any or self.wants):
                 return
-            self._wants = False
+            self.wants = False
             survivors = self._survivors()
             given = self._election.given(member.incarnation, member.view.epoch)
             if given or self._is_my_turn(survivors):
@@ -119,7 +120,7 @@ class Office:
         return ordered[:1] == [self._member.node]
 
     def _bid(self, victims: tuple[int, ...]) -> None:
-        self._wants = True
+        self.wants = True
         if self._election.running or self._busy or self._context.now_ms < self._election.not_before_ms:
             return
         member = self._member
@@ -230,12 +231,16 @@ class Office:
                 leavers.append(node)
         return Changes(victims, admitted, tuple(leavers))
 
-    def advance(self) -> None:
-        """Take the transitions one step further, if all have acknowledged the last one. Called after every input."""
+    def advance(self, *, news: bool) -> None:
+        """Take the transitions one step further, if all have acknowledged the last one. Called after every input.
+
+        news: anything but time has passed. Time alone ends nothing but a hold.
+        """
         member = self._member
-        if member.role is not Role.MASTER or self._busy or self._election.running:
+        if not (news or self._held) or member.role is not Role.MASTER or self._busy or self._election.running:
             return
-        if self._context.now_ms < self._hold_until_ms:
+        self._held = self._context.now_ms < self._hold_until_ms
+        if self._held:
             return
         step = self._step
         if step is None or step.view.order <= member.view.order:

@@ -133,6 +133,14 @@ class Participant:
         self._settle()
         return Progress((), acknowledged)
 
+    def is_behind(self) -> bool:
+        """Whether late joins are under way or due at any level that this node's own join has come to."""
+        return any(
+            seat.late_joins or (seat.level.order <= self._joined_to and self._passed(seat))
+            for seat in self._seats
+            if seat.late and seat.registered
+        )
+
     def catch_up(self, others: Sequence[Announcement]) -> Progress:
         """Take late subsystems one step on, to be called until nothing moves. others: what the others announce."""
         for seat in self._seats:

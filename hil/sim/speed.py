@@ -1,8 +1,8 @@
 """What makes guestd fast in the simulator, and nothing else: the same values and the same records, made in less time.
 
 guestd's values build themselves in a loop over their fields, for in a guest the time to import counts and not the
-time to make one. Here each class gets a constructor and a comparison that are compiled for it. And a datagram or a
-heartbeat is decoded by every stack that it comes to; here all stacks are in one process, so it is decoded once. Values
+time to make one. Here each class gets a constructor and a comparison that are compiled for it, and an attempt to change
+a value is not refused (mypy and the tests of guestd see to that). And a datagram or a heartbeat is decoded by every stack that it comes to; here all stacks are in one process, so it is decoded once. Values
 are immutable, decoding is a pure function of the bytes: nobody can tell the difference
 (``tests/unit/test_sim_speed.py``).
 """
@@ -30,6 +30,8 @@ def installed() -> Iterator[None]:
         before.append((where, name, vars(where).get(name, _MISSING)))
         setattr(where, name, made)
 
+    # The guard against changes makes every assignment slow, those in a constructor too.
+    put(Value, "__setattr__", object.__setattr__)
     for cls in _subclasses(Value):
         # What a class defines itself, in its own `__dict__`, is left alone.
         if cls.value_fields and "__init__" not in vars(cls):
@@ -52,9 +54,8 @@ def installed() -> Iterator[None]:
 
 @cache
 def constructor(cls: type[Value]) -> Callable[..., None]:
-    """An ``__init__`` that does what ``Value.__init__`` does for that class."""
+    """An ``__init__`` that does what ``Value.__init__`` does for that class, while its values can be changed."""
     fields = cls.value_fields
-    setters = {f"set_{field}": getattr(cls, field).__set__ for field in fields}
     defaults = {f"default_{field}": value for field, value in cls.value_defaults.items()}
     seen_default = False
     parameters = []
@@ -66,12 +67,12 @@ def constructor(cls: type[Value]) -> Callable[..., None]:
             # A field without a default may follow one with, as Value has it: then its absence is found at the call.
             parameters.append(f"{field}=missing" if seen_default else field)
     lines = [f"def __init__(self, {', '.join(parameters)}):"]
-    lines += [f"    set_{field}(self, {field})" for field in fields]
+    lines += [f"    self.{field} = {field}" for field in fields]
     lacking = [field for field, text in zip(fields, parameters, strict=True) if text.endswith("=missing")]
     lines += [
         f"    if {field} is missing: raise TypeError('{cls.__name__} lacks the field {field}')" for field in lacking
     ]
-    space: dict[str, Any] = {**setters, **defaults, "missing": _MISSING}
+    space: dict[str, Any] = {**defaults, "missing": _MISSING}
     exec("\n".join(lines), space)
     made: Callable[..., None] = space["__init__"]
     return made
