@@ -1,0 +1,65 @@
+"""Programs that register at run time: what they are told, and when (S4.3, S4.12, S4.13)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from guestd.membership.registry import Registry
+from guestd.transition.participant import Participant, Progress
+from guestd.transition.program import Program
+from guestd.transition.seat import Seat
+from guestd.transition.states import SubsystemState
+from hil.sim.checkers.programs import ProgramsTold
+from hil.sim.run import CONVERGES
+from tests.mutations.mutant import POWER, Mutant
+from tests.mutations.patching import Patch
+
+
+def told_twice(patch: Patch) -> None:
+    """A program hears of each of its notifications two times."""
+    notify = Program.notify
+
+    def stutter(self: Program, notification: Any) -> Any:
+        notify(self, notification)
+        return notify(self, notification)
+
+    patch.replace(Program, "notify", stutter)
+
+
+def late_one_left_out(patch: Patch) -> None:
+    """A program that registers late is not taken through the joins that it has not processed."""
+    patch.replace(Participant, "catch_up", lambda _self, _others: Progress())
+
+
+def late_joins_not_in_step(patch: Patch) -> None:
+    """The late joins of one node do not wait for those of another one at the same level."""
+    catch_up = Participant.catch_up
+    patch.replace(Participant, "catch_up", lambda self, _others: catch_up(self, ()))
+
+
+def states_of_before(patch: Patch) -> None:
+    """A notification comes with the states of the one before."""
+    notify = Seat.notify
+
+    def stale(self: Seat, positions: Any) -> Any:
+        states, self.states = self.states, [SubsystemState.INACTIVE] * len(self.states)
+        try:
+            return notify(self, positions)
+        finally:
+            self.states = states
+
+    patch.replace(Seat, "notify", stale)
+
+
+def nothing_agreed(patch: Patch) -> None:
+    """The master does not agree to the levels that programs ask for."""
+    patch.replace(Registry, "_has_heard_all", lambda _self: False)
+
+
+MUTANTS = (
+    Mutant(told_twice, (ProgramsTold.claim,), {"weights": POWER, "programs": 1}),
+    Mutant(late_one_left_out, (CONVERGES,), {"programs": 3}),
+    Mutant(late_joins_not_in_step, (ProgramsTold.claim,), {"programs": 3}),
+    Mutant(states_of_before, (ProgramsTold.claim,), {"programs": 3}),
+    Mutant(nothing_agreed, (CONVERGES,), {"programs": 1}),
+)
