@@ -43,6 +43,9 @@ def sim(
     minutes: Annotated[
         float | None, typer.Option("--minutes", metavar="M", help="Begin no seed after so many minutes.")
     ] = None,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Tell which rows of guestd's state tables were exercised.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Simulate clusters under random faults: complete guestd stacks on a virtual clock (docs/simulator.md).
@@ -52,8 +55,10 @@ def sim(
 
     With --json: one object with preset, seeds, failed (a list of {seed, claim, violation, details, options, story,
     digest, command}), simulated_s, wall_s, seeds_per_s, simulated_s_per_s, events, panics and faults (kind to count).
+    With --coverage also coverage: by table rows, exercised, never (a list of "state trigger") and counts.
     """
     from hil.sim.campaign import Totals, campaign, parse_seeds, processors
+    from hil.sim.coverage import described, lines
 
     if minutes is not None and not minutes > 0:
         raise UsageError(f"--minutes {minutes:g} (legal: more than 0)")
@@ -63,7 +68,7 @@ def sim(
     totals, failed = Totals(), []
     progress = _Progress()
     try:
-        for result in campaign(wanted, preset, nodes, jobs or processors(), minutes):
+        for result in campaign(wanted, preset, nodes, jobs or processors(), minutes, coverage=coverage):
             totals.add(result)
             if not result.passed:
                 failed.append(result)
@@ -74,9 +79,10 @@ def sim(
     finally:
         progress.clear()
     if as_json:
-        print(json.dumps(_described(preset, totals, failed), indent=2))
+        told = _described(preset, totals, failed) | ({"coverage": described(totals.coverage)} if coverage else {})
+        print(json.dumps(told, indent=2))
     else:
-        print(_summary(totals))
+        print("\n".join([_summary(totals), *(lines(totals.coverage) if coverage else [])]))
     if failed:
         raise typer.Exit(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
 import traceback
@@ -13,6 +14,7 @@ from typing import Final
 from hil.errors import ClaimFailed
 from hil.sim import speed
 from hil.sim.checkers import Checker, Violation, every_checker
+from hil.sim.coverage import Row, counting
 from hil.sim.options import Options
 from hil.sim.trace import Told
 from hil.sim.world import World
@@ -40,6 +42,8 @@ class Result:
     claim: str | None = None
     details: list[str] = field(default_factory=list)
     story: list[str] = field(default_factory=list)
+    coverage: Counter[Row] = field(default_factory=Counter)
+    """Look-ups in guestd's state tables, if they were counted."""
 
     @property
     def passed(self) -> bool:
@@ -53,14 +57,20 @@ class Result:
         return f"hil sim --seeds {options.seed}:{options.seed + 1} --preset {options.preset} --nodes {options.nodes}"
 
 
-def run(options: Options, *, recording: bool = False, checkers: Sequence[Checker] | None = None) -> Result:
-    """Simulate. recording: keep the story, which is slower and the same run."""
+def run(
+    options: Options, *, recording: bool = False, checkers: Sequence[Checker] | None = None, coverage: bool = False
+) -> Result:
+    """Simulate. recording: keep the story; coverage: count rows of state tables. Either is slower and the same run."""
     began = time.perf_counter()
     gc.collect()
     gc.disable()  # a run leaves next to nothing in cycles, and looking for it takes a tenth of the time
     try:
-        with speed.installed():
-            return _run(options, began, every_checker() if checkers is None else checkers, recording=recording)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(speed.installed())
+            counts = stack.enter_context(counting()) if coverage else Counter()
+            result = _run(options, began, every_checker() if checkers is None else checkers, recording=recording)
+        result.coverage = counts
+        return result
     finally:
         gc.enable()
 
@@ -95,10 +105,10 @@ def _run(options: Options, began: float, checkers: Sequence[Checker], *, recordi
     )
 
 
-def run_and_tell(options: Options) -> Result:
+def run_and_tell(options: Options, *, coverage: bool = False) -> Result:
     """Simulate; if a claim fails, once more with the story."""
-    result = run(options)
-    return result if result.passed else run(options, recording=True)
+    result = run(options, coverage=coverage)
+    return result if result.passed else run(options, recording=True, coverage=coverage)
 
 
 def simulate(world: World) -> int:
@@ -128,7 +138,9 @@ def simulate(world: World) -> int:
 def _struck(world: World) -> Counter[str]:
     """Those that struck a datagram or a command by their rates."""
     datagrams = Counter({f"datagram-{kind}": count for kind, count in world.network.counts.items() if kind != "sent"})
-    return +(datagrams + Counter({f"sector-{kind}": count for kind, count in world.disk.damage.counts.items()}))
+    sectors = Counter({f"sector-{kind}": count for kind, count in world.disk.damage.counts.items()})
+    programs = Counter({f"program-{kind}": count for kind, count in world.programs.counts.items()})
+    return +(datagrams + sectors + programs)
 
 
 def _story(world: World) -> list[Told]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from guestd.core.config import Config
 from guestd.membership import layout, persistent
-from guestd.membership.records import Ballot, Commit
+from guestd.membership.records import Ballot, Commit, Match
 from guestd.membership.roles import Role
 from guestd.membership.states import NodeState
 from hil.sim.checkers import Checker
@@ -32,12 +32,16 @@ class World:
 
     def __init__(self, options: Options, checkers: Sequence[Checker] = (), *, recording: bool = False) -> None:
         self.options = options
-        self.config = Config(bytes.fromhex(CLUSTER_ID), "demo", options.nodes, options.timing)
+        self.config = Config(
+            bytes.fromhex(CLUSTER_ID), "demo", options.nodes, options.timing, election=options.election
+        )
         self.random = random.Random(f"run of {options.preset} {options.seed}")
         self.queue = Queue()
         self.trace = Trace(self.queue, recording=recording)
         medium = bytearray(layout.DATABASE_OFFSET + layout.DATABASE_SIZE)
-        medium[layout.DATABASE_OFFSET :] = persistent.format_database(CLUSTER_ID, "demo", options.nodes)
+        medium[layout.DATABASE_OFFSET :] = persistent.format_database(
+            CLUSTER_ID, "demo", options.nodes, options.election
+        )
         self.disk = Disk(medium, self.queue, self.random, options, self.trace)
         self.network = Network(self.queue, self.random, options, self.trace)
         self.programs = Programs(self.queue, self.random, options)
@@ -80,6 +84,11 @@ class World:
         """How late the next tick of some node is."""
         return int(self.random.random() * self.options.late_tick_us_max)
 
+    def stands_refused(self, node: Node) -> None:
+        """A node has heard that the disk refuses its write, and runs on."""
+        for checker in self.checkers:
+            checker.unmoved(node)
+
     def booted(self, node: Node) -> None:
         """A new life has begun."""
         self.programs.start(node)
@@ -116,6 +125,8 @@ class World:
                 checker.committed(node, life, record.view)
             elif isinstance(record, Ballot):
                 checker.voted(node, life, record)
+            elif isinstance(record, Match):
+                checker.contended(node, life, record)
 
     def _removed(self, removal: Any) -> None:
         for checker in self.checkers:
@@ -132,6 +143,7 @@ class World:
         self.faults.heal()
         self.network.loss = 0.0
         self.disk.damage.enabled = False
+        self.programs.enabled = False
         self.trace.tell(None, "all is healed")
         for node in self.nodes:
             if node.stack is None:
@@ -154,7 +166,9 @@ class World:
         if any(entry.state is not NodeState.JOINED for entry in view.entries):
             return f"view {view.epoch}.{view.step} has nodes in transition"
         masters = [number for number, member in enumerate(members) if member and member.role is Role.MASTER]
-        return None if masters == [view.master] else f"masters are {masters}, and the view says {view.master}"
+        if masters != [view.master]:
+            return f"masters are {masters}, and the view says {view.master}"
+        return self.programs.behind([entry.incarnation for entry in view.entries])
 
     def epoch(self) -> int:
         """The newest that any running node knows."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hil.errors import UsageError
-from tests.mutations import contact, elections, fences, programs, sectors, transitions
+from tests.mutations import contact, elections, fences, matches, programs, sectors, transitions
 from tests.mutations.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
     *fences.MUTANTS,
     *elections.MUTANTS,
+    *matches.MUTANTS,
     *sectors.MUTANTS,
     *contact.MUTANTS,
     *transitions.MUTANTS,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from guestd.membership import formation, office, suspicion
 from guestd.membership.connectivity import best_group, nodes_of
 from guestd.membership.manager import Manager
+from hil.sim.checkers.one_cluster import OneCluster
 from hil.sim.checkers.panics import Panics
+from hil.sim.checkers.survivors import Survivors
 from tests.mutations.mutant import Mutant
 from tests.mutations.patching import Patch
 
@@ -66,10 +68,21 @@ def second_cluster(patch: Patch) -> None:
     patch.replace(office, "decide", alone)
 
 
+CUT: Final[dict[str, Any]] = {
+    **dict.fromkeys(("loss_share", "late_share", "slow_share", "lost_share", "stale_share", "flip_share"), 0),
+    "torn_share": 0,
+    "drift_ppm_max": 100,
+    "programs": 0,
+    "weights": (("split", 3), ("cut-node", 1), ("cut-link", 2), ("cut-one-way", 1)),
+    "fault_every_ms": 10_000,
+    "boot_ms_max": 500,
+}
+"""Cuts, and nothing else, with time to come together again between them."""
+
 MUTANTS = (
     Mutant(panics_when_the_disk_hangs, (Panics.claim,), {"weights": (("disk-hang-all", 1),)}),
-    Mutant(wrong_tie, ("",), {"weights": (("split", 1), ("cut-node", 1)), "fault_every_ms": 10_000}, nodes=4),
-    Mutant(miscounted, ("",), {"weights": (("split", 1), ("cut-node", 1)), "fault_every_ms": 10_000}, nodes=5),
-    Mutant(one_too_few, ("",), {"weights": (("split", 1), ("cut-node", 1)), "fault_every_ms": 10_000}, nodes=5),
-    Mutant(second_cluster, ("",)),
+    Mutant(wrong_tie, (Survivors.claim,), CUT, nodes=4),
+    Mutant(miscounted, (Survivors.claim,), CUT, nodes=5),
+    Mutant(one_too_few, (Survivors.claim,), CUT, nodes=5),
+    Mutant(second_cluster, (OneCluster.claim,), {"weights": (("cut-node", 3), ("crash", 3))}),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from guestd.core.value import replace
 from guestd.membership import records
@@ -10,10 +10,12 @@ from guestd.membership.database import Database
 from guestd.membership.member import Member
 from guestd.membership.office import Office
 from guestd.membership.paxos import PHASES, Bid, Phase
+from hil.sim.checkers.choices import Choices
 from hil.sim.checkers.history import History
 from hil.sim.checkers.one_owner import OneOwner
 from hil.sim.checkers.promise import Promise
 from hil.sim.checkers.steps import Steps
+from hil.sim.run import NO_FAULT_OF_ITS_OWN
 from tests.mutations.mutant import CUTS, POWER, Mutant
 from tests.mutations.patching import Patch
 
@@ -153,18 +155,36 @@ def older_view_taken_in(patch: Patch) -> None:
     patch.replace(Member, "adopt", gullible)
 
 
+CONTENTION: Final[dict[str, Any]] = {
+    "weights": (("power-failure", 3), ("split", 3), ("cut-node", 2), ("doom", 2)),
+    "fault_every_ms": 1500,
+    "boot_ms_max": 500,
+    "slow_share": 200,
+    "slow_ms_max": 200,
+}
+"""Nodes that boot together and do not hear each other, at a disk that is slow now and then: all of them bid."""
+
+STUCK: Final[dict[str, Any]] = {
+    "weights": (("disk-hang", 3), ("freeze-process", 3), ("delay-writes", 2), ("doom", 2), ("disk-errors", 2)),
+    "fault_every_ms": 1200,
+    "slow_share": 100,
+    "slow_ms_max": 200,
+    "programs": 3,
+}
+"""Masters that stop in the middle of what they write."""
+
 MUTANTS = (
     Mutant(ballot_forgotten, (Promise.claim,), {"weights": (("doom", 3), ("power-failure", 1)), "fault_every_ms": 700}),
     Mutant(ballot_erased, (Promise.claim,)),
-    Mutant(chosen_value_forgotten, (Promise.claim, OneOwner.claim)),
-    Mutant(value_not_taken_over, (Promise.claim, OneOwner.claim)),
-    Mutant(second_read_left_out, (Promise.claim, OneOwner.claim)),
+    Mutant(chosen_value_forgotten, (Choices.claim, OneOwner.claim), CONTENTION),
+    Mutant(value_not_taken_over, (OneOwner.claim,), CONTENTION),
+    Mutant(second_read_left_out, (OneOwner.claim,), CONTENTION),
     Mutant(nobody_gives_way, (OneOwner.claim,), {"weights": CUTS}),
-    Mutant(higher_ballot_not_seen, (Promise.claim, OneOwner.claim)),
-    Mutant(slow_owner_left_alone, (History.claim,)),
-    Mutant(not_read_behind_the_fence, (History.claim, Steps.claim)),
+    Mutant(higher_ballot_not_seen, (OneOwner.claim,), CONTENTION),
+    Mutant(slow_owner_left_alone, (History.claim,), STUCK),
+    Mutant(not_read_behind_the_fence, (History.claim, Steps.claim), STUCK),
     Mutant(told_before_written, (History.claim,), {"weights": POWER}),
     Mutant(failed_commit_counts, (History.claim,)),
-    Mutant(number_used_again, (History.claim,)),
-    Mutant(older_view_taken_in, (History.claim,)),
+    Mutant(number_used_again, (History.claim,), STUCK),
+    Mutant(older_view_taken_in, (NO_FAULT_OF_ITS_OWN,)),
 )

@@ -19,6 +19,8 @@ from guestd.membership.states import NodeState
 from guestd.transition import coordinator
 from hil.sim.checkers.fence import Fence
 from hil.sim.checkers.forced_out import ForcedOut
+from hil.sim.checkers.panics import Panics
+from hil.sim.checkers.refused import Refused
 from hil.sim.run import CONVERGES
 from tests.mutations.mutant import CUTS, Mutant
 from tests.mutations.patching import Patch
@@ -131,13 +133,13 @@ def forced_out_comes_back(patch: Patch) -> None:
 
 MUTANTS = (
     Mutant(no_fence, (Fence.claim,), {"weights": CUTS, "fault_every_ms": 1500}),
-    Mutant(fence_after_the_commit, (Fence.claim,), {"weights": CUTS, "fault_every_ms": 1500}),
+    Mutant(fence_after_the_commit, (Panics.claim, Fence.claim), {"weights": CUTS, "fault_every_ms": 1500}),
     Mutant(preempt_without_abort, (Fence.claim,), {"weights": CUTS, "fault_every_ms": 1500}),
     Mutant(fence_not_verified, (Fence.claim,), {"weights": (*CUTS, ("disk-errors", 2)), "fault_every_ms": 1500}),
     Mutant(former_life_not_aborted, (Fence.claim,), {"weights": (("crash", 1), ("doom", 2), ("delay-writes", 1))}),
     Mutant(one_key_for_all_lives, (Fence.claim,)),
     Mutant(same_incarnation_again, (ForcedOut.claim, Fence.claim)),
-    Mutant(conflict_ignored, ("",)),
+    Mutant(conflict_ignored, (Refused.claim,), {"weights": CUTS}),
     Mutant(does_not_panic, (CONVERGES, ForcedOut.claim), {"weights": CUTS}),
     Mutant(forced_out_comes_back, (ForcedOut.claim,), {"weights": CUTS}),
 )

@@ -14,10 +14,12 @@ from guestd.transition.levels import ORDER_MAX
 from guestd.transition.participant import Participant
 from guestd.transition.seat import Seat
 from guestd.transition.states import SUBSYSTEM_STATES, SubsystemState
+from hil.sim.checkers.own_level import OwnLevel
 from hil.sim.checkers.programs import ProgramsTold
+from hil.sim.checkers.states import States
 from hil.sim.checkers.steps import Steps
 from hil.sim.checkers.transitions import Transitions
-from hil.sim.run import CONVERGES
+from hil.sim.checkers.worked_on import WorkedOn
 from tests.mutations.mutant import LEAVES, POWER, Mutant
 from tests.mutations.patching import Patch
 
@@ -41,16 +43,6 @@ def one_not_awaited(patch: Patch) -> None:
         return bool(parties) and all(position in acknowledged.get(node, ()) for node in parties[:-1] or parties)
 
     patch.replace(coordinator, "is_acknowledged", hasty)
-
-
-def not_taking_part_awaited(patch: Patch) -> None:
-    """The master waits for the level of a node whose own join has not come to it, or that has given it up."""
-
-    def patient(view: Any, position: Any, acknowledged: Any) -> bool:
-        parties = [node for node, entry in enumerate(view.entries) if entry.state.live]
-        return bool(parties) and all(position in acknowledged.get(node, ()) for node in parties)
-
-    patch.replace(coordinator, "is_acknowledged", patient)
 
 
 def levels_in_another_order(patch: Patch) -> None:
@@ -191,18 +183,17 @@ def joined_at_once(patch: Patch) -> None:
 MUTANTS = (
     Mutant(barrier_skipped, (Transitions.claim,), {"weights": POWER}),
     Mutant(one_not_awaited, (Steps.claim,), {"weights": POWER, "programs": 3}),
-    Mutant(not_taking_part_awaited, (CONVERGES,)),
     Mutant(levels_in_another_order, (Transitions.claim,), {"weights": POWER}),
     Mutant(leave_goes_up, (Transitions.claim,), {"weights": LEAVES}),
-    Mutant(forced_leave_too_high, ("",)),
-    Mutant(forced_leave_not_from_the_bottom, (Transitions.claim,)),
-    Mutant(recovery_not_begun_again, (Transitions.claim,)),
-    Mutant(join_during_a_leave, ("",)),
-    Mutant(leave_within_a_level, (Transitions.claim,), {"weights": LEAVES, "programs": 3}),
-    Mutant(acknowledged_at_once, (ProgramsTold.claim,), {"programs": 3}),
+    Mutant(forced_leave_too_high, (States.claim,), {"weights": (*POWER, ("leave", 3))}),
+    Mutant(forced_leave_not_from_the_bottom, (States.claim,)),
+    Mutant(recovery_not_begun_again, (States.claim,), {"weights": POWER, "fault_every_ms": 700, "programs": 3}),
+    Mutant(join_during_a_leave, (States.claim,)),
+    Mutant(leave_within_a_level, (WorkedOn.claim, ProgramsTold.claim), {"weights": LEAVES, "programs": 3}),
+    Mutant(acknowledged_at_once, (WorkedOn.claim, ProgramsTold.claim), {"programs": 3}),
     Mutant(not_told_again, (ProgramsTold.claim, Transitions.claim), {"programs": 3}),
-    Mutant(told_after_its_own_leave, (Transitions.claim,), {"weights": LEAVES, "programs": 3}),
-    Mutant(told_before_its_own_join, (Transitions.claim,)),
-    Mutant(states_not_looked_at, (Transitions.claim,)),
-    Mutant(joined_at_once, (Transitions.claim,)),
+    Mutant(told_after_its_own_leave, (OwnLevel.claim,), {"weights": LEAVES, "programs": 3}),
+    Mutant(told_before_its_own_join, (OwnLevel.claim,)),
+    Mutant(states_not_looked_at, (ProgramsTold.claim,), {"programs": 3}),
+    Mutant(joined_at_once, (States.claim,)),
 )

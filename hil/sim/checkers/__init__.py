@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from hil.errors import ClaimFailed
 
 if TYPE_CHECKING:
-    from guestd.membership.records import Ballot
+    from guestd.membership.records import Ballot, Match
     from guestd.membership.view import View
     from hil.sim.disk import Removal
     from hil.sim.nodes import Node
@@ -53,6 +53,12 @@ class Checker:
     def voted(self, node: Node, life: int, ballot: Ballot) -> None:
         """A ballot has landed, one copy of it at least."""
 
+    def contended(self, node: Node, life: int, match: Match) -> None:
+        """A match of mode ``dekker`` has landed, one copy of it at least."""
+
+    def unmoved(self, node: Node) -> None:
+        """A node has heard that the disk refuses its write, and runs on."""
+
     def removed(self, removal: Removal) -> None:
         """A registration is gone from the disk."""
 
@@ -68,26 +74,44 @@ class Checker:
 
 def every_checker() -> list[Checker]:
     """One of each claim, for one run."""
+    from hil.sim.checkers.choices import Choices
     from hil.sim.checkers.fence import Fence
+    from hil.sim.checkers.flags import Flags
     from hil.sim.checkers.forced_out import ForcedOut
     from hil.sim.checkers.history import History
+    from hil.sim.checkers.one_cluster import OneCluster
     from hil.sim.checkers.one_owner import OneOwner
     from hil.sim.checkers.one_writer import OneWriter
+    from hil.sim.checkers.own_level import OwnLevel
     from hil.sim.checkers.panics import Panics
+    from hil.sim.checkers.program_states import ProgramStates
     from hil.sim.checkers.programs import ProgramsTold
     from hil.sim.checkers.promise import Promise
+    from hil.sim.checkers.refused import Refused
+    from hil.sim.checkers.states import States
     from hil.sim.checkers.steps import Steps
+    from hil.sim.checkers.survivors import Survivors
     from hil.sim.checkers.transitions import Transitions
+    from hil.sim.checkers.worked_on import WorkedOn
 
     return [
         OneOwner(),
         OneWriter(),
         Fence(),
         Promise(),
+        Choices(),
+        Flags(),
         History(),
+        States(),
         Steps(),
+        WorkedOn(),
         Transitions(),
+        OwnLevel(),
         ProgramsTold(),
+        ProgramStates(),
+        OneCluster(),
+        Survivors(),
         ForcedOut(),
+        Refused(),
         Panics(),
     ]

@@ -1,6 +1,7 @@
 """Claim: nobody panics without a reason, and nobody is refused (S6.1, S6.4).
 
-A node that finds itself forced out has lost its registration to another one before; one that was ordered to has been;
+A node that finds itself forced out has lost its registration to another one before; one that was ordered to has been; one whose subsystem hangs
+has a program that does (S4.13);
 and there are no two machines with one node id in a simulation, so nothing may be taken for that.
 """
 
@@ -35,6 +36,8 @@ class Panics(Checker):
         if kind == "refused":
             self.fail(f"node {node.number} was refused: {fields['reason']}")
         if kind != "panic" or fields["cause"] == "ordered":
+            return
+        if fields["cause"] == "subsystem-hung" and self.world.programs.hang_on(node.number):
             return
         legal = fields["cause"] in _BY_OTHERS and (node.number, node.incarnation) in self._removed
         if not legal:
