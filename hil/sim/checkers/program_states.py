@@ -24,18 +24,17 @@ class ProgramStates(Checker):
     claim = "a notification has the state of every node (S4.3)"
 
     def __init__(self) -> None:
-        self._last: dict[tuple[int, int, str, int], str] = {}  # (node, life, program, subject) -> transition
+        self._last: dict[tuple[Program, int], str] = {}  # (program, subject) -> transition
 
     def told(self, program: Program, told: tuple[int, int, str, int]) -> None:
         """Once for each transition that the notification tells of."""
-        place = (program.node.number, program.life, program.name)
         for node, state in enumerate(program.states):
             now = next((transition for subject, _, transition, _ in program.notified if subject == node), None)
-            legal = _STATES[self._last.get((*place, node), "")] if now is None else _STATES[now][:1]
+            legal = _STATES[self._last.get((program, node), "")] if now is None else _STATES[now][:1]
             if state not in legal:
                 self.fail(
                     f"{program.name} on node {program.node.number} (life {program.life}) was told {told} with node "
                     f"{node} {state} (legal: {', '.join(legal)})"
                 )
         for subject, _, transition, _ in program.notified:
-            self._last[*place, subject] = transition
+            self._last[program, subject] = transition
