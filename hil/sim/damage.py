@@ -8,7 +8,9 @@ A disk that answers has done what it says, for all that an election or a members
 
 What was not answered, or failed, may be torn anywhere; but the first copy only if the write before was not torn, so
 that what was answered before is still there in the second. A read may find a heartbeat damaged, or one of two copies of
-which none was torn. What is in them the disk does not look at: who writes one copy only has to live with that.
+which none was torn; or both, of another node's ballot or match: that read says nothing of it, and the next one does.
+What is in the copies the disk does not look at: who writes one copy only has to live with that.
+
 What was not written durably may be gone when its node loses power (``volatile-cache`` of the target).
 """
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from hil.sim.options import Options
 
 _WRITTEN_BACK: Final = 0.3  # the share of writes at which the disk has written back the one before
+_BOTH_SHARE: Final = 0.3  # of damaged copies of another node's block: the other copy is damaged as well
 _INCARNATION: Final = slice(32, 36)  # of a heartbeat (docs/membership-database.md)
 
 
@@ -39,7 +42,7 @@ class Damage:
         self._torn: dict[int, bool] = {}  # LBA of a first copy: the last write was torn -> and has not landed yet
         self._records = (layout.MATCH_SECTOR if options.election == "dekker" else layout.COMMIT_SECTOR) + layout.COPIES
         self.enabled = True
-        self.counts = {"torn": 0, "lost": 0, "stale": 0, "flipped": 0, "cache-lost": 0}
+        self.counts = {"torn": 0, "lost": 0, "stale": 0, "flipped": 0, "both-flipped": 0, "cache-lost": 0}
 
     def _strikes(self, share: int) -> bool:
         return bool(share) and self.enabled and self._draw() * 1000 < share
@@ -100,8 +103,8 @@ class Damage:
                 self._before.pop(lba, None)
                 self._medium[lba * SECTOR_SIZE : lba * SECTOR_SIZE + len(stable)] = stable
 
-    def read(self, lba: int, data: bytes) -> bytes:
-        """What a read of all regions brings."""
+    def read(self, node: int, lba: int, data: bytes) -> bytes:
+        """What a read of all regions brings to that node."""
         if lba != layout.REGIONS_LBA:
             return data
         if self._before and self._strikes(self._shares.stale_share):
@@ -116,7 +119,21 @@ class Damage:
                 at = sector * SECTOR_SIZE + int(self._draw() * SECTOR_SIZE)
                 data = _put(data, at, bytes([data[at] ^ 1 << int(self._draw() * 8)]))
                 self.counts["flipped"] += 1
+                other = self._other_copy(node, sector)
+                if other is not None and self._draw() < _BOTH_SHARE:
+                    at = other * SECTOR_SIZE + int(self._draw() * SECTOR_SIZE)
+                    data = _put(data, at, bytes([data[at] ^ 1 << int(self._draw() * 8)]))
+                    self.counts["both-flipped"] += 1
         return data
+
+    @staticmethod
+    def _other_copy(reader: int, sector: int) -> int | None:
+        """Of a block of another node: where its second copy is, or its first."""
+        owner, number = divmod(sector, layout.REGION_SECTORS)
+        first = number - (number - layout.BALLOT_SECTOR) % layout.COPIES
+        if owner == reader or first not in (layout.BALLOT_SECTOR, layout.MATCH_SECTOR):
+            return None
+        return owner * layout.REGION_SECTORS + 2 * first + 1 - number
 
     def _may_flip(self, lba: int) -> bool:
         if _is_heartbeat(lba):

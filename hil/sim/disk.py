@@ -151,7 +151,7 @@ class Disk:
             start = command.lba * SECTOR_SIZE
             data = bytes(self.medium[start : start + command.count * SECTOR_SIZE])
             if self.damage.enabled:
-                data = self.damage.read(command.lba, data)
+                data = self.damage.read(number, command.lba, data)
             self._trace.note(_COMMAND, number, command.lba)
             if self._trace.recording:
                 self._trace.touch(DISK)

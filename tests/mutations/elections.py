@@ -14,6 +14,7 @@ from hil.sim.checkers.choices import Choices
 from hil.sim.checkers.history import History
 from hil.sim.checkers.one_owner import OneOwner
 from hil.sim.checkers.promise import Promise
+from hil.sim.checkers.states import States
 from hil.sim.checkers.steps import Steps
 from hil.sim.run import NO_FAULT_OF_ITS_OWN
 from tests.mutations.mutant import CUTS, POWER, Mutant
@@ -165,13 +166,24 @@ CONTENTION: Final[dict[str, Any]] = {
 """Nodes that boot together and do not hear each other, at a disk that is slow now and then: all of them bid."""
 
 STUCK: Final[dict[str, Any]] = {
-    "weights": (("disk-hang", 3), ("freeze-process", 3), ("delay-writes", 2), ("doom", 2), ("disk-errors", 2)),
+    "weights": (("power-failure", 3), ("disk-hang", 3), ("freeze-process", 3), ("split", 2), ("doom", 3)),
     "fault_every_ms": 1200,
-    "slow_share": 100,
+    "boot_ms_max": 500,
+    "slow_share": 200,
+    "slow_ms_max": 200,
+}
+"""Owners that stop before they have committed anything."""
+
+LATE: Final[dict[str, Any]] = {
+    "weights": (("doom", 5), ("delay-writes", 2), ("cut-node", 1)),
+    "fault_every_ms": 1500,
+    "boot_ms_max": 8000,
+    "slow_share": 500,
     "slow_ms_max": 200,
     "programs": 3,
+    "answer_ms_max": 100,
 }
-"""Masters that stop in the middle of what they write."""
+"""Masters that die in the middle of a transition, with a commit in the disk's queue that lands later."""
 
 MUTANTS = (
     Mutant(ballot_forgotten, (Promise.claim,), {"weights": (("doom", 3), ("power-failure", 1)), "fault_every_ms": 700}),
@@ -182,9 +194,9 @@ MUTANTS = (
     Mutant(nobody_gives_way, (OneOwner.claim,), {"weights": CUTS}),
     Mutant(higher_ballot_not_seen, (OneOwner.claim,), CONTENTION),
     Mutant(slow_owner_left_alone, (History.claim,), STUCK),
-    Mutant(not_read_behind_the_fence, (History.claim, Steps.claim), STUCK),
+    Mutant(not_read_behind_the_fence, (States.claim, History.claim, Steps.claim), LATE),
     Mutant(told_before_written, (History.claim,), {"weights": POWER}),
     Mutant(failed_commit_counts, (History.claim,)),
-    Mutant(number_used_again, (History.claim,), STUCK),
+    Mutant(number_used_again, (History.claim,), {**LATE, "weights": (("disk-errors", 4), ("crash", 2))}),
     Mutant(older_view_taken_in, (NO_FAULT_OF_ITS_OWN,)),
 )

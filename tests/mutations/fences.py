@@ -135,7 +135,9 @@ MUTANTS = (
     Mutant(no_fence, (Fence.claim,), {"weights": CUTS, "fault_every_ms": 1500}),
     Mutant(fence_after_the_commit, (Panics.claim, Fence.claim), {"weights": CUTS, "fault_every_ms": 1500}),
     Mutant(preempt_without_abort, (Fence.claim,), {"weights": CUTS, "fault_every_ms": 1500}),
-    Mutant(fence_not_verified, (Fence.claim,), {"weights": (*CUTS, ("disk-errors", 2)), "fault_every_ms": 1500}),
+    Mutant(
+        fence_not_verified, (Fence.claim,), {"weights": (("cut-node", 3), ("disk-errors", 3)), "fault_every_ms": 700}
+    ),
     Mutant(former_life_not_aborted, (Fence.claim,), {"weights": (("crash", 1), ("doom", 2), ("delay-writes", 1))}),
     Mutant(one_key_for_all_lives, (Fence.claim,)),
     Mutant(same_incarnation_again, (ForcedOut.claim, Fence.claim)),

@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 
+from hil.sim.options import Options
 from hil.sim.run import run
 from tests.mutations.catalogue import BY_NAME
 from tests.mutations.mutant import Mutant
@@ -61,8 +63,14 @@ def look(name: str, seeds: Sequence[int]) -> Looked:
             if result.claim is not None:
                 looked.others[result.claim] += 1
     looked.wall_s = time.perf_counter() - began
-    looked.sound_failed = [seed for seed in seeds[: looked.seeds] if not run(mutant.options(seed)).passed]
+    looked.sound_failed = [seed for seed in seeds[: looked.seeds] if not _is_sound(mutant.options(seed))]
     return looked
+
+
+@cache
+def _is_sound(options: Options) -> bool:
+    """Whether guestd as it is passes that run. Many mutants have the same ones."""
+    return run(options).passed
 
 
 def hunt(

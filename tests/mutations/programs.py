@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
+from guestd.membership.manager import Manager
 from guestd.membership.registry import Registry
 from guestd.transition.participant import Participant, Progress
 from guestd.transition.program import Program
+from guestd.transition.programs import Programs
 from guestd.transition.seat import Seat
 from guestd.transition.states import SubsystemState
+from hil.sim.checkers.panics import Panics
 from hil.sim.checkers.program_states import ProgramStates
 from hil.sim.checkers.programs import ProgramsTold
+from hil.sim.checkers.worked_on import WorkedOn
 from hil.sim.run import CONVERGES
 from tests.mutations.mutant import POWER, Mutant
 from tests.mutations.patching import Patch
@@ -53,7 +57,35 @@ def nothing_agreed(patch: Patch) -> None:
     patch.replace(Registry, "_has_heard_all", lambda _self: False)
 
 
+def hung_one_waited_for(patch: Patch) -> None:
+    """A node whose subsystem does not acknowledge waits for it without end."""
+    patch.replace(Manager, "_check_subsystems", lambda _self, _counted_ms: None)
+
+
+def silent_one_forgotten(patch: Patch) -> None:
+    """A program that has died, and for which its node is to answer, is not waited for."""
+    gone = Programs.gone
+
+    def forgiving(self: Programs, connection: int) -> None:
+        program = self._programs.get(connection)
+        if program is not None:
+            program.on_death = "gone"
+        gone(self, connection)
+
+    patch.replace(Programs, "gone", forgiving)
+
+
+def left_program_waited_for(patch: Patch) -> None:
+    """A program that has closed its connection stays registered, and is waited for."""
+    patch.replace(Participant, "deregister", lambda _self, _seat: None)
+
+
+ENDINGS: Final[dict[str, Any]] = {"programs": 3, "program_share": 50, "answer_ms_max": 100}
+
 MUTANTS = (
+    Mutant(hung_one_waited_for, (CONVERGES,), ENDINGS),
+    Mutant(silent_one_forgotten, (WorkedOn.claim,), ENDINGS),
+    Mutant(left_program_waited_for, (Panics.claim,), ENDINGS),
     Mutant(told_twice, (ProgramsTold.claim,), {"weights": POWER, "programs": 1}),
     Mutant(late_one_left_out, (CONVERGES,), {"programs": 3}),
     Mutant(states_of_before, (ProgramStates.claim,), {"programs": 3}),

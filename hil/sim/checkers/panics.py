@@ -1,8 +1,8 @@
 """Claim: nobody panics without a reason, and nobody is refused (S6.1, S6.4).
 
-A node that finds itself forced out has lost its registration to another one before; one that was ordered to has been; one
-whose subsystem does not answer has a program that hangs (S4.13); and there are no two machines with one node id in a
-simulation, so nothing may be taken for that.
+A node that finds itself forced out has lost its registration to another one before; one that was ordered to has been; a
+node whose subsystem does not answer has a program that hangs (S4.13); and there are no two machines with one node id in
+a simulation, so nothing may be taken for that.
 """
 
 from __future__ import annotations
