@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from guestd.membership.position import Position
-    from guestd.membership.records import Ballot
+    from guestd.membership.records import Ballot, Match
     from guestd.membership.view import View
     from hil.checkers.observation import Life, Listener, Removal
 
@@ -78,6 +78,12 @@ class Checker:
 
     def voted(self, node: Life, life: int, ballot: Ballot) -> None:
         """A ballot has landed, one copy of it at least."""
+
+    def contended(self, node: Life, life: int, match: Match) -> None:
+        """A match of mode ``dekker`` has landed, one copy of it at least."""
+
+    def unmoved(self, node: Life) -> None:
+        """A node has heard that the disk refuses its write, and runs on (``Observation.INSIDE``)."""
 
     def keyed(self, node: int, incarnation: int) -> None:
         """That life's key is registered on the disk."""

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from hil.checkers.barriers import Barriers
 from hil.checkers.checker import Checker
+from hil.checkers.choices import Choices
 from hil.checkers.fence import Fence
 from hil.checkers.fence_first import FenceFirst
+from hil.checkers.flags import Flags
 from hil.checkers.forced_out import ForcedOut
 from hil.checkers.history import History
 from hil.checkers.level_order import LevelOrder
+from hil.checkers.one_cluster import OneCluster
 from hil.checkers.one_instance import OneInstance
 from hil.checkers.one_owner import OneOwner
 from hil.checkers.one_writer import OneWriter
+from hil.checkers.own_level import OwnLevel
 from hil.checkers.panics import Panics
+from hil.checkers.program_states import ProgramStates
 from hil.checkers.programs import ProgramsTold
 from hil.checkers.promise import Promise
+from hil.checkers.refused import Refused
+from hil.checkers.states import States
 from hil.checkers.steps import Steps
+from hil.checkers.survivors import Survivors
 from hil.checkers.tables import Tables
 from hil.checkers.transitions import Transitions
 from hil.checkers.waits import Waits
+from hil.checkers.worked_on import WorkedOn
 
 
 def every_checker(*, fence: str = "scsi", refusals: bool = False) -> list[Checker]:
@@ -33,14 +42,23 @@ def every_checker(*, fence: str = "scsi", refusals: bool = False) -> list[Checke
         OneWriter(),
         *fenced,
         Promise(),
+        Choices(),
+        Flags(),
         History(),
+        States(),
         Steps(),
+        WorkedOn(),
         Transitions(),
+        OwnLevel(),
         Barriers(),
         LevelOrder(),
         ProgramsTold(),
+        ProgramStates(),
         OneInstance(),
+        OneCluster(),
+        Survivors(),
         ForcedOut(),
+        Refused(),
         Panics(fence=fence, refusals=refusals),
         Waits(),
         Tables(),

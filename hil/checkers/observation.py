@@ -21,6 +21,7 @@ class Observation(Enum):
     MACHINES = "boots, panics and losses of power"
     TOLD = "what a program hears over its connection"
     ACKNOWLEDGED = "at the moment of each commit what every node has acknowledged"
+    INSIDE = "which links are whole, how old a heartbeat is, what a program is at work on: only a simulator sees it"
     REST = "an end at which nothing is wrong any more and all nodes are joined"
 
 

@@ -1,12 +1,21 @@
-"""What lands on the disk, read as a record: a commit, a ballot or a heartbeat, or nothing that can be believed."""
+"""What lands on the disk, read as a record: a commit, a ballot, a match or a heartbeat; or nothing to be believed."""
 
 from __future__ import annotations
 
 from guestd.membership import layout
-from guestd.membership.records import Ballot, Commit, Heartbeat, decode_ballot, decode_commit, decode_heartbeat
+from guestd.membership.records import (
+    Ballot,
+    Commit,
+    Heartbeat,
+    Match,
+    decode_ballot,
+    decode_commit,
+    decode_heartbeat,
+    decode_match,
+)
 from guestd.membership.sector import SECTOR_SIZE, Damaged
 
-Record = Ballot | Commit | Heartbeat
+Record = Ballot | Commit | Heartbeat | Match
 
 
 def record_of(cluster_id: bytes, nodes: int, lba: int, data: bytes) -> Record | None:
@@ -19,6 +28,8 @@ def record_of(cluster_id: bytes, nodes: int, lba: int, data: bytes) -> Record | 
                 return decode_heartbeat(cluster_id, node, raw)
             if sector < layout.COMMIT_SECTOR:
                 return decode_ballot(cluster_id, node, raw)
+            if sector == layout.MATCH_SECTOR:
+                return decode_match(cluster_id, node, raw)
             return decode_commit(cluster_id, node, raw, nodes)
         except (Damaged, ValueError):
             continue

@@ -61,6 +61,9 @@ def sim(
         Path | None,
         typer.Option("--write", metavar="FILE", help="With --shrink: the result, as a scenario (.py) or for --play."),
     ] = None,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Tell which rows of guestd's state tables were exercised.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Simulate clusters under random faults: complete guestd stacks on a virtual clock (docs/simulator.md).
@@ -75,9 +78,11 @@ def sim(
     digest, command}), simulated_s, wall_s, seeds_per_s, simulated_s_per_s, events, panics and faults (kind to count).
     Of --play and --shrink: options (those that are not calm), until_ms, faults, claim (null: passed), violation,
     details, story, digest, command; of --shrink also seed, runs, wall_s and file.
+    With --coverage also coverage: by table rows, exercised, never (a list of "state trigger") and counts.
     """
     from hil.cli.sim_case import check_together, play_file, shrink_seed
     from hil.sim.campaign import Totals, campaign, parse_seeds, processors
+    from hil.sim.coverage import described, lines
 
     check_together(
         {"--seeds": seeds, "--play": play, "--shrink": shrink},
@@ -98,7 +103,7 @@ def sim(
     totals, failed = Totals(), []
     progress = _Progress()
     try:
-        for result in campaign(wanted, preset, nodes, jobs or processors(), minutes):
+        for result in campaign(wanted, preset, nodes, jobs or processors(), minutes, coverage=coverage):
             totals.add(result)
             if not result.passed:
                 failed.append(result)
@@ -109,9 +114,10 @@ def sim(
     finally:
         progress.clear()
     if as_json:
-        print(json.dumps(_described(preset, totals, failed), indent=2))
+        told = _described(preset, totals, failed) | ({"coverage": described(totals.coverage)} if coverage else {})
+        print(json.dumps(told, indent=2))
     else:
-        print(_summary(totals))
+        print("\n".join([_summary(totals), *(lines(totals.coverage) if coverage else [])]))
     if failed:
         raise typer.Exit(1)
 

@@ -15,6 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass, field
 
 from hil.errors import UsageError
+from hil.sim.coverage import Row
 from hil.sim.options import draw
 from hil.sim.run import Result, run_and_tell
 
@@ -71,6 +72,7 @@ class Totals:
     events: int = 0
     panics: int = 0
     faults: Counter[str] = field(default_factory=Counter)
+    coverage: Counter[Row] = field(default_factory=Counter)
 
     def add(self, result: Result) -> None:
         """One more seed."""
@@ -80,6 +82,7 @@ class Totals:
         self.events += result.events
         self.panics += result.panics
         self.faults.update(result.faults)
+        self.coverage.update(result.coverage)
 
     @property
     def wall_s(self) -> float:
@@ -94,20 +97,25 @@ class Totals:
         )
 
 
-def simulate_seed(seed: int, preset: str, nodes: int | None) -> Result:
+def simulate_seed(seed: int, preset: str, nodes: int | None, coverage: bool) -> Result:
     """What a worker does."""
-    return run_and_tell(draw(seed, preset, nodes))
+    return run_and_tell(draw(seed, preset, nodes), coverage=coverage)
 
 
-def campaign(seeds: Seeds, preset: str, nodes: int | None, jobs: int, minutes: float | None) -> Iterator[Result]:
-    """The results as they come, in any order; ends with the range or after so many minutes."""
+def campaign(
+    seeds: Seeds, preset: str, nodes: int | None, jobs: int, minutes: float | None, *, coverage: bool = False
+) -> Iterator[Result]:
+    """The results as they come, in any order; ends with the range or after so many minutes.
+
+    coverage: count the rows of guestd's state tables.
+    """
     draw(0, preset, nodes)  # what cannot be is said before anything is started
     until = None if minutes is None else time.monotonic() + 60 * minutes
     if jobs == 1:
         for seed in seeds:
             if until is not None and time.monotonic() >= until:
                 return
-            yield simulate_seed(seed, preset, nodes)
+            yield simulate_seed(seed, preset, nodes, coverage)
         return
     waiting: set[Future[Result]] = set()
     numbers = iter(seeds)
@@ -119,7 +127,7 @@ def campaign(seeds: Seeds, preset: str, nodes: int | None, jobs: int, minutes: f
                     following = next(numbers, None)
                     over = following is None or (until is not None and time.monotonic() >= until)
                     if following is not None and not over:
-                        waiting.add(pool.submit(simulate_seed, following, preset, nodes))
+                        waiting.add(pool.submit(simulate_seed, following, preset, nodes, coverage))
                 if not waiting:
                     return
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)

@@ -6,8 +6,11 @@ A disk that answers has done what it says, for all that an election or a members
 * a read may show a heartbeat as it was one write before, of the same life; a stale ballot would be another election
 * of a ballot or a commit the second copy may be torn: both are written by one command, and the first is whole
 
-What was not answered, or failed, may be torn anywhere; but the first copy only while both copies are the same, so that
-what was answered before is still there in the second. A read may find one of two equal copies damaged, or a heartbeat.
+What was not answered, or failed, may be torn anywhere; but the first copy only if the write before was not torn, so
+that what was answered before is still there in the second. A read may find a heartbeat damaged, or one of two copies of
+which none was torn; or both, of another node's ballot or match: that read says nothing of it, and the next one does.
+What is in the copies the disk does not look at: who writes one copy only has to live with that.
+
 What was not written durably may be gone when its node loses power (``volatile-cache`` of the target).
 """
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from hil.sim.options import Options
 
 _WRITTEN_BACK: Final = 0.3  # the share of writes at which the disk has written back the one before
+_BOTH_SHARE: Final = 0.3  # of damaged copies of another node's block: the other copy is damaged as well
 _INCARNATION: Final = slice(32, 36)  # of a heartbeat (docs/membership-database.md)
 
 
@@ -46,8 +50,10 @@ class Damage:
         self._shares = options
         self._cache: dict[int, bytes] = {}  # LBA -> what is stable there
         self._before: dict[int, bytes] = {}  # LBA of a heartbeat -> what it was before
+        self._torn: dict[int, bool] = {}  # LBA of a first copy: the last write was torn -> and has not landed yet
+        self._records = (layout.MATCH_SECTOR if options.election == "dekker" else layout.COMMIT_SECTOR) + layout.COPIES
         self.enabled = True
-        self.counts = {"torn": 0, "lost": 0, "stale": 0, "flipped": 0, "cache-lost": 0}
+        self.counts = {"torn": 0, "lost": 0, "stale": 0, "flipped": 0, "both-flipped": 0, "cache-lost": 0}
 
     def _of(self, lba: int) -> _Draws:
         """The random numbers of the node whose region that is in."""
@@ -75,17 +81,20 @@ class Damage:
         heartbeat = _is_heartbeat(lba)
         answered = not dies and draw() < 0.5 and not (heartbeat and durable)
         first = 1
-        if not heartbeat and (answered or not self._same_copies(lba)):
+        if not heartbeat and (answered or lba in self._torn):
             first = SECTOR_SIZE
         at = first + int(draw() * (len(data) - first))
         start = lba * SECTOR_SIZE
         end = -(-at // SECTOR_SIZE) * SECTOR_SIZE
         self.counts["torn"] += 1
+        self._torn[lba] = True
         return data[:at] + bytes(self._medium[start + at : start + end]), answered
 
     def written(self, lba: int, data: bytes, *, durable: bool) -> None:
         """That is about to reach the medium."""
         start = lba * SECTOR_SIZE
+        if self._torn and self._torn.pop(lba, False):
+            self._torn[lba] = False
         if self._shares.stale_share and _is_heartbeat(lba):
             before = bytes(self._medium[start : start + SECTOR_SIZE])
             if before[_INCARNATION] == data[_INCARNATION]:
@@ -123,22 +132,32 @@ class Damage:
         draw = self._draws[node].flip
         if self._strikes(self._shares.flip_share, draw):
             sector = int(draw() * (len(data) // layout.REGION_SIZE)) * layout.REGION_SECTORS
-            sector += int(draw() * (layout.COMMIT_SECTOR + layout.COPIES))
+            sector += int(draw() * self._records)
             if self._may_flip(lba + sector):
                 at = sector * SECTOR_SIZE + int(draw() * SECTOR_SIZE)
                 data = _put(data, at, bytes([data[at] ^ 1 << int(draw() * 8)]))
                 self.counts["flipped"] += 1
+                other = self._other_copy(node, sector)
+                if other is not None and draw() < _BOTH_SHARE:
+                    at = other * SECTOR_SIZE + int(draw() * SECTOR_SIZE)
+                    data = _put(data, at, bytes([data[at] ^ 1 << int(draw() * 8)]))
+                    self.counts["both-flipped"] += 1
         return data
+
+    @staticmethod
+    def _other_copy(reader: int, sector: int) -> int | None:
+        """Of a block of another node: where its second copy is, or its first."""
+        owner, number = divmod(sector, layout.REGION_SECTORS)
+        first = number - (number - layout.BALLOT_SECTOR) % layout.COPIES
+        if owner == reader or first not in (layout.BALLOT_SECTOR, layout.MATCH_SECTOR):
+            return None
+        return owner * layout.REGION_SECTORS + 2 * first + 1 - number
 
     def _may_flip(self, lba: int) -> bool:
         if _is_heartbeat(lba):
             return True
         sector = (lba - layout.REGIONS_LBA) % layout.REGION_SECTORS
-        return self._same_copies(lba - (sector - layout.BALLOT_SECTOR) % layout.COPIES)
-
-    def _same_copies(self, lba: int) -> bool:
-        start, middle = lba * SECTOR_SIZE, (lba + 1) * SECTOR_SIZE
-        return self._medium[start:middle] == self._medium[middle : middle + SECTOR_SIZE]
+        return lba - (sector - layout.BALLOT_SECTOR) % layout.COPIES not in self._torn
 
 
 def _is_heartbeat(lba: int) -> bool:

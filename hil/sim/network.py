@@ -21,7 +21,7 @@ from guestd.core.inputs import Datagram
 from hil.sim.randomness import draws
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from hil.sim.nodes import Node
     from hil.sim.options import Options
@@ -32,7 +32,7 @@ _SENT: Final = 1  # in the digest
 
 
 class Network:
-    """``counts``: what became of datagrams, by receiver."""
+    """``counts``: what became of datagrams, by receiver. ``on_changed`` is called after each cut and each heal."""
 
     def __init__(self, queue: Queue, randomness: random.Random, options: Options, trace: Trace) -> None:
         self._queue = queue
@@ -47,6 +47,7 @@ class Network:
         self._cuts: dict[tuple[int, int], int] = {}  # (from, to) -> how many faults cut it
         self._deaf: list[int] = [0] * options.nodes  # by sender: mask of those that it does not reach
         self.loss = options.loss_share / 1000
+        self.on_changed: Callable[[], None] = lambda: None
         self.counts = {"sent": 0, "cut": 0, "lost": 0, "late": 0, "duplicated": 0}
 
     def connect(self, nodes: Sequence[Node]) -> None:
@@ -88,6 +89,7 @@ class Network:
         for pair in pairs:
             self._cuts[pair] = self._cuts.get(pair, 0) + 1
             self._deaf[pair[0]] |= 1 << pair[1]
+        self.on_changed()
 
     def heal(self, pairs: Iterable[tuple[int, int]]) -> None:
         """One cut of each of these pairs ends."""
@@ -95,6 +97,11 @@ class Network:
             self._cuts[pair] -= 1
             if not self._cuts[pair]:
                 self._deaf[pair[0]] &= ~(1 << pair[1])
+        self.on_changed()
+
+    def reaches(self, sender: int, receiver: int) -> bool:
+        """Whether what that node says gets to the other one, for all that is cut."""
+        return not self._deaf[sender] >> receiver & 1
 
     @property
     def whole(self) -> bool:

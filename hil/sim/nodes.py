@@ -34,7 +34,7 @@ from guestd.core.effects import (
     Wake,
     WriteSectors,
 )
-from guestd.core.inputs import Datagram, Input, Order, Start, Tick
+from guestd.core.inputs import Datagram, Input, Order, Start, Tick, WriteDone
 from guestd.core.node import Stack
 from hil.sim.trace import DISK
 
@@ -74,6 +74,7 @@ class Node:
         self.exits: list[int] = []
         self.doom: int | None = None
         """So many more effects that others see, then it loses power."""
+        self._hindered_us = 0  # when it last stood or was slow
         self._how = Freeze.PROCESS
         self._drops = False
         self._frozen_us = 0
@@ -95,6 +96,12 @@ class Node:
             Panic: self._panic,
             Exit: self._exit,
         }
+
+    def went_on_for(self, duration_us: int) -> bool:
+        """Whether it has neither stood still nor been slow for so long."""
+        if self.frozen is not None or self._cost_us or self._inbox:
+            return False
+        return self.world.queue.now_us - self._hindered_us >= duration_us
 
     # -- power
 
@@ -140,6 +147,7 @@ class Node:
         if self.frozen is None:
             return
         kept, self.frozen = self.frozen, None
+        self._hindered_us = self.world.queue.now_us
         if self._how is Freeze.VCPU:
             self._zero_us += self.world.queue.now_us - self._frozen_us
         for action, arguments in kept:
@@ -154,6 +162,7 @@ class Node:
     def slow(self, cost_us: int) -> None:
         """Each input takes that long; 0: none. What waits at the end is done at once."""
         self._cost_us = cost_us
+        self._hindered_us = self.world.queue.now_us
         if not cost_us:
             while self._inbox and self.stack is not None:
                 self._handle(self._inbox.popleft())
@@ -222,6 +231,8 @@ class Node:
             if self.doom is not None and self._dies_at(effect):
                 return
             self._carry[type(effect)](effect)
+        if type(given) is WriteDone and given.conflict and self.stack is not None:
+            self.world.stands_refused(self)
 
     def _tick(self, life: int) -> None:
         if self.stack is None or self.life != life:

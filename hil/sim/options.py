@@ -70,6 +70,10 @@ class Options:
     boot_ms_max: int  # from power on until guestd runs
     programs: int  # that register on each node, each at a level of its own
     answer_ms_max: int  # what a program takes to acknowledge
+    program_share: int = (
+        0  # notifications at which a program ends, dies or hangs, and registrations that come to nothing
+    )
+    election: str = "paxos"  # or "dekker": how an epoch gets its owner (docs/election.md)
 
     @property
     def timing(self) -> Timing:
@@ -202,6 +206,9 @@ def _swarm(seed: int, randomness: random.Random, nodes: int | None) -> Options:
         boot_ms_max=randomness.choice([500, 3000, 8000]),
         programs=randomness.choice([0, 0, 1, 3]),
         answer_ms_max=randomness.choice([5, 100, 1500]),
+        # Drawn last, as whatever is new: what was drawn before stays what it was.
+        election=randomness.choice(["paxos", "paxos", "paxos", "dekker"]),
+        program_share=some(10, 50),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import shlex
 import time
@@ -15,6 +16,7 @@ from hil.checkers.checker import Checker, Violation
 from hil.checkers.claims import every_checker
 from hil.errors import ClaimFailed
 from hil.sim import speed
+from hil.sim.coverage import Row, counting
 from hil.sim.options import Options
 from hil.sim.plan import Plan
 from hil.sim.trace import Told
@@ -48,6 +50,8 @@ class Result:
     """The type of what guestd raised, if that is what went wrong."""
     file: str | None = None
     """What was played, if it was a file."""
+    coverage: Counter[Row] = field(default_factory=Counter)
+    """Look-ups in guestd's state tables, if they were counted."""
 
     @property
     def passed(self) -> bool:
@@ -69,8 +73,10 @@ def run(
     *,
     recording: bool = False,
     checkers: Sequence[Checker] | None = None,
+    coverage: bool = False,
 ) -> Result:
-    """Simulate. plan: the faults; None: those of the seed. recording: keep the story, which is slower and the same run.
+    """Simulate. plan: the faults; None: those of the seed. recording: keep the story; coverage: count rows of state
+    tables. Either is slower and the same run.
 
     Raises :class:`hil.errors.UsageError` for a plan that names nodes that there are not.
     """
@@ -78,9 +84,13 @@ def run(
     gc.collect()
     gc.disable()  # a run leaves next to nothing in cycles, and looking for it takes a tenth of the time
     try:
-        with speed.installed():
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(speed.installed())
+            counts = stack.enter_context(counting()) if coverage else Counter()
             world = World(options, every_checker() if checkers is None else checkers, plan=plan, recording=recording)
-            return _run(world, began)
+            result = _run(world, began)
+            result.coverage = counts
+            return result
     finally:
         gc.enable()
 
@@ -118,10 +128,10 @@ def _run(world: World, began: float) -> Result:
     )
 
 
-def run_and_tell(options: Options) -> Result:
+def run_and_tell(options: Options, *, coverage: bool = False) -> Result:
     """Simulate; if a claim fails, once more with the story."""
-    result = run(options)
-    return result if result.passed else run(options, recording=True)
+    result = run(options, coverage=coverage)
+    return result if result.passed else run(options, recording=True, coverage=coverage)
 
 
 def simulate(world: World) -> int:
@@ -151,7 +161,9 @@ def simulate(world: World) -> int:
 def _struck(world: World) -> Counter[str]:
     """Those that struck a datagram or a command by their rates."""
     datagrams = Counter({f"datagram-{kind}": count for kind, count in world.network.counts.items() if kind != "sent"})
-    return +(datagrams + Counter({f"sector-{kind}": count for kind, count in world.disk.damage.counts.items()}))
+    sectors = Counter({f"sector-{kind}": count for kind, count in world.disk.damage.counts.items()})
+    programs = Counter({f"program-{kind}": count for kind, count in world.programs.counts.items()})
+    return +(datagrams + sectors + programs)
 
 
 def _story(world: World) -> list[Told]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from guestd.core.config import Config
 from guestd.membership import layout, persistent
-from guestd.membership.records import Ballot, Commit
+from guestd.membership.records import Ballot, Commit, Match
 from guestd.membership.roles import Role
 from guestd.membership.states import NodeState
 from hil.checkers.checker import Checker, by_kind
@@ -59,7 +59,9 @@ class World:
         config: Config | None = None,
     ) -> None:
         self.options = options
-        self.config = config or Config(bytes.fromhex(CLUSTER_ID), "demo", options.nodes, options.timing)
+        self.config = config or Config(
+            bytes.fromhex(CLUSTER_ID), "demo", options.nodes, options.timing, election=options.election
+        )
         self.queue = Queue()
         self.trace = Trace(self.queue, recording=recording)
         self.disk = self.make_disk(self._generator("disk"))
@@ -125,6 +127,11 @@ class World:
         """How late the next tick of that node is."""
         return int(self.generators[number].tick.random() * self.options.late_tick_us_max)
 
+    def stands_refused(self, node: Node) -> None:
+        """A node has heard that the disk refuses its write, and runs on."""
+        for checker in self.checkers:
+            checker.unmoved(node)
+
     def booted(self, node: Node) -> None:
         """A new life has begun."""
         for checker in self.checkers:
@@ -167,6 +174,8 @@ class World:
                 checker.committed(node, life, record.view)
             elif isinstance(record, Ballot):
                 checker.voted(node, life, record)
+            elif isinstance(record, Match):
+                checker.contended(node, life, record)
 
     @property
     def provides(self) -> Sequence[Observation]:
@@ -199,6 +208,7 @@ class World:
         self.faults.heal()
         self.network.loss = 0.0
         self.disk.damage.enabled = False
+        self.programs.enabled = False
         self.trace.tell(None, "all is healed")
         for node in self.nodes:
             if node.stack is None:
@@ -221,7 +231,9 @@ class World:
         if any(entry.state is not NodeState.JOINED for entry in view.entries):
             return f"view {view.epoch}.{view.step} has nodes in transition"
         masters = [number for number, member in enumerate(members) if member and member.role is Role.MASTER]
-        return None if masters == [view.master] else f"masters are {masters}, and the view says {view.master}"
+        if masters != [view.master]:
+            return f"masters are {masters}, and the view says {view.master}"
+        return self.programs.behind([entry.incarnation for entry in view.entries])
 
     def epoch(self) -> int:
         """The newest that any running node knows."""

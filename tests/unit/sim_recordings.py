@@ -145,7 +145,7 @@ class Run:
         config = make_config(name="demo", nodes=self.nodes).model_dump()
         (directory / "cluster.json").write_text(json.dumps({"config": config, "settings": {}}), encoding="utf-8")
         names = [NexusName(node, f"iqn.2026-11.hil:n{node}", f"127.0.0.1:{3260 + node}") for node in range(self.nodes)]
-        packed = [ledger_records.header(), *map(ledger_records.pack_nexus, names), *map(_packed, self.records)]
+        packed = [ledger_records.header(0, 0), *map(ledger_records.pack_nexus, names), *map(_packed, self.records)]
         (directory / LEDGER).write_bytes(b"".join(packed))
         if contents:
             kept = KeptData(directory / KEPT_DATA)
@@ -180,7 +180,7 @@ def record(options: Options) -> Run:
 
 def _packed(record: Record) -> bytes:
     if isinstance(record, RegistrationEnded):
-        return ledger_records.pack_ended(record.order, record.nexus.number, 0, record.key, record.by.number)
+        return ledger_records.pack_ended(record.order, record.nexus.number, 0, record.key, record.by.number, 0)
     assert isinstance(record, Entry)
     return ledger_records.COMMAND.pack(
         ledger_records.Kind.COMMAND, int(record.changed), record.nexus.number, 0, record.opcode, record.service_action,

@@ -146,15 +146,6 @@ def test_an_unknown_or_missing_command_lists_the_commands_and_ends_with_2(
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("arguments", [["mutations"]])
-def test_a_command_that_does_not_exist_yet_says_so_before_any_set_up(checkout: Checkout, arguments: list[str]) -> None:
-    done = checkout.run(*arguments)
-    assert done.returncode == 2
-    assert f"no {arguments[0]} exists so far" in done.stderr
-    assert "demo, test, lint, hil, bench" in done.stderr
-    assert not (checkout.root / ".run.lock").exists()
-
-
 @pytest.mark.parametrize("arguments", [["bench"], ["bench", "scsi"], ["bench", "cluster disk"]])
 def test_an_unknown_benchmark_lists_the_ones_that_exist(checkout: Checkout, arguments: list[str]) -> None:
     (checkout.root / "benchmarks").mkdir()
@@ -217,6 +208,13 @@ def test_test_runs_lint_and_all_suites_and_passes_arguments_through(ready: Check
     ready.calls.unlink()
     assert ready.run("test", "-k", "barrier or fence", "tests/unit").returncode == 0
     assert ready.called()[-1] == "python -m pytest -k barrier or fence tests/unit"
+
+
+def test_mutations_passes_arguments_through(ready: Checkout) -> None:
+    assert ready.run("mutations", "--only", "no-fence").returncode == 0
+    assert [call for call in ready.called() if not call.startswith("dpkg")] == [
+        "python -m tests.mutations --only no-fence"
+    ]
 
 
 def test_nightly_adds_its_packages_once_and_passes_arguments_through(ready: Checkout) -> None:

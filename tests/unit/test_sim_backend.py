@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from hil.checkers import fence, level_order
+from hil.checkers.checker import Violation
 from hil.errors import BenchDied, ClaimFailed, GuestdExited, LaboratoryError, MachineLost, UnknownNode, UsageError
 from hil.scenario import ScenarioCluster
-from hil.sim.checkers import Violation
 from hil.view import View
-from tests.unit import sim_mutants
+from tests.mutations.catalogue import BY_NAME
 from tests.unit.sim_cluster import plain_node, started, world_of
 
 ROOT = Path(__file__).parents[2]
@@ -300,16 +300,14 @@ def test_the_cluster_file_counts_as_on_guests(config: dict[str, object]) -> None
         cluster.wait_joined()
 
 
-def test_the_live_checkers_run_on_a_scenario_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    sim_mutants.barrier_skipped(monkeypatch)
-
+def test_the_live_checkers_run_on_a_scenario_too() -> None:
     def story() -> None:
         with started(2, asked={"programs": 3}) as cluster:
             for victim in cluster.nodes:
                 cluster.power_cycle([victim])
                 cluster.wait_joined()
 
-    with pytest.raises(Violation, match="in order"):
+    with BY_NAME["barrier-skipped"].applied(), pytest.raises(Violation, match="in order"):
         story()
 
 

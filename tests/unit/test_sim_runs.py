@@ -19,7 +19,7 @@ from hil.cli import main
 from hil.sim import speed
 from hil.sim.options import FAULTS, draw
 from hil.sim.run import Result, run
-from tests.unit import sim_mutants
+from tests.mutations.catalogue import BY_NAME
 
 ROOT = Path(__file__).parents[2]
 SEEDS = range(100)
@@ -116,10 +116,10 @@ def test_a_campaign_ends_with_what_it_has_done(capsys: pytest.CaptureFixture[str
 
 
 def test_a_seed_that_fails_is_told_with_its_claim_its_options_what_led_to_it_and_what_repeats_it(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    sim_mutants.barrier_skipped(monkeypatch)
-    assert main.main(["sim", "--seeds", "2", "--preset", "lite", "--jobs", "1"]) == 1
+    with BY_NAME["barrier-skipped"].applied():
+        assert main.main(["sim", "--seeds", "2", "--preset", "lite", "--jobs", "1"]) == 1
     told = capsys.readouterr().out
     assert "seed 2 FAILED: " in told
     assert "  repeat: hil sim --seeds 2:3 --preset lite --nodes 3" in told

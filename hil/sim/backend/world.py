@@ -45,6 +45,7 @@ class ScenarioWorld(World):
         """The checkers hear no more: the disk is told to lie, and what they claim rests on its word."""
         self.checkers.clear()
         self._of_writes.clear()
+        self._of_events.clear()
         self.trace.tell(None, "the disk may lie: no more checks")
 
     def emitted(self, node: Node, kind: str, fields: dict[str, Any]) -> None:

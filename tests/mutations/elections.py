@@ -1,0 +1,202 @@
+"""Who owns an epoch, mode `paxos`: ballots, and what the owner does with its epoch (S3.2, S3.3)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from guestd.core.value import replace
+from guestd.membership import records
+from guestd.membership.database import Database
+from guestd.membership.member import Member
+from guestd.membership.office import Office
+from guestd.membership.paxos import PHASES, Bid, Phase
+from hil.checkers.choices import Choices
+from hil.checkers.history import History
+from hil.checkers.one_owner import OneOwner
+from hil.checkers.promise import Promise
+from hil.checkers.states import States
+from hil.checkers.steps import Steps
+from hil.sim.run import NO_FAULT_OF_ITS_OWN
+from tests.mutations.mutant import CUTS, POWER, Mutant
+from tests.mutations.patching import Patch
+
+
+def ballot_forgotten(patch: Patch) -> None:
+    """A new life does not read its own ballot before it bids."""
+    resume = Database.resume
+
+    def forgetful(self: Database, found: Any) -> None:
+        resume(self, found)
+        self._blocks[self._context.node] = None
+
+    patch.replace(Database, "resume", forgetful)
+
+
+def ballot_erased(patch: Patch) -> None:
+    """A new life begins with an empty ballot on the disk."""
+
+    def erase(self: Database, _found: Any, then: Any) -> bool:
+        self.write_block(records.Ballot(1, 0, 0, mbal=0, bal=0, owner=0, owner_incarnation=0), then)
+        return True
+
+    patch.replace(Database, "repair_block", erase)
+
+
+def chosen_value_forgotten(patch: Patch) -> None:
+    """In its next ballot of an epoch a node has forgotten what it chose in the one before."""
+    begin = Bid.__init__
+
+    def forgetful(self: Bid, node: int, incarnation: int, epoch: int, blocks: Any) -> None:
+        begin(self, node, incarnation, epoch, blocks)
+        self.block = replace(self.block, bal=0, owner=0, owner_incarnation=0)
+
+    patch.replace(Bid, "__init__", forgetful)
+
+
+def value_not_taken_over(patch: Patch) -> None:
+    """A bid puts its own node forward whatever another one has chosen before."""
+    with_value = Bid._with_value
+
+    def selfish(self: Bid, blocks: Any) -> Any:
+        return with_value(self, [block if node == self.node else None for node, block in enumerate(blocks)])
+
+    patch.replace(Bid, "_with_value", selfish)
+
+
+def second_read_left_out(patch: Patch) -> None:
+    """After its value is written a bid does not look for a higher one."""
+    read = Bid.read
+
+    def blind(self: Bid, blocks: Any, unreadable: Any = ()) -> Phase:
+        if self.phase is Phase.READING_VALUE:
+            return read(self, [None] * len(blocks))
+        return read(self, blocks, unreadable)
+
+    patch.replace(Bid, "read", blind)
+
+
+def nobody_gives_way(patch: Patch) -> None:
+    """Everybody acts who sees a reason, and a bid does not look at what others have written."""
+    patch.replace(Office, "_is_my_turn", lambda _self, _group: True)
+    patch.replace(Bid, "read", lambda self, _blocks, _unreadable=(): _unopposed(self))
+
+
+def _unopposed(bid: Bid) -> Phase:
+    if bid.phase is Phase.READING_MBAL:
+        bid.block = bid._with_value([None] * 64)
+    bid.phase = PHASES.next(bid.phase, "clear")
+    return bid.phase
+
+
+def higher_ballot_not_seen(patch: Patch) -> None:
+    """A bid goes on although another node has a higher ballot of the epoch."""
+    patch.row(PHASES, Phase.READING_MBAL, "overtaken", Phase.WRITING_VALUE)
+    patch.row(PHASES, Phase.READING_VALUE, "overtaken", Phase.DECIDED)
+
+
+def slow_owner_left_alone(patch: Patch) -> None:
+    """Who goes past an epoch does not fence the one that may own it."""
+    patch.replace(Bid, "may_have_begun", lambda _self, _known_epoch, _blocks: ())
+
+
+def not_read_behind_the_fence(patch: Patch) -> None:
+    """The new master begins with the view that it knows, and not with the last one that the old one has written."""
+    begin = Office._begin_epoch
+
+    def hasty(self: Office, won: Any, out: Any, _base: Any) -> None:
+        begin(self, won, out, self._known_before)  # type: ignore[attr-defined]
+
+    fenced = Office._fenced
+
+    def remembering(self: Office, outcome: Any, won: Any, out: Any) -> None:
+        self._known_before = self._member.view  # type: ignore[attr-defined]
+        fenced(self, outcome, won, out)
+
+    patch.replace(Office, "_begin_epoch", hasty)
+    patch.replace(Office, "_fenced", remembering)
+
+
+def told_before_written(patch: Patch) -> None:
+    """The master takes a view in before its record is on the disk."""
+    commit = Office._commit
+
+    def hasty(self: Office, view: Any, committed: Any) -> None:
+        self._member.adopt(view)
+        commit(self, view, committed)
+
+    patch.replace(Office, "_commit", hasty)
+
+
+def failed_commit_counts(patch: Patch) -> None:
+    """A commit whose write has failed is taken for written."""
+    write_commit = Database.write_commit
+    patch.replace(Database, "write_commit", lambda self, view, then: write_commit(self, view, lambda _ok: then(True)))
+
+
+def number_used_again(patch: Patch) -> None:
+    """After a commit that failed another view is written under its number."""
+    advance = Office.advance
+
+    def forgetful(self: Office, *, news: bool) -> None:
+        self._step = None
+        advance(self, news=news)
+
+    patch.replace(Office, "advance", forgetful)
+
+
+def older_view_taken_in(patch: Patch) -> None:
+    """A node goes back to an older view that comes late."""
+    adopt = Member.adopt
+
+    def gullible(self: Member, view: Any) -> None:
+        if view.order < self.view.order and view.epoch:
+            self.view = view
+        adopt(self, view)
+
+    patch.replace(Member, "adopt", gullible)
+
+
+CONTENTION: Final[dict[str, Any]] = {
+    "weights": (("power-failure", 3), ("split", 3), ("cut-node", 2), ("doom", 2)),
+    "fault_every_ms": 1500,
+    "boot_ms_max": 500,
+    "slow_share": 200,
+    "slow_ms_max": 200,
+}
+"""Nodes that boot together and do not hear each other, at a disk that is slow now and then: all of them bid."""
+
+STUCK: Final[dict[str, Any]] = {
+    "weights": (("power-failure", 3), ("disk-hang", 3), ("freeze-process", 3), ("split", 2), ("doom", 3)),
+    "fault_every_ms": 1200,
+    "boot_ms_max": 500,
+    "slow_share": 200,
+    "slow_ms_max": 200,
+}
+"""Owners that stop before they have committed anything."""
+
+LATE: Final[dict[str, Any]] = {
+    "weights": (("doom", 5), ("delay-writes", 2), ("cut-node", 1)),
+    "fault_every_ms": 1500,
+    "boot_ms_max": 8000,
+    "slow_share": 500,
+    "slow_ms_max": 200,
+    "programs": 3,
+    "answer_ms_max": 100,
+}
+"""Masters that die in the middle of a transition, with a commit in the disk's queue that lands later."""
+
+MUTANTS = (
+    Mutant(ballot_forgotten, (Promise.claim,), {"weights": (("doom", 3), ("power-failure", 1)), "fault_every_ms": 700}),
+    Mutant(ballot_erased, (Promise.claim,)),
+    Mutant(chosen_value_forgotten, (Choices.claim, OneOwner.claim), CONTENTION),
+    Mutant(value_not_taken_over, (OneOwner.claim,), CONTENTION),
+    Mutant(second_read_left_out, (OneOwner.claim,), CONTENTION),
+    Mutant(nobody_gives_way, (OneOwner.claim,), {"weights": CUTS}),
+    Mutant(higher_ballot_not_seen, (OneOwner.claim,), CONTENTION),
+    Mutant(slow_owner_left_alone, (History.claim,), STUCK),
+    Mutant(not_read_behind_the_fence, (States.claim, History.claim, Steps.claim), LATE),
+    Mutant(told_before_written, (History.claim,), {"weights": POWER}),
+    Mutant(failed_commit_counts, (History.claim,)),
+    Mutant(number_used_again, (History.claim,), {**LATE, "weights": (("disk-errors", 4), ("crash", 2))}),
+    Mutant(older_view_taken_in, (NO_FAULT_OF_ITS_OWN,)),
+)

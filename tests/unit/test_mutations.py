@@ -1,0 +1,138 @@
+"""Faults put into guestd: each applies and is undone, and the claims find them; all of them: ``./run mutations``."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from guestd.core.value import replace
+from guestd.membership import view
+from guestd.membership.states import NODE_STATES, NodeState
+from hil.checkers.checker import Checker
+from hil.checkers.claims import every_checker
+from hil.sim.run import run
+from tests.mutations.__main__ import main
+from tests.mutations.catalogue import BY_NAME, MUTANTS
+from tests.mutations.mutant import Mutant
+from tests.mutations.patching import MutationError, Patch, applied, present
+
+SEEDS_MAX = 20
+ALONE = {
+    "OneOwner": "nobody-gives-way",
+    "OneWriter": "writes-elsewhere",
+    "Fence": "preempt-without-abort",
+    "Promise": "ballot-forgotten",
+    "History": "told-before-written",
+    "Steps": "one-not-awaited",
+    "Transitions": "barrier-skipped",
+    "ProgramsTold": "told-twice",
+    "ForcedOut": "forced-out-comes-back",
+    "Panics": "panics-when-the-disk-hangs",
+}
+"""Of each checker a mutant that it finds soon, with no other to be quicker."""
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mutant_applies_and_is_undone(mutant: Mutant) -> None:
+    with mutant.applied() as patch:
+        first = {(id(where), name): (where, name, before) for where, name, before in reversed(patch.replaced)}
+        assert first
+        assert all(present(where, name) is not before for where, name, before in first.values())
+    assert all(present(where, name) is before for where, name, before in first.values())
+    assert mutant.about.endswith(".")
+    assert "\n" not in mutant.about
+
+
+@pytest.mark.parametrize("name", ["no-fence", "barrier-skipped"])
+def test_a_fault_put_into_guestd_is_found(name: str, capsys: pytest.CaptureFixture[str]) -> None:  # S6.2, S4.5, A3
+    assert main(["--only", name, "--seeds", str(SEEDS_MAX), "--jobs", "1", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["survived"] == []
+    (found,) = told["mutants"]
+    assert (found["name"], found["sound_failed"]) == (name, [])
+    assert found["claim"] in BY_NAME[name].claims
+
+
+@pytest.mark.parametrize("checker", every_checker(), ids=lambda checker: type(checker).__name__)
+def test_each_checker_finds_alone_what_it_is_there_for(checker: Checker) -> None:  # S6.2, S6.3, A3, A4
+    mutant = BY_NAME[ALONE[type(checker).__name__]]
+    with mutant.applied():
+        claims = []
+        for seed in range(SEEDS_MAX):
+            claims.append(run(mutant.options(seed), checkers=[type(checker)()]).claim)
+            if claims[-1] == checker.claim:
+                return
+    pytest.fail(f"{mutant.name} not found in {SEEDS_MAX} seeds, which broke: {claims}")
+
+
+def test_what_is_not_there_cannot_be_replaced() -> None:
+    with pytest.raises(MutationError, match="has no force_in of its own any more"), applied(_renamed):
+        pass
+
+
+def test_a_mutant_that_replaces_nothing_is_an_error() -> None:
+    for broken in (_nothing, _the_same, _the_same_row):
+        with pytest.raises(MutationError), applied(broken):
+            pass
+
+
+def test_what_was_replaced_is_put_back_after_an_error() -> None:
+    admit, rows = view.admit, NODE_STATES.rows
+    with pytest.raises(MutationError, match="has no gone"), applied(_half):
+        pass
+    assert view.admit is admit
+    assert NODE_STATES.rows is rows
+
+
+def _renamed(patch: Patch) -> None:
+    """Of a name that guestd does not have any more."""
+    patch.replace(view, "force_in", None)
+
+
+def _nothing(_patch: Patch) -> None:
+    """Does nothing."""
+
+
+def _the_same(patch: Patch) -> None:
+    """Replaces a function by itself."""
+    patch.replace(view, "admit", view.admit)
+
+
+def _the_same_row(patch: Patch) -> None:
+    """Replaces a row by itself."""
+    patch.row(NODE_STATES, NodeState.INACTIVE, "admit", NodeState.JOINING)
+
+
+def _half(patch: Patch) -> None:
+    """A function and a row, and something that is not there."""
+    patch.replace(view, "admit", replace)
+    patch.row(NODE_STATES, NodeState.JOINED, "admit", NodeState.JOINING)
+    assert present(view, "admit") is replace
+    assert NODE_STATES.next(NodeState.JOINED, "admit") is NodeState.JOINING
+    patch.replace(view, "gone", None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("--only no-fnce", "no mutant is called no-fnce. What exists: no-fence, "),
+        ("--seeds 0", "--seeds 0 (legal: 1 or more)"),
+        ("--jobs 0", "--jobs 0 (legal: 1 or more)"),
+        ("--only no-fence --write page.md", "--write and --only: "),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_is_legal(
+    capsys: pytest.CaptureFixture[str], arguments: str, told: str
+) -> None:
+    assert main(arguments.split()) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_one_that_survives_is_named_and_the_status_is_1(capsys: pytest.CaptureFixture[str]) -> None:
+    # In so few seeds it cannot show: an operator's boot takes longer than these runs, and nobody dies twice.
+    assert main(["--only", "former-life-not-aborted", "--seeds", "1", "--jobs", "1"]) == 1
+    told = capsys.readouterr()
+    assert "0 of 1 mutants found" in told.out
+    assert "former-life-not-aborted survives 1 seeds: A new life does not end" in told.out
+    assert "1/1 former-life-not-aborted: NOT found in 1 seeds" in told.err
