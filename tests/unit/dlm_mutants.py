@@ -6,11 +6,12 @@ A mutant is a function that breaks one thing by `monkeypatch`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from guestd.dlm import modes, resource, spread
+from guestd.dlm import modes, spread
 from guestd.dlm.client import Client
 from guestd.dlm.deadlock import Deadlock
 from guestd.dlm.directory import Directory
@@ -22,7 +23,7 @@ from guestd.dlm.remaster import Remaster
 from guestd.dlm.resource import Resource
 from guestd.dlm.spread import Spread
 from guestd.interconnect.channel import Channel
-from guestd.interconnect.channels import Channels
+from tests.unit.dlm_users import CROWDS, DEATHS, EVERYTHING, LEAVES, Theme
 
 Patch = pytest.MonkeyPatch
 
@@ -115,23 +116,6 @@ def search_stops_at_the_first_node(patch: Patch) -> None:
     patch.setattr(Deadlock, "what_delays", short)
 
 
-def dead_still_heard(patch: Patch) -> None:
-    """What comes from a node that was forced out counts as before."""
-    patch.setattr(Channels, "close", lambda _self, _peer: None)
-    patch.setattr(Mastery, "forget", lambda _self, _node: None)
-    patch.setattr(Spread, "_lose", lambda self, change: self._mastery.bury(change.node, change.incarnation))
-
-
-def grants_while_stopped(patch: Patch) -> None:
-    """A master takes operations while the members change."""
-
-    def hasty(self: Mastery, sender: int, operation: Any) -> None:
-        self._site.clock = max(self._site.clock, operation.operation)
-        self._take(sender, operation)
-
-    patch.setattr(Mastery, "take", hasty)
-
-
 def parts_not_awaited(patch: Patch) -> None:
     """The directory goes on when one part has come."""
     is_current = Spread.is_current
@@ -202,24 +186,59 @@ def never_again(patch: Patch) -> None:
     patch.setattr(Channel, "tick", lambda _self: None)
 
 
-def requests_before_conversions(patch: Patch) -> None:
-    """New requests are granted past those who wait, as long as the modes fit."""
-    patch.setattr(
-        Resource,
-        "settle",
-        lambda self: [
-            *(_grant_all(self, self.waiting)),
-            *(_grant_all(self, self.converting)),
-        ],
-    )
+def unconfirmed_forgotten(patch: Patch) -> None:
+    """Who has brought its locks to a new master believes at once that all others have as well."""
+    bring = Spread._bring
+
+    def trusting(self: Spread, root: bytes, items: Any) -> None:
+        bring(self, root, items)
+        self._client.unconfirmed.clear()
+
+    patch.setattr(Spread, "_bring", trusting)
 
 
-def _grant_all(found: Resource, queue: list[resource.Entry]) -> list[resource.Entry]:
-    granted = [entry for entry in list(queue) if found._admits(entry)]
-    for entry in granted:
-        queue.remove(entry)
-        found._grant(entry)
-    return granted
+def brought_locks_win(patch: Patch) -> None:
+    """A tree is mastered anew although it has a master."""
+    patch.setattr(Remaster, "send_on", Remaster.take)
 
 
-Mutant = Callable[[Patch], None]
+def questions_not_void(patch: Patch) -> None:
+    """An answer of the directory counts, although it has begun anew since."""
+    patch.setattr(Client, "void_questions", lambda _self: None)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """theme: of the histories that show it; seeds: in so many it must be found."""
+
+    broken: Callable[[Patch], None]
+    theme: Theme = EVERYTHING
+    seeds: int = 40
+
+    @property
+    def name(self) -> str:
+        return self.broken.__name__
+
+
+MUTANTS = [
+    Mutant(matrix_wrong),
+    Mutant(orphans_released_early, DEATHS),
+    Mutant(withheld_forgotten, DEATHS),
+    Mutant(value_valid_after_death, DEATHS),
+    Mutant(value_valid_without_a_guard, DEATHS),
+    Mutant(value_lost_with_a_leave, LEAVES),
+    Mutant(write_forgotten),
+    Mutant(notice_lost),
+    Mutant(no_search),
+    Mutant(search_stops_at_the_first_node),
+    Mutant(parts_not_awaited, CROWDS),
+    Mutant(waiting_locks_forgotten, DEATHS),
+    Mutant(directory_kept),
+    Mutant(never_let_go, DEATHS),
+    Mutant(two_masters),
+    Mutant(doubled_delivery, seeds=120),
+    Mutant(never_again),
+    Mutant(unconfirmed_forgotten, CROWDS),
+    Mutant(brought_locks_win, CROWDS),
+    Mutant(questions_not_void, CROWDS),
+]
