@@ -32,6 +32,8 @@ from guestd.dlm.resource import NO_VALUE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from guestd.dlm.mastery import Mastery
     from guestd.dlm.names import Name
     from guestd.dlm.site import Site
@@ -178,6 +180,13 @@ class Client:
         """The directory begins anew: no answer counts any more."""
         self._asked.clear()
         self._again.clear()
+
+    def lose_sent(self, members: Mapping[int, int]) -> None:
+        """Operations that a node has which is no member any more are to be sent again: that one may not have been the
+        master, and its Retry will not come."""
+        for lock in self.locks.values():
+            if lock.sent_to is not None and lock.sent_to not in members:
+                lock.sent_to = None
 
     def go_on(self) -> None:
         """The lock manager has not stopped any more: send what has come up meanwhile."""

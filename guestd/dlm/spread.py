@@ -171,6 +171,7 @@ class Spread:
         items: dict[int, list[Item]] = {node: [] for node in sorted(site.members)}
         for root in self._mastery.trees:
             items[directory_node(root, site.members)].append(Mastered((root,)))
+        self._client.lose_sent(site.members)
         for root in self._client.by_root:
             self._bring(root, items)
         for node, said in items.items():

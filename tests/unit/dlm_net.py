@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import heapq
 import random
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -97,6 +98,7 @@ class World:
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
         self.datagram_count = 0
+        self.digest = 0  # of all datagrams, in order
         self.step()
 
     @staticmethod
@@ -327,6 +329,7 @@ class World:
         return number in node.manager.members
 
     def _broadcast(self, sender: int, payload: bytes) -> None:
+        self.digest = zlib.crc32(payload, self.digest)
         for node in self.nodes:
             copies = 1 + (self.random.random() < self.options.double)
             for _ in range(copies):

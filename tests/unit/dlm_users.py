@@ -18,10 +18,36 @@ from guestd.membership.states import NodeState
 from tests.unit.dlm_checks import Violation
 from tests.unit.dlm_net import Node, Options, World
 
-NAMES = [(b"a",), (b"b",), (b"c",), (b"d",), (b"e",)]
 BELOW = [b"x", b"y"]
 MODES = list(Mode)
 OWNERS = 3
+
+
+@dataclass(frozen=True)
+class Theme:
+    """What a history is about."""
+
+    roots: int = 5
+    modes: tuple[Mode, ...] = tuple(MODES)
+    kill: float = 0.4
+    freeze: float = 0.15
+    leave: float = 0.25
+    trouble: float = 0.4
+    """How often the operator does something, between two pauses."""
+    pauses_ms: tuple[int, ...] = ()
+    """Drawn if there are none."""
+
+
+EVERYTHING = Theme()
+DEATHS = Theme(
+    roots=2, modes=(Mode.NL, Mode.PR, Mode.EX, Mode.EX), kill=0.6, freeze=0.0, leave=0.0, pauses_ms=(200, 800)
+)
+"""Of those who hold EX, with others who are interested in the value."""
+LEAVES = Theme(roots=3, modes=(Mode.NL, Mode.CR, Mode.EX), kill=0.0, freeze=0.0, leave=1.0, pauses_ms=(200, 800))
+"""And nobody dies, so no value may be lost."""
+CROWDS = Theme(trouble=0.9, kill=0.5, leave=0.4, pauses_ms=(5, 30, 100))
+"""Changes of the members that overlap."""
+THEMES = (EVERYTHING, DEATHS, LEAVES, CROWDS)
 
 
 @dataclass
@@ -29,6 +55,7 @@ class Users:
     """Everybody who uses locks in one world."""
 
     world: World
+    theme: Theme = EVERYTHING
     polite: float = 0.7
     """How often somebody who is in the way gives up at once, before the end."""
     ending: bool = False
@@ -57,13 +84,13 @@ class Users:
             if lock.waits and what > 0.9:
                 world.act(number, lambda m: m.cancel(lock.number))
             elif lock.state is LockState.GRANTED and what < 0.7:
-                self.convert(number, manager, lock.number, world.random.choice(MODES))
+                self.convert(number, manager, lock.number, world.random.choice(self.theme.modes))
             elif lock.state is LockState.GRANTED:
                 self.release(number, manager, lock.number)
 
     def _request(self, number: int, manager: LockManager) -> None:
         randomness = self.world.random
-        owner, mode = randomness.randrange(OWNERS), randomness.choice(MODES)
+        owner, mode = randomness.randrange(OWNERS), randomness.choice(self.theme.modes)
         noqueue = randomness.random() < 0.2
         parents = [lock for lock in manager.client.locks.values() if lock.mode is not None and len(lock.name) < 3]
         if parents and randomness.random() < 0.3:
@@ -74,7 +101,7 @@ class Users:
                     number, lambda m: m.lock(owner, name, mode, parent=above.number, noqueue=noqueue) and None
                 )
                 return
-        name = randomness.choice(NAMES)
+        name = (bytes([ord("a") + randomness.randrange(self.theme.roots)]),)
         self.world.act(number, lambda m: m.lock(owner, name, mode, noqueue=noqueue) and None)
 
     def convert(self, number: int, manager: LockManager, lock: int, mode: Mode) -> None:
@@ -139,11 +166,12 @@ class Users:
         elif node.frozen is None and node.admitted and world.view.entries[number].is_life(node.incarnation):
             if not any(self._stays(one) for one in world.nodes if one is not node):
                 return  # somebody has to recover
-            if what < 0.4:
+            theme = self.theme
+            if what < theme.kill:
                 world.kill(number)
-            elif what < 0.55:
+            elif what < theme.kill + theme.freeze:
                 world.freeze(number)
-            elif what < 0.8:
+            elif what < theme.kill + theme.freeze + theme.leave:
                 self.take_out(number)
 
     def _stays(self, node: Node) -> bool:
@@ -246,8 +274,9 @@ class Users:
             raise Violation("; ".join(left))
 
 
-def history(seed: int) -> Users:
-    """One random history, from the first power on to the end."""
+def history(seed: int, theme: Theme | None = None) -> Users:
+    """One random history, from the first power on to the end; its theme by turns if none is named."""
+    theme = theme or THEMES[seed // 4 % len(THEMES)]
     world = World(seed, Options(nodes=2 + seed % 4))
     options, randomness = world.options, world.random
     options.loss = randomness.choice([0, 0, 0.02, 0.2])
@@ -255,16 +284,16 @@ def history(seed: int) -> Users:
     options.delay_ms_max = randomness.choice([1, 5, 60, 300])
     options.view_ms_max = randomness.choice([10, 150, 1500])
     options.above_ms_max = randomness.choice([10, 300, 3000])
-    users = Users(world, polite=randomness.choice([0, 0.5, 0.9]))
+    users = Users(world, theme, polite=randomness.choice([0, 0.5, 0.9]))
     for node in world.nodes:
         world.power_on(node.number)
     troubles = randomness.choice([0, 1, 3, 6, 12])
-    pauses_ms = randomness.choice([(5, 30, 200, 800), (5, 30, 100)])
+    pauses_ms = theme.pauses_ms or randomness.choice([(5, 30, 200, 800), (5, 30, 100)])
     for _ in range(randomness.randint(5, 60)):
         world.run(randomness.choice(pauses_ms))
         for _ in range(randomness.randint(0, 6)):
             users.act(randomness.randrange(options.nodes))
-        if troubles and randomness.random() < 0.4:
+        if troubles and randomness.random() < theme.trouble:
             troubles -= 1
             users.operate(randomness.randrange(options.nodes))
     users.finish()

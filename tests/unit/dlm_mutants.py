@@ -1,0 +1,244 @@
+"""Faults put into the lock manager on purpose; the checks of `dlm_net` must find each of them.
+
+A mutant is a function that breaks one thing by `monkeypatch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from guestd.dlm import modes, spread
+from guestd.dlm.client import Client
+from guestd.dlm.deadlock import Deadlock
+from guestd.dlm.directory import Directory
+from guestd.dlm.mastery import Mastery
+from guestd.dlm.messages import NO_MODE, Held
+from guestd.dlm.modes import Mode
+from guestd.dlm.recovery import Recovery
+from guestd.dlm.remaster import Remaster
+from guestd.dlm.resource import Resource
+from guestd.dlm.spread import Spread
+from guestd.interconnect.channel import Channel
+from tests.unit.dlm_users import CROWDS, DEATHS, EVERYTHING, LEAVES, Theme
+
+Patch = pytest.MonkeyPatch
+
+
+def matrix_wrong(patch: Patch) -> None:
+    """CW lets PR in."""
+    patch.setitem(modes.COMPATIBLE, Mode.PR, (Mode.NL, Mode.CR, Mode.CW, Mode.PR))
+
+
+def orphans_released_early(patch: Patch) -> None:
+    """What a dead node held is free as soon as the directory is spread anew, before the levels above have recovered."""
+
+    def bury(self: Mastery, node: int, incarnation: int) -> None:
+        self.purge(node)
+
+    patch.setattr(Mastery, "bury", bury)
+
+
+def withheld_forgotten(patch: Patch) -> None:
+    """Whatever a dead master had is granted to the next who asks."""
+    made = Mastery.resource
+
+    def resource_of(self: Mastery, name: Any) -> Resource:
+        found = made(self, name)
+        found.withheld = []
+        return found
+
+    patch.setattr(Mastery, "resource", resource_of)
+
+
+def value_valid_after_death(patch: Patch) -> None:
+    """The death of who held EX is nothing to the value block."""
+    orphan = Resource.orphan
+
+    def forgiving(self: Resource, entry: Any, life: Any) -> bool:
+        valid = self.valid
+        left = orphan(self, entry, life)
+        self.valid = valid
+        return left
+
+    patch.setattr(Resource, "orphan", forgiving)
+
+
+def value_valid_without_a_guard(patch: Patch) -> None:
+    """A new master believes the newest copy of the value block, whoever held the resource."""
+    value = Remaster._value
+
+    def trusting(self: Remaster, found: Resource, locks: list[Held]) -> None:
+        value(self, found, locks)
+        found.valid = True
+
+    patch.setattr(Remaster, "_value", trusting)
+
+
+def value_lost_with_a_leave(patch: Patch) -> None:
+    """Who leaves takes its value blocks along."""
+    patch.setattr(Remaster, "remember", lambda _self, _values: None)
+
+
+def write_forgotten(patch: Patch) -> None:
+    """A conversion down leaves no value."""
+    convert = Mastery._convert
+
+    def forgetful(self: Mastery, entry: Any, operation: Any) -> None:
+        if operation.writes:
+            entry.resource.value = bytes(64)
+        convert(self, entry, operation)
+
+    patch.setattr(Mastery, "_convert", forgetful)
+
+
+def notice_lost(patch: Patch) -> None:
+    """Holders are not told that somebody waits for them to give up more than NL lets in."""
+    patch.setattr(Client, "blocks", lambda _self, _sender, _message: None)
+
+
+def no_search(patch: Patch) -> None:
+    """Nobody looks for circles."""
+    patch.setattr(Deadlock, "tick", lambda _self: None)
+
+
+def search_stops_at_the_first_node(patch: Patch) -> None:
+    """A probe is not sent on from the node of an owner that waits itself."""
+    go_on = Deadlock.what_delays
+
+    def short(self: Deadlock, message: Any) -> None:
+        if message.node == self._site.node:
+            go_on(self, message)
+
+    patch.setattr(Deadlock, "what_delays", short)
+
+
+def parts_not_awaited(patch: Patch) -> None:
+    """The directory goes on when one part has come."""
+    is_current = Spread.is_current
+
+    def hasty(self: Spread, peer: int) -> bool:
+        return is_current(self, peer) or is_current(self, self._site.node)
+
+    patch.setattr(Spread, "is_current", hasty)
+    finish = Spread._finish
+
+    def with_what_there_is(self: Spread, leaving: list[int]) -> None:
+        empty = self._parts[self._site.node]
+        for node in (*self._site.members, *leaving):
+            if node not in self._parts:
+                self._parts[node] = spread.Part(empty.begin)
+        finish(self, leaving)
+
+    patch.setattr(Spread, "_finish", with_what_there_is)
+
+
+def waiting_locks_forgotten(patch: Patch) -> None:
+    """A new master is told what is granted, and nothing of who waits."""
+    held = spread.held
+
+    def half(lock: Any) -> Held:
+        told = held(lock)
+        fields = {name: getattr(told, name) for name in Held.value_fields}
+        return Held(**{**fields, "wanted": NO_MODE})
+
+    patch.setattr(spread, "held", half)
+
+
+def directory_kept(patch: Patch) -> None:
+    """A tree that has no master any more is still in the directory."""
+    patch.setattr(Directory, "remove", lambda _self, _sender, _message: None)
+
+
+def never_let_go(patch: Patch) -> None:
+    """What a dead node held stays held for ever."""
+    patch.setattr(Recovery, "_let_go", lambda _self, _life: None)
+
+
+def two_masters(patch: Patch) -> None:
+    """The directory makes everybody a master who asks."""
+
+    def generous(self: Directory, sender: int, message: Any) -> None:
+        (root,) = message.name
+        self.masters.pop(root, None)
+        look_up(self, sender, message)
+
+    look_up = Directory.look_up
+    patch.setattr(Directory, "look_up", generous)
+
+
+def doubled_delivery(patch: Patch) -> None:
+    """A channel delivers again what is sent again."""
+    receive = Channel.receive
+
+    def stutter(self: Channel, first: int, expected: int, messages: Any) -> list[bytes]:
+        again = [one for number, one in enumerate(messages, first) if number < self._expected]
+        return again + receive(self, first, expected, messages)
+
+    patch.setattr(Channel, "receive", stutter)
+
+
+def never_again(patch: Patch) -> None:
+    """A channel does not send again what was lost."""
+    patch.setattr(Channel, "tick", lambda _self: None)
+
+
+def unconfirmed_forgotten(patch: Patch) -> None:
+    """Who has brought its locks to a new master believes at once that all others have as well."""
+    bring = Spread._bring
+
+    def trusting(self: Spread, root: bytes, items: Any) -> None:
+        bring(self, root, items)
+        self._client.unconfirmed.clear()
+
+    patch.setattr(Spread, "_bring", trusting)
+
+
+def brought_locks_win(patch: Patch) -> None:
+    """A tree is mastered anew although it has a master."""
+    patch.setattr(Remaster, "send_on", Remaster.take)
+
+
+def questions_not_void(patch: Patch) -> None:
+    """An answer of the directory counts, although it has begun anew since."""
+    patch.setattr(Client, "void_questions", lambda _self: None)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """theme: of the histories that show it; seeds: in so many it must be found."""
+
+    broken: Callable[[Patch], None]
+    theme: Theme = EVERYTHING
+    seeds: int = 40
+
+    @property
+    def name(self) -> str:
+        return self.broken.__name__
+
+
+MUTANTS = [
+    Mutant(matrix_wrong),
+    Mutant(orphans_released_early, DEATHS),
+    Mutant(withheld_forgotten, DEATHS),
+    Mutant(value_valid_after_death, DEATHS),
+    Mutant(value_valid_without_a_guard, DEATHS),
+    Mutant(value_lost_with_a_leave, LEAVES),
+    Mutant(write_forgotten),
+    Mutant(notice_lost),
+    Mutant(no_search),
+    Mutant(search_stops_at_the_first_node),
+    Mutant(parts_not_awaited, CROWDS),
+    Mutant(waiting_locks_forgotten, DEATHS),
+    Mutant(directory_kept),
+    Mutant(never_let_go, DEATHS),
+    Mutant(two_masters),
+    Mutant(doubled_delivery, seeds=120),
+    Mutant(never_again),
+    Mutant(unconfirmed_forgotten, CROWDS),
+    Mutant(brought_locks_win, CROWDS),
+    Mutant(questions_not_void, CROWDS),
+]
