@@ -34,8 +34,9 @@ HIL_MAY_NOT_IMPORT = {
     "hil/qemu": ("hil.bench.cluster", "hil.bench.server", "hil.cli", "hil.client", "hil.plugin"),
     "hil/faults": ("hil.cli", "hil.client", "hil.plugin"),
     "hil/checkers": ("hil.bench", "hil.cli", "hil.client", "hil.faults", "hil.plugin", "hil.qemu"),
-    "hil/bench": ("hil.cli", "hil.client", "hil.plugin"),
-    "hil/client": ("hil.cli", "hil.plugin"),
+    "hil/bench": ("hil.cli", "hil.client", "hil.plugin", "hil.sim"),
+    "hil/client": ("hil.cli", "hil.plugin", "hil.sim"),
+    "hil/sim": ("hil.bench.cluster", "hil.bench.server", "hil.cli", "hil.plugin", "hil.qemu"),
 }
 
 IMPURE = {

@@ -54,7 +54,7 @@ class Sent(NamedTuple):
 
 
 class Path:
-    """Of node ``number``. ``power`` counts how often its machine was switched on or off."""
+    """Of node ``number``. ``power`` counts how often its machine was switched off."""
 
     def __init__(self, disk: TargetDisk, number: int, portal: Portal, initiator: str) -> None:
         self.number = number
@@ -73,7 +73,6 @@ class Path:
 
     def power_on(self) -> None:
         """The machine logs in. Raises :class:`LaboratoryError` if it is refused: without its disk it does not start."""
-        self.power += 1
         try:
             self._log_in()
         except LoginRefused as refused:

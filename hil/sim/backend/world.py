@@ -41,6 +41,13 @@ class ScenarioWorld(World):
         self.target_disk = TargetDisk(self, randomness, self._run_dir, self._disk_mib, keep_data=self._keep_data)
         return self.target_disk
 
+    def booted(self, node: Node) -> None:
+        """A new life has begun; of a machine that the world's own operator has switched on, too."""
+        path = self.target_disk.paths[node.number]
+        if not path.on:
+            path.power_on()
+        super().booted(node)
+
     def stop_checking(self) -> None:
         """The checkers hear no more: the disk is told to lie, and what they claim rests on its word."""
         self.checkers.clear()
