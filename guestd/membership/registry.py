@@ -60,9 +60,7 @@ class Registry:
             return
         if self._epoch == member.view.epoch:
             self._programs.seat(self._level, self._named)
-        while member.participant.is_behind() and (
-            progress := member.participant.catch_up(self._active_elsewhere())
-        ):
+        while member.participant.is_behind() and (progress := member.participant.catch_up(self._active_elsewhere())):
             member.report(progress)
 
     def announced(self) -> Iterator[tuple[int, Announcement]]:

@@ -44,7 +44,12 @@ class View(Value):
     master: int
     entries: tuple[Entry, ...]  # one per configured node
 
-    kept = ("_live", "_mask", "_moving", "encoded")  # asked for many times in each period, of a value that does not change
+    kept = (
+        "_live",
+        "_mask",
+        "_moving",
+        "encoded",
+    )  # asked for many times in each period, of a value that does not change
     if TYPE_CHECKING:  # ClassVar: no fields, for the checker
         _live: ClassVar[list[int]]
         _mask: ClassVar[int]
