@@ -54,10 +54,10 @@ class Stack:
             return []
         context, manager = self._context, self._manager
         context.now_ms = now_ms
-        if type(given) is Datagram:  # by far the most inputs
-            manager.heard(given.payload)
-        else:
+        if type(given) is not Datagram:
             self._take(given)
+        elif not manager.heard(given.payload):  # by far the most inputs
+            return []
         manager.settle()
         if not context.effects:
             return []

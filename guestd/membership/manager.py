@@ -41,7 +41,7 @@ REFUSED_STATUS = 2  # exit status when the database is not this cluster's
 
 
 class Manager:
-    """One per stack. `settle` must be called at the end of every input."""
+    """One per stack. `settle` must be called at the end of every input, but for a datagram that said nothing new."""
 
     def __init__(self, context: Context, levels: Levels, participant: Participant) -> None:
         self._context = context
@@ -64,7 +64,6 @@ class Manager:
         self._news = False  # something that a decision may depend on, beside the time
         self._ticked = False  # a period has passed: look what is due, and say that this node is alive
         self._undecided = True  # something else has happened since the last decision
-        self._nothing_new = False  # the input was a datagram that said the same as the one before
         self._unsettled = True  # something happened that levels and programs may depend on, beside what follows:
         self._settled: tuple[View, Role] | None = None  # of when they were settled last
         self.over = False
@@ -99,8 +98,8 @@ class Manager:
         if not self._in_round and (due or self._office.suspicion.pending):
             self._round()
 
-    def heard(self, payload: bytes) -> None:
-        """A datagram has come in."""
+    def heard(self, payload: bytes) -> bool:
+        """A datagram has come in; whether anything may have to be done. What is due by the time is for the next tick."""
         config = self._context.config
         try:
             say = datagram.decode(config.cluster_id, config.nodes, payload)
@@ -108,17 +107,17 @@ class Manager:
             self._bad_datagrams += 1
             if self._bad_datagrams == 1:
                 self._context.emit("bad-datagram", why=str(why))
-            return
+            return True
         member = self.member
-        observer, role, view = member.observer, member.role, member.view
-        inside = role.inside
+        role, view = member.role, member.view
+        inside = role is Role.MEMBER or role is Role.MASTER
         if not inside:
             self._duplicate.heard(say, member.incarnation, member.said)
             self._refuse(self._duplicate.reason)
         if say.node == self._context.node or role is Role.STARTING:
-            return
+            return True
         if inside:
-            new = observer.heard(say)
+            new = member.observer.heard(say)
             if say.gasp:
                 self._news = True
         else:
@@ -128,8 +127,8 @@ class Manager:
             self._adopt(say.view)
         if new or view is not member.view or self._news:
             self._unsettled = True
-        else:
-            self._nothing_new = True  # by far the most datagrams: what is due by the time is for the next tick
+            return True
+        return member.changed
 
     def _heard_outside(self, say: Say) -> bool:
         """A datagram, by a node that is not a member; whether it can change anything."""
@@ -167,10 +166,6 @@ class Manager:
 
     def settle(self) -> None:
         """After every input: decide what is due, tell the others what has changed, and end if it is over."""
-        if self._nothing_new:
-            self._nothing_new = False
-            if not self.member.changed:
-                return
         member = self.member
         if self._context.disk.conflict and member.role not in (Role.GONE, Role.EXPELLED):
             member.expel(

@@ -117,15 +117,16 @@ class Observer:
         One that was sent before the last one is late and says nothing.
         """
         peer = self.peers[say.node]
-        if (say.incarnation, say.sequence) < (peer.heard_incarnation, peer.heard_sequence):
+        last, incarnation = peer.said, say.incarnation
+        if last is not None and (incarnation, say.sequence) < (last.incarnation, last.sequence):
             return False
-        last, peer.said = peer.said, say
+        peer.said = say
         peer.unheard_ms = 0
         self._hears |= 1 << say.node
         peer.heard_sequence = say.sequence
         if (
             last is not None
-            and last.incarnation == say.incarnation
+            and last.incarnation == incarnation
             and last.hears == say.hears
             and last.epoch == say.epoch
             and last.intent == say.intent
@@ -136,8 +137,8 @@ class Observer:
             and not say.gasp
         ):
             return False
-        peer.incarnation = max(peer.incarnation, say.incarnation)
-        peer.heard_incarnation = say.incarnation
+        peer.incarnation = max(peer.incarnation, incarnation)
+        peer.heard_incarnation = incarnation
         peer.heard_hears = say.hears
         peer.heard_intent = say.intent
         peer.heard_epoch = say.epoch

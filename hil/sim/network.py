@@ -64,11 +64,14 @@ class Network:
         unreached = self._deaf[sender] | ~only
         loss, late, duplicate = self.loss, self._late, self._duplicate
         receivers = []
+        whole = not (loss or late or duplicate or unreached)
         for node in self._nodes:
             number = node.number
             if number == sender or node.stack is None:
                 continue
-            if unreached >> number & 1:
+            if whole:
+                receivers.append(node)
+            elif unreached >> number & 1:
                 counts["cut"] += 1
             elif loss and draw_lost() < loss:
                 counts["lost"] += 1

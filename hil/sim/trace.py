@@ -42,8 +42,7 @@ class Trace:
         self.recording = recording
         self._queue = queue
         self._digest = hashlib.sha256()
-        self._items = array("Q")
-        self._append = self._items.append
+        self._items: list[int] = []  # two numbers for each note
         self.story: list[Told] = []
         self._steps: deque[tuple[int, int, int]] = deque(maxlen=_STEPS_KEPT)  # (event, the last one there, node)
         self._last: dict[int, int] = {}
@@ -52,8 +51,7 @@ class Trace:
 
     def note(self, code: int, node: int, value: int) -> None:
         """An input, a datagram or a command: what kind, whose, and a number of at most 64 bits that tells it."""
-        self._append(self._queue.now_us << 16 | code << 8 | node)
-        self._append(value)
+        self._items += (self._queue.now_us << 16 | code << 8 | node, value)
 
     def tell(self, node: int | None, text: str) -> None:
         """Something worth reading."""
@@ -96,5 +94,5 @@ class Trace:
 
     def _flush(self) -> None:
         if self._items:
-            self._digest.update(self._items)
-            del self._items[:]
+            self._digest.update(array("Q", self._items))
+            self._items.clear()

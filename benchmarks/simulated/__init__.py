@@ -1,0 +1,1 @@
+"""What ``./run bench sim`` measures (:mod:`benchmarks.sim`)."""
