@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from guestd.membership.records import Commit
 from hil.checkers.disk_order import Keyed, Landed, Removed
 
 if TYPE_CHECKING:
+    from guestd.membership.records import Ballot
     from hil.checkers.disk_order import Fact
     from hil.checkers.merging import Item
 
 CAUSES_MAX: Final = 16
 _LIFE_KINDS: Final = ("guestd-started", "registered", "incarnation", "state", "panic", "left")
-_HEAD: Final = frozenset({"n", "t", "kind", "node", "guest_n", "guest_t", "stages", "start"})
+_LONG: Final = ("stages", "start", "levels")
+_OUT: Final = ("forced-leaving",)
 _OF_LIVES: Final = ("preempted", "fenced", "held-up")
 
 
@@ -38,8 +41,7 @@ def _about(one: Item | Fact) -> dict[str, Any]:
     if isinstance(one, Removed):
         return {"lives": {(one.removal.node, one.removal.incarnation)}}
     if isinstance(one, Landed):
-        epoch = getattr(getattr(one.record, "view", one.record), "epoch", None)
-        return {"lives": {(one.node, one.incarnation)}, "epoch": epoch, "heartbeat": one.record is None}
+        return _about_record(one)
     event, kind = one.event, one.event["kind"]
     own = (one.life.number, one.life.incarnation)
     if kind in ("notified", "acknowledged", "level-complete"):
@@ -47,8 +49,9 @@ def _about(one: Item | Fact) -> dict[str, Any]:
     if kind in _OF_LIVES:
         return {"lives": {(event["subject"], event["incarnation"])}, "own": own}
     if kind == "membership":
-        lives = {(int(number), entry["incarnation"]) for number, entry in event["nodes"].items()}
-        return {"epoch": event["epoch"], "moved": lives, "own": own}
+        out = {(int(n), entry["incarnation"]) for n, entry in event["nodes"].items() if entry["state"] in _OUT}
+        # Of the many views of an epoch the first one tells who is in it.
+        return {"view": (event["epoch"], event["step"]), "epoch": event["epoch"], "out": out, "own": own}
     if kind in ("bid", "elected", "bid-lost"):
         return {"epoch": event["epoch"], "own": own}
     if kind == "program":
@@ -56,28 +59,54 @@ def _about(one: Item | Fact) -> dict[str, Any]:
     return {"lives": {own} if kind in _LIFE_KINDS else set(), "own": own}
 
 
+def _about_record(one: Landed) -> dict[str, Any]:
+    lives = {(one.node, one.incarnation)}
+    if isinstance(one.record, Commit):
+        view = one.record.view
+        out = {(node, entry.incarnation) for node, entry in enumerate(view.entries) if entry.forced}
+        return {"view": view.order, "epoch": view.epoch, "out": out, "writer": lives}
+    if one.record is not None:
+        return {"epoch": one.record.epoch, "writer": lives}
+    return {"writer": lives}
+
+
 def _is_related(one: dict[str, Any], last: dict[str, Any]) -> bool:
     if "transition" in last:
-        return bool(one.get("transition") == last["transition"] or ("moved" in one and one["own"] == last["own"]))
+        return bool(one.get("transition") == last["transition"] or ("view" in one and one.get("own") == last["own"]))
     if "program" in last:
         return bool(one.get("program") == last["program"] and one["own"] == last["own"])
-    if one.get("heartbeat") and not last.get("heartbeat"):
-        return False
-    same_epoch = last.get("epoch") is not None and one.get("epoch") == last["epoch"]
-    return same_epoch or bool(one.get("lives", set()) & (last.get("lives", set()) | last.get("moved", set())))
+    concerned = last.get("lives", set()) | last.get("out", set()) | last.get("writer", set())
+    if one.get("lives", set()) & concerned:
+        return True
+    if "view" in one and one["view"] != last.get("view"):
+        return bool(one["out"] & concerned) and one["view"][1] == 0
+    return last.get("epoch") is not None and one.get("epoch") == last["epoch"]
 
 
 def _shown(one: Item | Fact) -> str:
     if isinstance(one, Keyed):
-        return f"disk, command {one.order}: node {one.node} registers as incarnation {one.incarnation}"
+        return f"command {one.order} of the disk: node {one.node} registers as incarnation {one.incarnation}"
     if isinstance(one, Removed):
         removal = one.removal
         whose = f"node {removal.node} (incarnation {removal.incarnation})"
-        return f"disk, command {one.order}: node {removal.by} removes the registration of {whose}"
+        return f"command {one.order} of the disk: node {removal.by} removes the registration of {whose}"
     if isinstance(one, Landed):
-        what = "" if one.record is None else f": {type(one.record).__name__.lower()} {one.record}"
+        what = f": {_record(one.record)}" if one.record is not None else ""
         who = f"node {one.node} (incarnation {one.incarnation})"
-        return f"disk, command {one.order}: {who} writes LBA {one.lba}+{one.blocks}{what}"
-    event = one.event
-    fields = " ".join(f"{key}={value}" for key, value in event.items() if key not in _HEAD)
-    return f"event {event['n']}: node {one.life.number}: {event['kind']} {fields}".rstrip()
+        return f"command {one.order} of the disk: {who} writes LBA {one.lba}+{one.blocks}{what}"
+    fields = " ".join(f"{key}={_field(value)}" for key, value in one.fields.items() if key not in _LONG)
+    return f"event {one.event['n']}: node {one.life.number} {one.event['kind']} {fields}".rstrip()
+
+
+def _record(record: Ballot | Commit) -> str:
+    if isinstance(record, Commit):
+        view = record.view
+        nodes = ", ".join(f"{entry.state.value} ({entry.incarnation})" for entry in view.entries)
+        return f"view {view.epoch}.{view.step} of master {view.master}: {nodes}"
+    return f"ballot of epoch {record.epoch}, mbal {record.mbal}, bal {record.bal}, for node {record.owner}"
+
+
+def _field(value: Any) -> str:
+    if isinstance(value, dict):  # the nodes of a membership
+        return ", ".join(f"{entry['state']} ({entry['incarnation']})" for entry in value.values())
+    return str(value)

@@ -1,4 +1,8 @@
-"""Claim: who is forced out has been fenced before (S6.2): its key is gone when the others learn that it is out."""
+"""Claim: who is forced out has been fenced before (S6.2).
+
+Whoever begins an epoch that forces somebody out has verified the fence of each of them since its bid; and their keys
+are gone when the others learn that they are out.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +17,15 @@ if TYPE_CHECKING:
 
 
 class FenceFirst(Checker):
-    """Who is registered."""
+    """Who is registered, and whose fence was verified."""
 
     claim = "nobody is forced out who is not fenced (S6.2)"
-    kinds = ("membership",)
-    needs = (Observation.EVENTS, Observation.DISK)
-    also = (Observation.CONTENTS,)
+    kinds = ("bid", "fenced", "elected", "membership")
+    also = (Observation.DISK, Observation.CONTENTS)
 
     def __init__(self) -> None:
         self._keys: dict[int, int] = {}  # node -> incarnation; one nexus has one key
+        self._verified: dict[tuple[int, int], set[int]] = {}  # (node, life) -> victims, since its bid
 
     def keyed(self, node: int, incarnation: int) -> None:
         """In place of the key of the life before."""
@@ -39,8 +43,18 @@ class FenceFirst(Checker):
                 self._check(subject, entry.incarnation, view.order)
 
     def emitted(self, node: Life, kind: str, fields: dict[str, Any]) -> None:
-        """What a node takes in, where what is committed cannot be read."""
-        if not self.sees(Observation.CONTENTS):
+        """Who is fenced, whom an epoch is to force out, and, where what is committed cannot be read, whom it does."""
+        verified = self._verified.setdefault((node.number, node.life), set())
+        if kind == "bid":
+            verified.clear()
+        elif kind == "fenced":
+            verified.add(fields["subject"])
+        elif kind == "elected":
+            for victim in fields["victims"]:
+                if victim not in verified:
+                    epoch = fields["epoch"]
+                    self.fail(f"node {node.number} begins epoch {epoch} without node {victim}, which it has not fenced")
+        elif not self.sees(Observation.CONTENTS):
             for subject, entry in fields["nodes"].items():
                 if entry["state"] == "forced-leaving":
                     self._check(int(subject), entry["incarnation"], (fields["epoch"], fields["step"]))

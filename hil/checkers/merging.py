@@ -16,7 +16,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from guestd.fence.keys import life_of
 from guestd.membership.records import Commit
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 ENDS: Final = ("machine-stopped", "machine-crashed", "machine-reset")
 """Kinds of the bench after which a life is over."""
+
+HEAD: Final = frozenset({"n", "t", "kind", "node", "guest_n", "guest_t"})
+"""Fields of an event that are the bench's."""
 
 _BY_OTHERS: Final = ("forced-out", "reservation-conflict", "key-gone")
 
@@ -50,6 +53,8 @@ class Item(NamedTuple):
 
     event: Event
     life: RecordedLife
+    fields: dict[str, Any]
+    """What its node has said."""
     place: int = 0
 
 
@@ -90,7 +95,8 @@ class Recorded:
         heapq.heapify(heads)
         while heads:
             _, node, (_, event, life) = heads[0]
-            yield Item(event, life, places.before(event, life))
+            fields = {key: value for key, value in event.items() if key not in HEAD}
+            yield Item(event, life, fields, places.before(event, life))
             if (head := next(queues[node], None)) is not None:
                 heapq.heapreplace(heads, (head[0], node, head))
             else:

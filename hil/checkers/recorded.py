@@ -94,7 +94,7 @@ class _Telling:
         elif kind in ("registered", "incarnation"):
             _enter(life, event)
             self._lives[life.number, life.incarnation] = life
-        self._ask(lambda one: one.emitted(life, kind, event) if kind in one.kinds else None)
+        self._ask(lambda one: one.emitted(life, kind, item.fields) if kind in one.kinds else None)
         if kind == "guestd-exited":
             self._ask(lambda one: one.ended(life))
 

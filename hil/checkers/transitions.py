@@ -47,7 +47,8 @@ class Transitions(Checker):
                 self.fail(f"node {node.number} acknowledged {fields}, of which it was not told")
             return
         before = self._at.get(key)
-        if before is None and self._states.get((node.number, node.life)) == "joining":
+        joining = fields["subject"] != node.number and self._states.get((node.number, node.life)) == "joining"
+        if before is None and joining:
             self._newcomers.add(key)
         gaps = key in self._newcomers
         if before is not None and not self._follows(before, step, fields["transition"], gaps=gaps):

@@ -240,6 +240,42 @@ def test_it(cluster):
     run(lab, source).stdout.fnmatch_lines(["*hil: node 2 panicked *surprise; nobody declared that it would"])
 
 
+ELECTED_TWICE = """
+def test_it(cluster):
+    for node in (0, 1):
+        cluster.fake.log.emit("elected", node=node, epoch=2, ballot=64 + node, victims=[])
+"""
+
+
+def test_a_claim_about_every_run_fails_a_test_whose_own_claims_hold(lab: pytest.Pytester) -> None:  # S3.2
+    result = run(lab, ELECTED_TWICE)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*one_owner: an epoch has one owner (S3.2): VIOLATED (event *",
+            "*  epoch 2 is node 0's (2), and node 1's (1) too",
+            "*    event *: node 0 elected epoch=2 ballot=64 victims=*",
+            "*    event *: node 1 elected epoch=2 ballot=65 victims=*",
+            "*hil replay --check /*",
+            "claim failed: one_owner: *",
+        ]
+    )
+
+
+@pytest.mark.parametrize("own", ["assert cluster.view.epoch == 7", "raise MachineLost('node 2 is off')"])
+def test_a_test_that_fails_also_tells_which_claim_about_every_run_does_not_hold(lab: pytest.Pytester, own: str) -> None:
+    run(lab, f"{ELECTED_TWICE}    {own}\n").stdout.fnmatch_lines(["*hil: one_owner: an epoch has one owner*VIOLATED*"])
+
+
+def test_what_was_recorded_by_another_version_is_not_judged_but_refused(lab: pytest.Pytester) -> None:
+    source = """
+def test_it(cluster):
+    events = cluster.run_dir / "events.jsonl"
+    events.write_text(events.read_text().replace('"recording":1', '"recording":99'))
+"""
+    run(lab, source).stdout.fnmatch_lines(["*is a recording of version 99 (legal: 1)*"])
+
+
 @pytest.mark.parametrize(
     "body",
     [

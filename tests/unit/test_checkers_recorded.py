@@ -1,0 +1,411 @@
+"""Recorded runs: an honest one is never found wrong, in whatever order its lines were read; a forged one is."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from guestd.membership import layout
+from guestd.membership.records import Ballot
+from hil.checkers.judgement import Judgement
+from hil.checkers.recorded import judge
+from hil.checkers.records import record_of
+from hil.scsi.ledger_records import Entry, RegistrationEnded
+from hil.sim.options import draw
+from hil.sim.world import CLUSTER_ID
+from tests.unit.sim_recordings import RESERVE_OUT, WRITE_10, Run, record
+
+ORDERS = range(3)
+"""In which the lines of the nodes are read."""
+
+
+@pytest.fixture(scope="module")
+def simulated() -> Run:
+    """Everything happens in it: forced leaves, graceful ones, boots, programs at several barriers."""
+    weights = (("crash", 3), ("cut-node", 2), ("leave", 3), ("freeze-vcpu", 1), ("delay-writes", 1))
+    drawn = draw(1, "swarm", 4)
+    return record(replace(drawn, weights=weights, programs=3, timing_factor=1.0, fault_every_ms=2000))
+
+
+@pytest.fixture
+def run(simulated: Run) -> Run:
+    """To be forged."""
+    return copy.deepcopy(simulated)
+
+
+def outcomes(run: Run, **without: bool) -> dict[str, str]:
+    """By claim; in each order the same ones must be found, or it would be chance."""
+    found = [judge(run.recording(order, **without)) for order in ORDERS]
+    told = [{ruling.name: ruling.outcome for ruling in one.rulings} for one in found]
+    assert all(one == told[0] for one in told), [one.failure() for one in found]
+    return told[0]
+
+
+# -- honest runs
+
+
+LESS: list[dict[str, bool]] = [{}, {"contents": False}, {"contents": False, "ledger": False}]
+"""What a recording may not have."""
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_honest_run_is_never_found_wrong(seed: int) -> None:  # S4.4, S4.5, S6.2, S3.2
+    run = record(draw(seed, nodes=2 + seed))
+    for order, without in enumerate(LESS * 2):
+        judgement = judge(run.recording(order, **without))
+        assert judgement.violated == [], judgement.failure()
+
+
+def test_the_run_that_is_forged_below_has_everything_in_it(run: Run) -> None:
+    for transition in ("join", "leave", "forced-leave"):
+        assert run.events("notified", transition=transition)
+    for kind in ("fenced", "elected", "left", "program", "level-complete", "panic"):
+        assert run.events(kind), kind
+    assert run.events("notified", late=True)
+    assert any(event["barrier"] for event in run.events("notified"))
+    held = {name for name, outcome in outcomes(run).items() if outcome == "held"}
+    assert len(held) == 14
+
+
+def test_what_cannot_be_judged_is_told_with_what_is_lacking(run: Run) -> None:
+    def lacking(judgement: Judgement) -> dict[str, tuple[str, ...]]:
+        return {ruling.name: ruling.lacks for ruling in judgement.rulings if ruling.lacks}
+
+    acknowledged = "at the moment of each commit what every node has acknowledged"
+    heard = "what a program hears over its connection"
+    disk = "writes, registrations and removals in the order of the disk"
+    contents = "what the writes wrote (keep_data = true in the cluster file keeps it)"
+    always = {
+        "steps": (acknowledged,),
+        "programs": (heard,),
+        "table: bid (Disk Paxos)": ("the phases of a bid",),
+        "table: match (mode dekker)": ("the phases of a contest",),
+    }
+    assert lacking(judge(run.recording())) == always
+    less = judge(run.recording(contents=False))
+    assert lacking(less) == always | {"promise": (contents,), "steps": (contents, acknowledged)}
+    assert any(line.startswith("held       history: ") and line.endswith(contents) for line in less.lines())
+    least = lacking(judge(run.recording(contents=False, ledger=False)))
+    assert {name for name, lacks in least.items() if disk in lacks} == {"one_writer", "fence", "panics"}
+
+
+def test_a_wait_is_judged_only_where_a_run_has_come_to_rest(run: Run) -> None:
+    recording = run.recording()
+    recording.events[-1]["t"] = recording.events[-2]["t"]
+    (waits,) = [ruling for ruling in judge(recording).rulings if ruling.name == "waits"]
+    assert waits.outcome == "not judged"
+    assert "an end at which nothing is wrong any more" in waits.lacks[0]
+
+
+def test_where_the_disk_fences_nobody_the_claims_of_the_fence_do_not_stand(run: Run) -> None:  # S6.5
+    recording = run.recording()
+    recording.fence = "panic"
+    assert not {"fence", "fence_first"} & {ruling.name for ruling in judge(recording).rulings}
+
+
+# -- forged runs
+
+
+def line_of(run: Run, event: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
+    """Its node's line, and its place there."""
+    line = run.lines[event["node"]]
+    return line, next(place for place, one in enumerate(line) if one is event)
+
+
+def last_life(run: Run, node: int, kind: str, **fields: Any) -> list[dict[str, Any]]:
+    """The events of that kind since the node's last boot."""
+    line = run.lines[node]
+    start = max(place for place, event in enumerate(line) if event["kind"] == "guestd-started")
+    return [event for event in run.events(kind, **fields) if line_of(run, event)[1] > start and event["node"] == node]
+
+
+def two_are_elected(run: Run) -> None:
+    event = run.events("elected")[-1]
+    other = next(node for node in range(run.nodes) if node != event["node"])
+    run.lines[other].append(event | {"node": other})
+
+
+def another_master(run: Run) -> None:
+    event = run.events("membership")[-1]
+    event["master"] = next(node for node in range(run.nodes) if node != event["master"])
+
+
+def writes_elsewhere(run: Run) -> None:
+    place, entry = next((n, one) for n, one in enumerate(run.records) if isinstance(one, Entry) and one.changed)
+    foreign = layout.region_lba((entry.nexus.number + 1) % run.nodes, layout.HEARTBEAT_SECTOR)
+    run.records[place] = entry._replace(lba=foreign)
+
+
+def removal(run: Run) -> tuple[int, RegistrationEnded]:
+    """One by another node, and where."""
+    return next(
+        (place, one)
+        for place, one in enumerate(run.records)
+        if isinstance(one, RegistrationEnded) and one.by != one.nexus
+    )
+
+
+def writes_after_its_fence(run: Run) -> None:
+    place, ended = removal(run)
+    number = ended.nexus.number
+    write = next(e for e in run.records if isinstance(e, Entry) and e.opcode == WRITE_10 and e.nexus.number == number)
+    run.records.insert(place + 2, write._replace(order=ended.order, arrival_ns=ended.time_ns))
+
+
+def life_before_writes(run: Run) -> None:
+    """A write that came before the node's next life had registered lands after it."""
+    keys = [
+        (place, one) for place, one in enumerate(run.records) if isinstance(one, Entry) and one.opcode == RESERVE_OUT
+    ]
+    place, key = next((p, k) for p, k in reversed(keys) if any(k.nexus == other.nexus for _, other in keys[:4]))
+    write = next(
+        entry
+        for entry in reversed(run.records[:place])
+        if isinstance(entry, Entry) and entry.opcode == WRITE_10 and entry.nexus == key.nexus
+    )
+    run.records.insert(place + 1, write)
+
+
+def not_fenced(run: Run) -> None:
+    place, _ = removal(run)
+    del run.records[place]
+
+
+def never_fenced(run: Run) -> None:
+    """The victim does not come back, so nothing else ends its key."""
+    place, ended = next(
+        (place, one)
+        for place, one in reversed(list(enumerate(run.records)))
+        if isinstance(one, RegistrationEnded) and one.by != one.nexus
+    )
+    del run.records[place]
+    run.records = [
+        one
+        for number, one in enumerate(run.records)
+        if not (number >= place and isinstance(one, Entry) and one.nexus == ended.nexus)
+    ]
+
+
+def not_verified(run: Run) -> None:
+    elected = next(event for event in run.events("elected") if event["victims"])
+    line, place = line_of(run, elected)
+    line[:place] = [event for event in line[:place] if event["kind"] != "fenced"]
+
+
+def ballot_goes_back(run: Run) -> None:
+    ballots: dict[int, list[int]] = {}
+    for order, ((lba, data),) in run.contents.items():
+        found = record_of(bytes.fromhex(CLUSTER_ID), run.nodes, lba, data)
+        if isinstance(found, Ballot):
+            ballots.setdefault((lba - layout.REGIONS_LBA) // layout.REGION_SECTORS, []).append(order)
+    first, *_, last = max(ballots.values(), key=len)
+    run.contents[first], run.contents[last] = run.contents[last], run.contents[first]
+
+
+def two_histories(run: Run) -> None:
+    event = next(
+        event
+        for event in run.events("membership")
+        if len(run.events("membership", epoch=event["epoch"], step=event["step"])) > 1
+        and event["nodes"][str(event["node"])]["state"] == "joined"
+    )
+    other = next(number for number in event["nodes"] if int(number) != event["node"])
+    event["nodes"][other]["incarnation"] += 1
+
+
+def never_committed(run: Run) -> None:
+    run.events("membership")[-1]["step"] += 1000
+
+
+def goes_back(run: Run) -> None:
+    line, place = line_of(run, run.events("membership")[-1])
+    line.append(line[place])
+
+
+def level_left_out(run: Run) -> None:
+    """At a node that was joined from the first level on."""
+    for told in run.events("notified", transition="forced-leave", level=30):
+        about = {key: told[key] for key in ("node", "subject", "incarnation", "transition")}
+        line, place = line_of(run, run.events("notified", **about)[0])
+        states = [one for one in line[:place] if one["kind"] in ("state", "guestd-started")]
+        if states[-1].get("state") == "joined":
+            for kind in ("notified", "acknowledged"):
+                for event in run.events(kind, **about, level=20):
+                    del line[line_of(run, event)[1]]
+            return
+    pytest.fail("no such forced leave")
+
+
+def level_left_out_of_the_own_join(run: Run) -> None:
+    for kind in ("notified", "acknowledged"):
+        for event in last_life(run, 0, kind, subject=0, transition="join", level=20):
+            line, place = line_of(run, event)
+            del line[place]
+
+
+def told_twice(run: Run) -> None:
+    event = run.events("notified", level=10, transition="forced-leave")[-1]
+    line, place = line_of(run, event)
+    line[place + 2 : place + 2] = [dict(event)]
+
+
+def acknowledged_later(run: Run) -> None:
+    """Node and level such that another node was told of the next level with a view that this one had, too."""
+    for event in reversed(run.events("acknowledged", subsystem="DLM", transition="join")):
+        line, place = line_of(run, event)
+        later = [number for number, one in enumerate(line[place:], place) if one["kind"] == "membership"]
+        told = run.events("notified", subject=event["subject"], incarnation=event["incarnation"], transition="join")
+        others = [one for one in told if one["node"] != event["node"] and one["level"] > event["level"]]
+        if later and others and event["subject"] != event["node"]:
+            line.insert(later[0] + 1, line.pop(place))
+            line[later[0]], line[later[0] - 1] = line[later[0] - 1], line[later[0]]
+            line.insert(later[0] + 1, line.pop(later[0] - 1))
+            return
+    pytest.fail("no such step")
+
+
+def levels_swapped_on_one_node(run: Run) -> None:
+    node = next(n for n in range(run.nodes) if last_life(run, n, "notified", level=20, transition="join"))
+    subject = last_life(run, node, "notified", level=20, transition="join")[-1]["subject"]
+    about = {"subject": subject, "transition": "join"}
+    for event in [*last_life(run, node, "notified", **about), *last_life(run, node, "acknowledged", **about)]:
+        if event["level"] in (10, 20):
+            event["level"] = 30 - event["level"]
+
+
+def registered_twice(run: Run) -> None:
+    line, place = line_of(run, run.events("program", state="registered")[-1])
+    line.insert(place + 1, dict(line[place]))
+
+
+def comes_back(run: Run) -> None:
+    out = next(
+        (number, entry["incarnation"])
+        for event in run.events("membership")
+        for number, entry in event["nodes"].items()
+        if entry["state"] == "forced-leaving"
+    )
+    for event in run.events("membership"):
+        entry = event["nodes"][out[0]]
+        if entry == {"state": "inactive", "incarnation": out[1]}:
+            entry["state"] = "joined"
+
+
+def panics_for_nothing(run: Run) -> None:
+    run.lines[0].append({"kind": "panic", "node": 0, "cause": "key-gone", "reason": "its key is gone"})
+
+
+def hangs_for_nothing(run: Run) -> None:
+    run.lines[0].append({"kind": "panic", "node": 0, "cause": "subsystem-hung", "reason": "DLM"})
+
+
+def waits_for_ever(run: Run) -> None:
+    run.lines[0].append({"kind": "waiting", "node": 0, "for": "the end of the world"})
+
+
+def late_join_is_not_acknowledged(run: Run) -> None:
+    event = next(event for node in range(run.nodes) for event in last_life(run, node, "acknowledged", late=True))
+    line, place = line_of(run, event)
+    del line[place]
+
+
+def state_out_of_nothing(run: Run) -> None:
+    run.events("state", state="joined")[-1]["previous"] = "leaving"
+
+
+def leave_becomes_join(run: Run) -> None:
+    """In the same epoch, of the same life."""
+    for event in run.events("membership"):
+        for entry in event["nodes"].values():
+            if entry["state"] == "leaving":
+                entry["state"] = "joining"
+
+
+def announced_twice(run: Run) -> None:
+    line, place = line_of(run, run.events("incarnation")[-1])
+    line.append(line[place])
+
+
+def left_and_goes_on(run: Run) -> None:
+    line, place = line_of(run, run.events("membership")[0])
+    line.insert(place, {"kind": "left", "node": line[place]["node"], "epoch": 1})
+
+
+def leaves_before_it_joins(run: Run) -> None:
+    """At a node that was joined all the time."""
+    for event in run.events("notified", transition="join", level=0):
+        line, place = line_of(run, event)
+        states = [one for one in line[:place] if one["kind"] in ("state", "guestd-started")]
+        if states[-1].get("state") == "joined" and event["subject"] != event["node"]:
+            line.insert(place, event | {"transition": "leave"})
+            return
+    pytest.fail("no such join")
+
+
+def barrier_of_nothing(run: Run) -> None:
+    event = run.events("notified", transition="join", barrier=0, late=True)[0]
+    line, place = line_of(run, event)
+    line.insert(place, event | {"barrier": 1})
+
+
+def program_ends_before_it_begins(run: Run) -> None:
+    event = run.events("program", state="registered")[0]
+    event["why"], event["state"] = "left", "ended"
+
+
+FORGED: list[tuple[str, Callable[[Run], None], dict[str, bool]]] = [
+    ("one_owner", two_are_elected, {"contents": False, "ledger": False}),
+    ("one_owner", another_master, {"contents": False, "ledger": False}),
+    ("one_writer", writes_elsewhere, {"contents": False}),
+    ("fence", writes_after_its_fence, {"contents": False}),
+    ("fence", life_before_writes, {"contents": False}),
+    ("fence_first", not_fenced, {}),
+    ("fence_first", not_verified, {"contents": False, "ledger": False}),
+    ("fence_first", never_fenced, {"contents": False}),
+    ("promise", ballot_goes_back, {}),
+    ("history", two_histories, {"contents": False, "ledger": False}),
+    ("history", never_committed, {}),
+    ("history", goes_back, {"contents": False}),
+    ("transitions", level_left_out, {"contents": False}),
+    ("transitions", level_left_out_of_the_own_join, {"contents": False}),
+    ("transitions", told_twice, {"contents": False}),
+    ("barriers", acknowledged_later, {"contents": False, "ledger": False}),
+    ("level_order", levels_swapped_on_one_node, {"contents": False, "ledger": False}),
+    ("one_instance", registered_twice, {"contents": False, "ledger": False}),
+    ("forced_out", comes_back, {"contents": False, "ledger": False}),
+    ("panics", panics_for_nothing, {"contents": False}),
+    ("panics", hangs_for_nothing, {"contents": False}),
+    ("waits", waits_for_ever, {}),
+    ("waits", late_join_is_not_acknowledged, {}),
+    ("tables", state_out_of_nothing, {"contents": False, "ledger": False}),
+    ("tables", leave_becomes_join, {"contents": False, "ledger": False}),
+    ("tables", announced_twice, {"contents": False, "ledger": False}),
+    ("tables", left_and_goes_on, {"contents": False, "ledger": False}),
+    ("tables", leaves_before_it_joins, {"contents": False, "ledger": False}),
+    ("tables", barrier_of_nothing, {"contents": False, "ledger": False}),
+    ("tables", program_ends_before_it_begins, {"contents": False, "ledger": False}),
+]
+
+
+@pytest.mark.parametrize(
+    ("claim", "forge", "without"), [pytest.param(*one, id=f"{one[0]}: {one[1].__name__}") for one in FORGED]
+)
+def test_a_forged_recording_is_found(  # S2.4, S2.5, S2.6, S3.2, S3.3, S4.4, S4.5, S4.7, S6.1, S6.2, S6.3
+    run: Run, claim: str, forge: Callable[[Run], None], without: dict[str, bool]
+) -> None:
+    forge(run)
+    assert outcomes(run, **without)[claim] == "violated"
+
+
+@pytest.mark.parametrize("without", LESS)
+def test_before_it_is_forged_it_is_not(run: Run, without: dict[str, bool]) -> None:
+    assert "violated" not in outcomes(run, **without).values()
+
+
+def test_every_claim_that_can_be_judged_has_been_forged(run: Run) -> None:
+    judged = {name for name, outcome in outcomes(run).items() if outcome == "held"}
+    assert judged == {claim for claim, _, _ in FORGED}
