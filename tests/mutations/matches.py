@@ -116,7 +116,7 @@ def second_flag_not_seen(patch: Patch) -> None:
 
 
 MUTANTS = (
-    Mutant(flag_after_the_look, (OneOwner.claim,), CONTENTION),
+    Mutant(flag_after_the_look, (OneOwner.claim, Flags.claim), CONTENTION),
     Mutant(turn_not_given_away, (OneOwner.claim,), CONTENTION),
     Mutant(not_waited_for, (OneOwner.claim,), CONTENTION),
     Mutant(second_flag_not_seen, (OneOwner.claim,), CONTENTION),

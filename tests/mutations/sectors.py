@@ -11,6 +11,7 @@ from hil.sim.checkers.history import History
 from hil.sim.checkers.one_writer import OneWriter
 from hil.sim.checkers.panics import Panics
 from hil.sim.checkers.promise import Promise
+from hil.sim.checkers.states import States
 from hil.sim.run import NO_FAULT_OF_ITS_OWN
 from tests.mutations.mutant import POWER, Mutant
 from tests.mutations.patching import Patch
@@ -75,7 +76,7 @@ DAMAGE: dict[str, Any] = {"flip_share": 500, "torn_share": 100}
 MUTANTS = (
     Mutant(writes_elsewhere, (OneWriter.claim,), {"weights": POWER}),
     Mutant(view_in_one_copy, (History.claim,), {"weights": POWER, **DAMAGE}),
-    Mutant(view_not_durable, (History.claim, Panics.claim), {"weights": POWER, "cache_share": 1000}),
+    Mutant(view_not_durable, (States.claim, History.claim, Panics.claim), {"weights": POWER, "cache_share": 1000}),
     Mutant(ballot_not_durable, (Promise.claim,), {"weights": POWER, "cache_share": 1000}),
     Mutant(torn_sector_believed, (History.claim, Panics.claim, NO_FAULT_OF_ITS_OWN), {"weights": POWER, **DAMAGE}),
 )

@@ -1,4 +1,8 @@
-"""Claim: an epoch has one owner (S3.2): nobody else says that it was elected, and nobody else commits in it."""
+"""Claim: an epoch has one owner (S3.2): nobody else says that it was elected, and nobody else commits in it.
+
+In mode ``dekker`` an owner whose life was ended by a fence, or by the next life of its node, before anything of it was
+committed has a successor: of an epoch there may be two that were elected, but never two that commit (election.md).
+"""
 
 from __future__ import annotations
 
@@ -12,23 +16,37 @@ if TYPE_CHECKING:
 
 
 class OneOwner(Checker):
-    """Owners by epoch."""
+    """Owners by epoch, and lives that are over."""
 
     claim = "an epoch has one owner (S3.2)"
 
     def __init__(self) -> None:
         self.owners: dict[int, tuple[int, int]] = {}  # epoch -> (node, incarnation)
+        self._committed: set[int] = set()
+        self._fenced: set[tuple[int, int]] = set()  # (node, incarnation)
+        self._newest: dict[int, int] = {}  # node -> incarnation that has registered, which ends those before
 
     def emitted(self, node: Node, kind: str, fields: dict[str, Any]) -> None:
-        """Who says that it was elected."""
+        """Who says that it was elected, and which lives are over."""
         if kind == "elected":
             self._own(fields["epoch"], (node.number, node.incarnation))
+        elif kind == "fenced":
+            self._fenced.add((fields["subject"], fields["incarnation"]))
+        elif kind == "registered":
+            self._newest[node.number] = node.incarnation
 
     def committed(self, node: Node, life: int, view: View) -> None:
         """Whose commit reaches the disk."""
         self._own(view.epoch, (node.number, view.entries[node.number].incarnation))
+        self._committed.add(view.epoch)
 
     def _own(self, epoch: int, owner: tuple[int, int]) -> None:
-        before = self.owners.setdefault(epoch, owner)
-        if before != owner:
+        before = self.owners.get(epoch, owner)
+        if before != owner and not self._may_be_replaced(epoch, before):
             self.fail(f"epoch {epoch} is node {before[0]}'s ({before[1]}), and node {owner[0]}'s ({owner[1]}) too")
+        self.owners[epoch] = owner
+
+    def _may_be_replaced(self, epoch: int, owner: tuple[int, int]) -> bool:
+        """Mode ``dekker``: an owner that is over before it has committed anything gets a successor (election.md)."""
+        over = owner in self._fenced or owner[1] < self._newest.get(owner[0], 0)
+        return self.world.options.election == "dekker" and epoch not in self._committed and over
