@@ -80,7 +80,7 @@ def page(found: Sequence[Looked], seeds: int) -> str:
         name, at, _, wall_s, claim = _row(one)
         lines.append(f"| `{name}` | {BY_NAME[name].about} | {at} | {wall_s} | {claim} |")
     lines += ["", "## Left out", "", "| fault | why |", "|---|---|"]
-    lines += [f"| {what} | {why} |" for what, why in LEFT_OUT]
+    lines += [f"| {what} | {why} |" for what, why in LEFT_OUT.items()]
     return "\n".join(lines) + "\n"
 
 
