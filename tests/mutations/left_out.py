@@ -13,4 +13,8 @@ LEFT_OUT: Final[dict[str, str]] = {
         "whether another one is behind is a race that nobody outside the nodes can decide: the other batch may have "
         "begun a moment ago. `tests/unit/test_guestd_programs.py` holds it step by step"
     ),
+    "mode `dekker`: whoever has held the others up for too long is not fenced then": (
+        "the winner fences those whose flags it has ignored before it commits, and reads once more behind that fence. "
+        "Both left out is `rival-not-fenced`"
+    ),
 }

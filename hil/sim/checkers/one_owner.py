@@ -29,6 +29,8 @@ class OneOwner(Checker):
     def emitted(self, node: Node, kind: str, fields: dict[str, Any]) -> None:
         """Who says that it was elected, and which lives are over."""
         if kind == "elected":
+            if self._over((node.number, node.incarnation)) and self.world.options.election == "dekker":
+                return  # it has looked before its fence, and says so after: it commits nothing any more
             self._own(fields["epoch"], (node.number, node.incarnation))
         elif kind == "fenced":
             self._fenced.add((fields["subject"], fields["incarnation"]))
@@ -48,5 +50,7 @@ class OneOwner(Checker):
 
     def _may_be_replaced(self, epoch: int, owner: tuple[int, int]) -> bool:
         """Mode ``dekker``: an owner that is over before it has committed anything gets a successor (election.md)."""
-        over = owner in self._fenced or owner[1] < self._newest.get(owner[0], 0)
-        return self.world.options.election == "dekker" and epoch not in self._committed and over
+        return self.world.options.election == "dekker" and epoch not in self._committed and self._over(owner)
+
+    def _over(self, life: tuple[int, int]) -> bool:
+        return life in self._fenced or life[1] < self._newest.get(life[0], 0)
