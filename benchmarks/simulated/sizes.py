@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from guestd.membership.states import NodeState
+from hil.checkers.claims import every_checker
+from hil.checkers.history import History
 from hil.sim import speed
-from hil.sim.checkers import every_checker
-from hil.sim.checkers.history import History
 from hil.sim.options import draw
 from hil.sim.world import World
 

@@ -99,7 +99,7 @@ class Manager:
             self._round()
 
     def heard(self, payload: bytes) -> bool:
-        """A datagram has come in; whether anything may have to be done. What is due by the time is for the next tick."""
+        """A datagram has come in; whether anything may have to be done. What is due by the time waits for a tick."""
         config = self._context.config
         try:
             say = datagram.decode(config.cluster_id, config.nodes, payload)

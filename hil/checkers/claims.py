@@ -30,15 +30,15 @@ from hil.checkers.waits import Waits
 from hil.checkers.worked_on import WorkedOn
 
 
-def every_checker(*, fence: str = "scsi", refusals: bool = False) -> list[Checker]:
+def every_checker(*, fence: str = "scsi", election: str = "paxos", refusals: bool = False) -> list[Checker]:
     """In the order in which they are asked.
 
-    ``fence``: of the cluster file; where the disk fences nobody, two claims do not stand. ``refusals``: whether a
-    machine may be refused, because the test gives two of them one node id, say.
+    ``fence`` and ``election``: of the cluster file; where the disk fences nobody, two claims do not stand.
+    ``refusals``: whether a machine may be refused, because the test gives two of them one node id, say.
     """
     fenced: list[Checker] = [Fence(), FenceFirst()] if fence == "scsi" else []
     return [
-        OneOwner(),
+        OneOwner(election=election),
         OneWriter(),
         *fenced,
         Promise(),

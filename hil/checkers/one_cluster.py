@@ -2,8 +2,8 @@
 
 Asked at the moment at which a node that is not a member bids for an epoch: then no member of the newest membership may
 have shown, all through the time after which silence counts as death, that it lives: by heartbeats on the disk. Left out
-are bidders that stood still or were slow a little before, who may go by what they read long ago, and those to whom
-another node has written the epoch over (election.md).
+are bidders that stood still or were slow a little before, who may go by what they read long ago, those to whom another
+node has written the epoch over, and who bids for it once more (election.md).
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class OneCluster(Checker):
     def __init__(self) -> None:
         self._view: View | None = None
         self._beats: dict[tuple[int, int], deque[int]] = {}  # (node, incarnation) -> times (µs)
+        self._bids: set[tuple[int, int, int]] = set()  # (node, incarnation, epoch)
         self._given: set[tuple[int, int]] = set()  # (epoch, node): written over to it by another node
 
     def committed(self, node: Life, life: int, view: View) -> None:
@@ -65,7 +66,10 @@ class OneCluster(Checker):
         if self._view is None or machine.stack is None or machine.stack.member.role is not Role.OUTSIDE:
             return
         death_us = self.world.options.timing.death_ms * 1000
-        if (fields["epoch"], node.number) in self._given or not machine.went_on_for(3 * death_us):
+        bid = (node.number, node.incarnation, fields["epoch"])
+        again = bid in self._bids  # what was begun goes on, and in mode `dekker` must
+        self._bids.add(bid)
+        if again or (fields["epoch"], node.number) in self._given or not machine.went_on_for(3 * death_us):
             return
         for other in self._view.live():
             if other != node.number and self._lives(other, self._view.entries[other].incarnation, death_us):

@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 def judge(recording: Recording, checkers: Sequence[Checker] | None = None) -> Judgement:
     """All claims about a run, or these."""
     recorded = Recorded(recording)
-    asked = every_checker(fence=recording.fence, refusals=True) if checkers is None else checkers
+    asked = (
+        every_checker(fence=recording.fence, election=recording.election, refusals=True)
+        if checkers is None
+        else checkers
+    )
     rulings = {_name(one): _unjudged(one, recorded) for one in asked}
     judged = [one for one in asked if not rulings[_name(one)].lacks]
     _Telling(recorded, judged, rulings).tell()

@@ -36,6 +36,7 @@ class Recording:
     records: Sequence[Record] | None = None
     contents: Contents | None = None
     fence: str = "scsi"
+    election: str = "paxos"
     cluster_id: bytes = b""
     timing: dict[str, int] = field(default_factory=dict)
     where: str = ""
@@ -59,6 +60,7 @@ def load(directory: Path) -> Recording:
         records=_records(directory),
         contents=_contents(directory),
         fence=_config(directory).get("fence", "scsi"),
+        election=_config(directory).get("election", "paxos"),
         cluster_id=bytes.fromhex(first.get("cluster_id", "")),
         timing=first.get("timing", {}),
         where=str(directory),

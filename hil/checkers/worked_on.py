@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from guestd.membership.position import position_of
+from guestd.membership.states import NodeState
 from hil.checkers.checker import Checker
 from hil.checkers.observation import Observation
 
@@ -47,6 +48,8 @@ class WorkedOn(Checker):
                 or entry.forced is not before.entries[subject].forced
             ):
                 continue  # a forced leave interrupts whatever is under way
+            if view.step == 0 and entry.state is NodeState.FORCED_LEAVING:
+                continue  # and begins again in a cluster that is formed anew
             self._check(before, position, view)
 
     def _check(self, before: View, position: Position, view: View) -> None:

@@ -87,7 +87,8 @@ def run(
         with contextlib.ExitStack() as stack:
             stack.enter_context(speed.installed())
             counts = stack.enter_context(counting()) if coverage else Counter()
-            world = World(options, every_checker() if checkers is None else checkers, plan=plan, recording=recording)
+            heard = every_checker(election=options.election) if checkers is None else checkers
+            world = World(options, heard, plan=plan, recording=recording)
             result = _run(world, began)
             result.coverage = counts
             return result

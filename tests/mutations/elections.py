@@ -157,28 +157,26 @@ def older_view_taken_in(patch: Patch) -> None:
 
 
 CONTENTION: Final[dict[str, Any]] = {
-    "weights": (("power-failure", 3), ("split", 3), ("cut-node", 2), ("doom", 2)),
-    "fault_every_ms": 1500,
-    "boot_ms_max": 500,
-    "slow_share": 200,
+    "weights": (("power-failure", 1),),
+    "fault_every_ms": 3000,
+    "boot_ms_max": 800,
+    "slow_share": 800,
     "slow_ms_max": 200,
 }
-"""Nodes that boot together and do not hear each other, at a disk that is slow now and then: all of them bid."""
+"""Nodes that come one after the other, at a slow disk: who is late bids while another one does."""
 
 STUCK: Final[dict[str, Any]] = {
-    "weights": (("power-failure", 3), ("disk-hang", 3), ("freeze-process", 3), ("split", 2), ("doom", 3)),
-    "fault_every_ms": 1200,
-    "boot_ms_max": 500,
-    "slow_share": 200,
-    "slow_ms_max": 200,
+    **CONTENTION,
+    "weights": (("power-failure", 2), ("freeze-process", 4), ("disk-hang", 4)),
+    "fault_every_ms": 700,
 }
-"""Owners that stop before they have committed anything."""
+"""Owners that stop before they have committed anything, and go on when others have gone past."""
 
 LATE: Final[dict[str, Any]] = {
     "weights": (("doom", 5), ("delay-writes", 2), ("cut-node", 1)),
     "fault_every_ms": 1500,
     "boot_ms_max": 8000,
-    "slow_share": 500,
+    "slow_share": 800,
     "slow_ms_max": 200,
     "programs": 3,
     "answer_ms_max": 100,
@@ -197,6 +195,11 @@ MUTANTS = (
     Mutant(not_read_behind_the_fence, (States.claim, History.claim, Steps.claim), LATE),
     Mutant(told_before_written, (History.claim,), {"weights": POWER}),
     Mutant(failed_commit_counts, (History.claim,)),
-    Mutant(number_used_again, (History.claim,), {**LATE, "weights": (("disk-errors", 4), ("crash", 2))}),
+    Mutant(
+        number_used_again,
+        (History.claim,),
+        {**LATE, "weights": (("disk-errors", 3), ("leave", 3), ("crash", 2))},
+        nodes=4,
+    ),
     Mutant(older_view_taken_in, (NO_FAULT_OF_ITS_OWN,)),
 )

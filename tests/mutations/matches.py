@@ -19,13 +19,13 @@ from tests.mutations.patching import Patch
 
 CONTENTION: Final[dict[str, Any]] = {
     "election": "dekker",
-    "weights": (("power-failure", 3), ("split", 3), ("cut-node", 2), ("doom", 2)),
-    "fault_every_ms": 1500,
-    "boot_ms_max": 500,
-    "slow_share": 200,
+    "weights": (("power-failure", 1),),
+    "fault_every_ms": 3000,
+    "boot_ms_max": 800,
+    "slow_share": 800,
     "slow_ms_max": 200,
 }
-"""Nodes that boot together and do not hear each other, at a disk that is slow now and then: all of them contend."""
+"""Nodes that come one after the other, at a slow disk: who is late bids while another one does."""
 
 
 def flag_after_the_look(patch: Patch) -> None:
@@ -61,17 +61,21 @@ def turn_bits_forgotten(patch: Patch) -> None:
 
 
 def rival_not_fenced(patch: Patch) -> None:
-    """Who has held the others up for too long is gone past without a fence."""
-    keep_out = Election._wait
+    """Who has held the others up for too long is gone past without a fence, neither then nor by the winner."""
+    wait, may_have_begun = Election._wait, Tournament.may_have_begun
 
     def unfenced(self: Election, bid: Any) -> None:
         fence, self._keep_out = self._keep_out, lambda _rival, then: then(True)
         try:
-            keep_out(self, bid)
+            wait(self, bid)
         finally:
             self._keep_out = fence
 
+    def forgetful(self: Tournament, known_epoch: int, blocks: Any) -> Any:
+        return tuple(life for life in may_have_begun(self, known_epoch, blocks) if life not in self._ignored)
+
     patch.replace(Election, "_wait", unfenced)
+    patch.replace(Tournament, "may_have_begun", forgetful)
 
 
 def flag_of_an_earlier_round_lowered(patch: Patch) -> None:
@@ -115,13 +119,27 @@ def second_flag_not_seen(patch: Patch) -> None:
     patch.row(PHASES, Phase.WAITING, "held up", Phase.WON)
 
 
+STUCK: Final[dict[str, Any]] = {
+    **CONTENTION,
+    "weights": (("power-failure", 2), ("freeze-process", 4), ("disk-hang", 4)),
+    "fault_every_ms": 700,
+}
+"""Contenders that stop in the middle, and go on when others have gone past."""
+
+BUSY: Final[dict[str, Any]] = {
+    **CONTENTION,
+    "weights": (("cut-node", 3), ("leave", 3), ("freeze-process", 2), ("crash", 1)),
+    "fault_every_ms": 700,
+}
+"""A master that has something to change when the others want to change the master."""
+
 MUTANTS = (
-    Mutant(flag_after_the_look, (OneOwner.claim,), CONTENTION),
-    Mutant(turn_not_given_away, (OneOwner.claim,), CONTENTION),
+    Mutant(flag_after_the_look, (OneOwner.claim, Flags.claim), CONTENTION),
+    Mutant(turn_not_given_away, (OneOwner.claim,), BUSY),
     Mutant(not_waited_for, (OneOwner.claim,), CONTENTION),
     Mutant(second_flag_not_seen, (OneOwner.claim,), CONTENTION),
     Mutant(turn_bits_forgotten, (Flags.claim,), CONTENTION),
     Mutant(flag_of_an_earlier_round_lowered, (Flags.claim,), CONTENTION, nodes=4),
-    Mutant(rival_not_fenced, (OneOwner.claim, History.claim, Fence.claim), CONTENTION),
+    Mutant(rival_not_fenced, (OneOwner.claim, History.claim, Fence.claim), STUCK),
     Mutant(owner_skips_the_fence, (Fence.claim,), CONTENTION),
 )

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.mutations.catalogue import BY_NAME
-from tests.mutations.equivalent import EQUIVALENT
 from tests.mutations.hunt import Looked
+from tests.mutations.left_out import LEFT_OUT
 
 _HEAD = ("mutant", "at seed", "seeds", "s", "claim that caught it")
 
@@ -79,8 +79,8 @@ def page(found: Sequence[Looked], seeds: int) -> str:
     for one in found:
         name, at, _, wall_s, claim = _row(one)
         lines.append(f"| `{name}` | {BY_NAME[name].about} | {at} | {wall_s} | {claim} |")
-    lines += ["", "## Left out, for nothing comes of it", "", "| fault | why it is none |", "|---|---|"]
-    lines += [f"| {what} | {why} |" for what, why in EQUIVALENT]
+    lines += ["", "## Left out", "", "| fault | why |", "|---|---|"]
+    lines += [f"| {what} | {why} |" for what, why in LEFT_OUT.items()]
     return "\n".join(lines) + "\n"
 
 

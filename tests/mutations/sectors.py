@@ -11,6 +11,7 @@ from hil.checkers.history import History
 from hil.checkers.one_writer import OneWriter
 from hil.checkers.panics import Panics
 from hil.checkers.promise import Promise
+from hil.checkers.states import States
 from hil.sim.run import NO_FAULT_OF_ITS_OWN
 from tests.mutations.mutant import POWER, Mutant
 from tests.mutations.patching import Patch
@@ -72,10 +73,22 @@ def torn_sector_believed(patch: Patch) -> None:
 
 DAMAGE: dict[str, Any] = {"flip_share": 500, "torn_share": 100}
 
+TORN: dict[str, Any] = {
+    "weights": (("power-failure", 1),),
+    "fault_every_ms": 1500,
+    "boot_ms_max": 500,
+    "slow_share": 800,
+    "slow_ms_max": 200,
+    "torn_share": 200,
+    "programs": 3,
+    "answer_ms_max": 100,
+}
+"""All lose power again and again, with what they write on its way to the disk."""
+
 MUTANTS = (
     Mutant(writes_elsewhere, (OneWriter.claim,), {"weights": POWER}),
-    Mutant(view_in_one_copy, (History.claim,), {"weights": POWER, **DAMAGE}),
-    Mutant(view_not_durable, (History.claim, Panics.claim), {"weights": POWER, "cache_share": 1000}),
+    Mutant(view_in_one_copy, (States.claim, History.claim), TORN),
+    Mutant(view_not_durable, (States.claim, History.claim, Panics.claim), {"weights": POWER, "cache_share": 1000}),
     Mutant(ballot_not_durable, (Promise.claim,), {"weights": POWER, "cache_share": 1000}),
     Mutant(torn_sector_believed, (History.claim, Panics.claim, NO_FAULT_OF_ITS_OWN), {"weights": POWER, **DAMAGE}),
 )

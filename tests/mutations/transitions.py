@@ -181,10 +181,10 @@ def joined_at_once(patch: Patch) -> None:
 
 
 MUTANTS = (
-    Mutant(barrier_skipped, (Transitions.claim,), {"weights": POWER}),
+    Mutant(barrier_skipped, (States.claim, Transitions.claim), {"weights": POWER}),
     Mutant(one_not_awaited, (Steps.claim,), {"weights": POWER, "programs": 3}),
-    Mutant(levels_in_another_order, (Transitions.claim,), {"weights": POWER}),
-    Mutant(leave_goes_up, (Transitions.claim,), {"weights": LEAVES}),
+    Mutant(levels_in_another_order, (States.claim, Transitions.claim), {"weights": POWER}),
+    Mutant(leave_goes_up, (States.claim, Transitions.claim), {"weights": LEAVES}),
     Mutant(forced_leave_too_high, (States.claim,), {"weights": (*POWER, ("leave", 3))}),
     Mutant(forced_leave_not_from_the_bottom, (States.claim,)),
     Mutant(recovery_not_begun_again, (States.claim,), {"weights": POWER, "fault_every_ms": 700, "programs": 3}),

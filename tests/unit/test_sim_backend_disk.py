@@ -11,13 +11,13 @@ import pytest
 from guestd.core.config import Config
 from guestd.membership import layout
 from hil.checkers import fence
+from hil.checkers.claims import every_checker
 from hil.errors import LaboratoryError, UsageError
 from hil.scenario import ScenarioCluster
 from hil.scsi.faults.kinds import KINDS, REFUSE_LOGIN, VOLATILE_CACHE
 from hil.scsi.ledger_records import Entry, RegistrationEnded
 from hil.scsi.sense import Status
 from hil.sim.backend.world import ScenarioWorld
-from hil.sim.checkers import every_checker
 from hil.sim.options import draw
 from hil.sim.run import simulate
 from hil.sim.world import CLUSTER_ID

@@ -149,9 +149,11 @@ def test_the_evidence_tells_the_seed_too(pytester: pytest.Pytester) -> None:
 
 def test_a_guestd_that_is_wrong_is_found_by_a_scenario(pytester: pytest.Pytester) -> None:
     source = """
-from tests.unit import sim_mutants
+from tests.mutations.catalogue import BY_NAME
 @pytest.fixture(autouse=True)
-def mutant(monkeypatch): sim_mutants.former_life_not_aborted(monkeypatch)
+def mutant():
+    with BY_NAME["former-life-not-aborted"].applied():
+        yield
 def test_it(cluster):
     victim = cluster.nodes[2]
     cluster.disk.inject("delay-writes", victim).wait_struck()
@@ -161,6 +163,6 @@ def test_it(cluster):
     cluster.disk.heal()
     cluster.pass_time(5)
 """
-    result = run(pytester, source, "--hil-seed=1")
+    result = run(pytester, source, "--hil-seed=1", "--hil-repeat=6")  # some power off before the write is on its way
     result.stdout.fnmatch_lines(["*a life that is over writes nothing any more*"])
     assert result.ret == pytest.ExitCode.TESTS_FAILED

@@ -85,25 +85,33 @@ def test_a_stale_heartbeat_is_the_one_before_of_the_same_life() -> None:  # S2.5
     assert stale > 50
 
 
-def test_a_flipped_bit_is_in_a_heartbeat_or_in_one_of_two_equal_copies() -> None:  # S2.5, A17
-    bench = Bench(flip_share=1000)
+def test_flipped_bits_are_in_a_heartbeat_or_in_equal_copies_in_both_of_another_nodes_block() -> None:  # S2.5, A17
+    bench = Bench(flip_share=1000, torn_share=300)
     machine = bench.machines[0]
-    machine.write(BALLOT, content(1) + content(2))  # they differ
-    machine.answered()
-    machine.write(COMMIT, content(3) * 2)
-    machine.answered()
+    while bench.sector(0, BALLOT) == bench.sector(0, BALLOT + 1):
+        machine.write(BALLOT, content(len(machine.answers)) * 2)  # until it is torn
+        machine.answered()
     stored = bytes(bench.medium[layout.REGIONS_LBA * 512 :][: 3 * layout.REGION_SIZE])
-    struck = set()
+    struck: set[tuple[int, int]] = set()
+    both = 0
     for _ in range(WRITES):
         seen = regions(machine)
         wrong = [at for at in range(len(seen)) if seen[at] != stored[at]]
-        if wrong:
-            (at,) = wrong
+        places = []
+        for at in wrong:
             assert (seen[at] ^ stored[at]).bit_count() == 1
-            struck.add(divmod(at, layout.REGION_SIZE)[0] * 8 + at % layout.REGION_SIZE // 512)
-    assert struck & {COMMIT, COMMIT + 1}
-    assert BEAT in struck
-    assert not struck & {BALLOT, BALLOT + 1}
+            owner, inside = divmod(at, layout.REGION_SIZE)
+            places.append((owner, inside // 512))
+        struck.update(places)
+        if len(places) > 1:
+            (owner, first), (same, second) = places
+            assert (owner, first, second) == (same, BALLOT, BALLOT + 1)
+            assert owner != machine.number
+            both += 1
+    assert both
+    assert {(1, COMMIT), (1, COMMIT + 1)} <= struck
+    assert (0, BEAT) in struck
+    assert not struck & {(0, BALLOT), (0, BALLOT + 1)}
     assert stored == bytes(bench.medium[layout.REGIONS_LBA * 512 :][: 3 * layout.REGION_SIZE])
 
 

@@ -10,8 +10,8 @@ from guestd.core.inputs import ReadDone, ScsiDone, WriteDone
 from guestd.fence import persistent_reserve as pr
 from guestd.fence.keys import key_of
 from guestd.membership import layout
+from hil.checkers.observation import Removal
 from hil.sim import ledger
-from hil.sim.disk import Removal
 from tests.unit.sim_machine import Bench
 
 BEAT, BALLOT, COMMIT = layout.HEARTBEAT_SECTOR, layout.BALLOT_SECTOR, layout.COMMIT_SECTOR

@@ -31,6 +31,7 @@ from hil.sim.backend.world import ScenarioWorld
 from hil.sim.options import Options
 from hil.sim.run import NO_FAULT_OF_ITS_OWN
 from hil.sim.world import CLUSTER_ID
+from hil.view import RECORDING
 
 ACCELERATOR = "sim"
 UNTRUE = frozenset({"torn", "lost", "misdirected", "flip", "stale"})
@@ -74,7 +75,7 @@ class SimBench(DiskVerbs, LinkVerbs):
             run_dir,
             config.disk_mib,
             keep_data=config.keep_data,
-            checkers=every_checker(fence=config.fence),
+            checkers=every_checker(fence=config.fence, election=config.election),
         )
         self.world = world
         super().__init__(EventLog(run_dir / "events.jsonl", config.nodes, clock=self.now))
@@ -91,7 +92,9 @@ class SimBench(DiskVerbs, LinkVerbs):
         """The first events, and all machines are switched on."""
         self.log.emit(
             "bench-started",
+            recording=RECORDING,
             cluster=self.config.name,
+            cluster_id=CLUSTER_ID,
             nodes=self.config.nodes,
             accelerator=ACCELERATOR,
             image=None,
