@@ -58,6 +58,9 @@ CLAUSES = {
         "S6.4": "a node that gets a reservation conflict panics",
         "S6.5": "fence = panic: the timing rule, and its limit",
     },
+    "The subsystems": {
+        "S7.1": "the distributed lock manager",
+    },
     "Adversarial cases": {
         "A1": "master's processors stopped between decision and write",
         "A2": "the same with the emulator stopped; short pauses",
@@ -79,17 +82,18 @@ CLAUSES = {
         "A18": "the fence fails on one of three disks",
         "A19": "clock steps and drift",
         "A20": "a node killed ten times in ten minutes",
+        "A24": "deadlock across nodes; holder, converter and last writer die",
     },
 }
 
 NOT_YET = {
-    "A13": "needs locks and journals",
     "A20": "needs services",
 }
 """Clauses without a test, and why."""
 
 PARTLY = {
-    "A12": "without locks",
+    "A12": "with locks in the lock manager's own net, without them in a cluster",
+    "A13": "the lock manager's side; there is no journal yet",
     "A15": "without services",
     "A17": "record by record, not in a running cluster",
     "A18": "the target's side: a fence can be made to fail",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guestd.core.machine import IllegalTrigger
@@ -107,6 +107,7 @@ KINDS = [message for message, _ in messages._FORMATS.values()]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@settings(deadline=None)
 @given(data=st.data())
 def test_a_message_is_read_as_it_was_written(kind: type[messages.Message], data: st.DataObject) -> None:
     message = kind(**{field: data.draw(FIELDS[field]) for field in kind.value_fields})
@@ -120,6 +121,7 @@ def test_a_message_is_read_as_it_was_written(kind: type[messages.Message], data:
         messages.decode(encoded[: data.draw(st.integers(0, 1 + messages._BY_CLASS[kind][1].size - 1))])
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=300))
 def test_rubbish_is_a_message_or_is_refused_by_name(data: bytes) -> None:
     try:
@@ -148,6 +150,7 @@ def test_what_is_no_name_is_refused(name: tuple[bytes, ...]) -> None:
         names.check(name)
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=80))
 def test_bytes_are_one_name_or_are_refused(data: bytes) -> None:
     try:

@@ -224,7 +224,7 @@ MUTANTS = [
     Mutant(matrix_wrong),
     Mutant(orphans_released_early, DEATHS),
     Mutant(withheld_forgotten, DEATHS),
-    Mutant(value_valid_after_death, DEATHS),
+    Mutant(value_valid_after_death, DEATHS, seeds=60),
     Mutant(value_valid_without_a_guard, DEATHS),
     Mutant(value_lost_with_a_leave, LEAVES),
     Mutant(write_forgotten),
@@ -238,7 +238,7 @@ MUTANTS = [
     Mutant(two_masters),
     Mutant(doubled_delivery, seeds=120),
     Mutant(never_again),
-    Mutant(unconfirmed_forgotten, CROWDS),
-    Mutant(brought_locks_win, CROWDS),
+    Mutant(unconfirmed_forgotten, CROWDS, seeds=60),
+    Mutant(brought_locks_win, CROWDS, seeds=60),
     Mutant(questions_not_void, CROWDS),
 ]

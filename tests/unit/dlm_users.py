@@ -34,18 +34,35 @@ class Theme:
     leave: float = 0.25
     trouble: float = 0.4
     """How often the operator does something, between two pauses."""
+    troubles: tuple[int, ...] = (0, 1, 3, 6, 12)
+    """How often in all; one of these is drawn."""
     pauses_ms: tuple[int, ...] = ()
     """Drawn if there are none."""
+    nodes: int = 0
+    """By the seed if there are none."""
+    steps_min: int = 5
+    polite: tuple[float, ...] = (0, 0.5, 0.9)
 
 
 EVERYTHING = Theme()
 DEATHS = Theme(
-    roots=2, modes=(Mode.NL, Mode.PR, Mode.EX, Mode.EX), kill=0.6, freeze=0.0, leave=0.0, pauses_ms=(200, 800)
+    roots=2,
+    modes=(Mode.NL, Mode.PR, Mode.EX, Mode.EX),
+    kill=0.8,
+    freeze=0.0,
+    leave=0.0,
+    trouble=0.5,
+    troubles=(8,),
+    pauses_ms=(200, 800, 2000),
+    steps_min=30,
+    polite=(0, 0.3),
 )
 """Of those who hold EX, with others who are interested in the value."""
-LEAVES = Theme(roots=3, modes=(Mode.NL, Mode.CR, Mode.EX), kill=0.0, freeze=0.0, leave=1.0, pauses_ms=(200, 800))
+LEAVES = Theme(
+    roots=3, modes=(Mode.NL, Mode.CR, Mode.EX), kill=0.0, freeze=0.0, leave=1.0, troubles=(6,), pauses_ms=(200, 800)
+)
 """And nobody dies, so no value may be lost."""
-CROWDS = Theme(trouble=0.9, kill=0.5, leave=0.4, pauses_ms=(5, 30, 100))
+CROWDS = Theme(trouble=0.9, kill=0.5, leave=0.4, troubles=(12, 25), pauses_ms=(30, 200, 700), nodes=5, steps_min=40)
 """Changes of the members that overlap."""
 THEMES = (EVERYTHING, DEATHS, LEAVES, CROWDS)
 
@@ -277,19 +294,19 @@ class Users:
 def history(seed: int, theme: Theme | None = None) -> Users:
     """One random history, from the first power on to the end; its theme by turns if none is named."""
     theme = theme or THEMES[seed // 4 % len(THEMES)]
-    world = World(seed, Options(nodes=2 + seed % 4))
+    world = World(seed, Options(nodes=theme.nodes or 2 + seed % 4))
     options, randomness = world.options, world.random
     options.loss = randomness.choice([0, 0, 0.02, 0.2])
     options.double = randomness.choice([0, 0, 0.1])
     options.delay_ms_max = randomness.choice([1, 5, 60, 300])
     options.view_ms_max = randomness.choice([10, 150, 1500])
     options.above_ms_max = randomness.choice([10, 300, 3000])
-    users = Users(world, theme, polite=randomness.choice([0, 0.5, 0.9]))
+    users = Users(world, theme, polite=randomness.choice(theme.polite))
     for node in world.nodes:
         world.power_on(node.number)
-    troubles = randomness.choice([0, 1, 3, 6, 12])
+    troubles = randomness.choice(theme.troubles)
     pauses_ms = theme.pauses_ms or randomness.choice([(5, 30, 200, 800), (5, 30, 100)])
-    for _ in range(randomness.randint(5, 60)):
+    for _ in range(randomness.randint(theme.steps_min, 60)):
         world.run(randomness.choice(pauses_ms))
         for _ in range(randomness.randint(0, 6)):
             users.act(randomness.randrange(options.nodes))

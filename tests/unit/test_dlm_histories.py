@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
@@ -65,6 +65,15 @@ def test_a_seed_gives_the_same_bytes_whatever_the_hash_seed_is() -> None:
     assert len(set(outputs[0].splitlines())) == 3
 
 
+SETTINGS = settings(
+    max_examples=20,
+    stateful_step_count=30,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+
+
 class History(RuleBasedStateMachine):
     """The same, chosen by hypothesis, which makes a failing history as short as it can."""
 
@@ -101,5 +110,5 @@ class History(RuleBasedStateMachine):
 
 def test_no_history_that_hypothesis_can_think_of_is_another_one() -> None:  # S7.1, A12, A13, A24
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        History, settings=settings(max_examples=25, stateful_step_count=30, deadline=None, derandomize=True)
+        History, settings=SETTINGS
     )

@@ -6,7 +6,7 @@ import itertools
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guestd.interconnect import segment
@@ -37,6 +37,7 @@ def test_the_bytes_of_a_segment() -> None:  # S7.1
     assert segment.decode(ID, data) == Segment(2, 5, 7, 9, 0x1122, 0x33, (b"ab", b""))
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=200), at=st.integers(0, 51), flip=st.integers(1, 255))
 def test_rubbish_is_refused_by_name(data: bytes, at: int, flip: int) -> None:
     with pytest.raises(BadSegment):
