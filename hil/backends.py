@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hil.client.backend import ONLY_SIMULATED
+from hil.client.backend import ONLY_SIMULATED, refuse_guests
 from hil.errors import UsageError
 from hil.lab import cluster_name, unique_cluster_name
 
@@ -48,6 +48,12 @@ def check(config: pytest.Config) -> None:
         return
     if seed is not None and seed < 0:
         raise pytest.UsageError(f"--hil-seed {seed}: legal are 0 and more")
+    config.add_cleanup(
+        refuse_guests(
+            "a test that starts guests by itself cannot run with --hil-backend sim; one that takes the fixture"
+            " `cluster` can. Without --hil-backend sim it runs on guests"
+        )
+    )
     for option in ("hil_keep", "hil_keep_failed"):
         if config.getoption(option):
             name = option.replace("_", "-")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -80,6 +82,21 @@ ONLY_SIMULATED = {
     "simulation.drift": _MADE_BY_HOST,
 }
 """What guests cannot do, and why."""
+
+
+_REFUSALS: list[str] = []
+
+
+def refuse_guests(why: str) -> Callable[[], None]:
+    """From now on nobody in this process starts guests; what is returned undoes it."""
+    _REFUSALS.append(why)
+    return partial(_REFUSALS.remove, why)
+
+
+def check_guests() -> None:
+    """Raises :class:`UsageError` where guests are not to be started."""
+    if _REFUSALS:
+        raise UsageError(_REFUSALS[-1])
 
 
 class Guests:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Self
 from hil import checkpoint
 from hil.bench import address
 from hil.bench.launch import BENCH_LOG
-from hil.client.backend import Backend, Guests, settings_of
+from hil.client.backend import Backend, Guests, check_guests, settings_of
 from hil.client.connection import Caller, Event
 from hil.client.disk import Disk
 from hil.client.node import Node, console_tail
@@ -98,6 +98,7 @@ class Cluster:
         """
         from hil.bench.start import start
 
+        check_guests()
         start(config, on_image, cold=cold)
         cluster = cls._connected(config.name)
         cluster.on_event = on_event
@@ -129,6 +130,7 @@ class Cluster:
         """
         from hil.bench.start import restore
 
+        check_guests()
         _, config = restore(checkpoint.load(_place(saved)), name, on_image)
         cluster = cls._connected(config.name)
         cluster.wait_set_up()

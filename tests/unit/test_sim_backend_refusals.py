@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hil.client import Cluster
-from hil.client.backend import ONLY_SIMULATED
+from hil.client.backend import ONLY_SIMULATED, check_guests
 from hil.errors import UsageError
 from hil.scenario import ScenarioCluster
 from hil.sim.backend.options import SETTABLE, scenario_options
@@ -215,6 +215,19 @@ def test_what_a_test_runs_on_guests_only_says_so(pytester: pytest.Pytester) -> N
     result = run(pytester, "def test_it(cluster): cluster.nodes[0].ssh('true')\n", "--hil-backend=sim")
     result.stdout.fnmatch_lines([f"*open_ssh: {REFUSED['open_ssh']}; guests can (`--backend qemu`)*"])
     assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_guests_that_a_test_starts_by_itself_are_refused_and_only_then(pytester: pytest.Pytester) -> None:
+    source = """
+from hil.config import make_config
+from hil.scenario import ScenarioCluster
+def test_up(): ScenarioCluster.up(make_config(name="by-itself"))
+def test_restored(): ScenarioCluster.restored("saved")
+"""
+    result = run(pytester, source, "--hil-backend=sim")
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["*a test that starts guests by itself cannot run with --hil-backend sim*"])
+    check_guests()  # the session is over
 
 
 def test_a_shared_beginning_is_gone_through_again(pytester: pytest.Pytester) -> None:
