@@ -108,6 +108,33 @@ def test_where_the_disk_fences_nobody_the_claims_of_the_fence_do_not_stand(run: 
     assert not {"fence", "fence_first"} & {ruling.name for ruling in judge(recording).rulings}
 
 
+@pytest.mark.parametrize(
+    ("fault", "judged"),
+    [
+        ({"fault": "disk-lost", "lba": None}, False),
+        ({"fault": "disk-stale", "lba": [2304, 2304]}, False),
+        ({"fault": "disk-misdirected", "lba": [4096, 4200], "parameters": {"shift": -1500}}, False),
+        ({"fault": "disk-misdirected", "lba": [4096, 4200], "parameters": {"shift": 5}}, True),
+        ({"fault": "disk-lost", "lba": [40_000, 40_999]}, True),
+        ({"fault": "disk-lost", "lba": None, "lun": 1}, True),
+        ({"fault": "disk-hang", "lba": None}, True),
+    ],
+)
+def test_where_the_disk_was_made_to_lie_about_the_database_nothing_is_judged(  # S2.5
+    run: Run, fault: dict[str, Any], judged: bool
+) -> None:
+    recording = run.recording()
+    recording.events.insert(1, {"n": 2, "t": 0.0, "kind": "fault-injected", "node": 0, **fault})
+    judgement = judge(recording)
+    assert judgement.violated == []
+    held = [ruling for ruling in judgement.rulings if ruling.outcome == "held"]
+    assert bool(held) is judged
+    lies = [
+        ruling for ruling in judgement.rulings if any("a disk that does what it says" in one for one in ruling.lacks)
+    ]
+    assert bool(lies) is not judged
+
+
 # -- forged runs
 
 
