@@ -43,15 +43,6 @@ class Removal(NamedTuple):
     by: int
 
 
-class Told(NamedTuple):
-    """A transition of which a program was notified."""
-
-    node: int
-    incarnation: int
-    transition: str
-    barrier: int
-
-
 class Listener(Protocol):
     """A program of one life of a node."""
 

@@ -21,6 +21,7 @@ from hil.checkers.merging import Item, Recorded, RecordedLife
 from hil.checkers.observation import Observation
 from hil.checkers.recording import Recording, load
 from hil.checkers.tables import NOT_TOLD, Tables
+from hil.checkers.untrue import why_untrue
 from hil.errors import ClaimFailed
 from hil.view import BENCH_KINDS, MALFORMED
 
@@ -145,6 +146,8 @@ def _enter(life: RecordedLife, event: Event) -> None:
 
 
 def _unjudged(checker: Checker, recorded: Recorded) -> Ruling:
+    if (untrue := why_untrue(recorded.events)) is not None:
+        return Ruling(_name(checker), checker.claim, lacks=(untrue,))
     lacks = tuple(one.value for one in checker.needs if one not in recorded.provides)
     without = tuple(one.value for one in checker.also if one not in recorded.provides)
     return Ruling(_name(checker), checker.claim, lacks=lacks, without=without)

@@ -17,6 +17,7 @@ from hil.checkers.records import record_of
 from hil.scsi.ledger_records import Entry, RegistrationEnded
 from hil.sim.options import draw
 from hil.sim.world import CLUSTER_ID
+from tests.unit.sim_mutants import MUTANTS
 from tests.unit.sim_recordings import RESERVE_OUT, WRITE_10, Run, record
 
 ORDERS = range(3)
@@ -105,6 +106,33 @@ def test_where_the_disk_fences_nobody_the_claims_of_the_fence_do_not_stand(run: 
     recording = run.recording()
     recording.fence = "panic"
     assert not {"fence", "fence_first"} & {ruling.name for ruling in judge(recording).rulings}
+
+
+@pytest.mark.parametrize(
+    ("fault", "judged"),
+    [
+        ({"fault": "disk-lost", "lba": None}, False),
+        ({"fault": "disk-stale", "lba": [2304, 2304]}, False),
+        ({"fault": "disk-misdirected", "lba": [4096, 4200], "parameters": {"shift": -1500}}, False),
+        ({"fault": "disk-misdirected", "lba": [4096, 4200], "parameters": {"shift": 5}}, True),
+        ({"fault": "disk-lost", "lba": [40_000, 40_999]}, True),
+        ({"fault": "disk-lost", "lba": None, "lun": 1}, True),
+        ({"fault": "disk-hang", "lba": None}, True),
+    ],
+)
+def test_where_the_disk_was_made_to_lie_about_the_database_nothing_is_judged(  # S2.5
+    run: Run, fault: dict[str, Any], judged: bool
+) -> None:
+    recording = run.recording()
+    recording.events.insert(1, {"n": 2, "t": 0.0, "kind": "fault-injected", "node": 0, **fault})
+    judgement = judge(recording)
+    assert judgement.violated == []
+    held = [ruling for ruling in judgement.rulings if ruling.outcome == "held"]
+    assert bool(held) is judged
+    lies = [
+        ruling for ruling in judgement.rulings if any("a disk that does what it says" in one for one in ruling.lacks)
+    ]
+    assert bool(lies) is not judged
 
 
 # -- forged runs
@@ -409,3 +437,41 @@ def test_before_it_is_forged_it_is_not(run: Run, without: dict[str, bool]) -> No
 def test_every_claim_that_can_be_judged_has_been_forged(run: Run) -> None:
     judged = {name for name, outcome in outcomes(run).items() if outcome == "held"}
     assert judged == {claim for claim, _, _ in FORGED}
+
+
+# -- recordings of a guestd that is broken on purpose
+
+
+@pytest.mark.parametrize(
+    ("mutant", "claim"),
+    [
+        ("no_fence", "fence_first"),
+        ("preempt_without_abort", "fence"),
+        ("barrier_skipped", "transitions"),
+        ("one_not_awaited", "barriers"),
+        ("ballot_forgotten", "promise"),
+        ("told_before_written", "history"),
+        ("writes_elsewhere", "one_writer"),
+        ("panics_when_the_disk_hangs", "panics"),
+        ("forced_out_comes_back", "forced_out"),
+    ],
+)
+def test_what_is_found_live_is_found_in_a_recording_too(  # S3.2, S3.3, S4.5, S6.1, S6.2, A3
+    monkeypatch: pytest.MonkeyPatch, mutant: str, claim: str
+) -> None:
+    (broken,) = [one for one in MUTANTS if one.name == mutant]
+    broken.broken(monkeypatch)
+    drawn = draw(0, "swarm", 3)
+    run = record(
+        replace(
+            drawn,
+            weights=broken.weights,
+            programs=broken.programs,
+            timing_factor=1.0,
+            fault_every_ms=broken.fault_every_ms,
+            faults_ms=60_000,
+            converge_ms=20_000,
+            boot_ms_max=broken.boot_ms_max,
+        )
+    )
+    assert outcomes(run)[claim] == "violated"

@@ -145,7 +145,7 @@ def test_events_that_were_lost_end_what_is_known_of_that_life(
     lines[place : place + 1] = [lost]
     (directory / EVENTS).write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert main.main(["replay", "--check"]) == 0
-    assert f"note: event {place}: events of node {lost['node']} were lost" in capsys.readouterr().out
+    assert f"note: event {place}: events were lost of node {lost['node']}; " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

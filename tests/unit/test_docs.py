@@ -2,10 +2,14 @@
 
 import importlib.util
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from hil.checkers.claims import every_checker
+from hil.checkers.observation import Observation
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -47,6 +51,19 @@ def test_every_clause_has_a_test_or_is_known_to_have_none() -> None:
     assert [clause for clause in clauses.NOT_YET if clause in tested] == [], "it has got a test: take it off the list"
     assert [clause for clause in (*clauses.NOT_YET, *clauses.PARTLY) if clause not in clauses.known()] == []
     assert set(clauses.NOT_YET) & set(clauses.PARTLY) == set()
+
+
+def test_every_claim_has_its_row_with_what_it_needs() -> None:
+    lines = (ROOT / "docs" / "checkers.md").read_text(encoding="utf-8").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+    rows = {row[0].strip("`"): row[3:] for row in cells if len(row) == 5 and row[3] != "needs"}
+
+    def names(observations: Iterable[Observation]) -> str:
+        return ", ".join(one.name.lower() for one in observations)
+
+    claims = {type(one).__module__.rpartition(".")[2]: one for one in every_checker()}
+    assert rows == {name: [names(one.needs), names(one.also)] for name, one in claims.items()}
+    assert [one for one in Observation if not any(line.startswith(f"| {one.name.lower()}: ") for line in lines)] == []
 
 
 def test_a_remark_counts_for_the_test_that_it_stands_in() -> None:

@@ -33,7 +33,7 @@ HIL_MAY_NOT_IMPORT = {
     "hil/scsi": ("hil.bench", "hil.cli", "hil.client", "hil.qemu", "hil.faults", "hil.plugin", "images", "guestd"),
     "hil/qemu": ("hil.bench.cluster", "hil.bench.server", "hil.cli", "hil.client", "hil.plugin"),
     "hil/faults": ("hil.cli", "hil.client", "hil.plugin"),
-    "hil/checkers": ("hil.bench", "hil.cli", "hil.client", "hil.faults", "hil.plugin", "hil.qemu"),
+    "hil/checkers": ("hil.bench", "hil.cli", "hil.client", "hil.faults", "hil.plugin", "hil.qemu", "hil.sim"),
     "hil/bench": ("hil.cli", "hil.client", "hil.plugin", "hil.sim"),
     "hil/client": ("hil.cli", "hil.plugin", "hil.sim"),
     "hil/sim": ("hil.bench.cluster", "hil.bench.server", "hil.cli", "hil.plugin", "hil.qemu"),
