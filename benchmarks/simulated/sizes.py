@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from guestd.membership.states import NodeState
-from hil.checkers.claims import every_checker
 from hil.checkers.history import History
 from hil.sim import speed
+from hil.sim.claims import every_claim
 from hil.sim.options import draw
 from hil.sim.world import World
 
@@ -51,7 +51,7 @@ def measure(nodes: int) -> tuple[Cost, Reboot]:
     """A cluster that has come together and is left alone for a while, then loses power and comes back."""
     options = draw(1, "performance", nodes)
     with speed.installed():
-        checkers = every_checker()
+        checkers = every_claim()
         history = next(checker for checker in checkers if isinstance(checker, History))
         world = World(replace(options, boot_ms_max=3000), checkers)
         world.begin()

@@ -11,7 +11,6 @@ from hil.checkers.flags import Flags
 from hil.checkers.forced_out import ForcedOut
 from hil.checkers.history import History
 from hil.checkers.level_order import LevelOrder
-from hil.checkers.one_cluster import OneCluster
 from hil.checkers.one_instance import OneInstance
 from hil.checkers.one_owner import OneOwner
 from hil.checkers.one_writer import OneWriter
@@ -23,11 +22,9 @@ from hil.checkers.promise import Promise
 from hil.checkers.refused import Refused
 from hil.checkers.states import States
 from hil.checkers.steps import Steps
-from hil.checkers.survivors import Survivors
 from hil.checkers.tables import Tables
 from hil.checkers.transitions import Transitions
 from hil.checkers.waits import Waits
-from hil.checkers.worked_on import WorkedOn
 
 
 def every_checker(*, fence: str = "scsi", election: str = "paxos", refusals: bool = False) -> list[Checker]:
@@ -47,7 +44,6 @@ def every_checker(*, fence: str = "scsi", election: str = "paxos", refusals: boo
         History(),
         States(),
         Steps(),
-        WorkedOn(),
         Transitions(),
         OwnLevel(),
         Barriers(),
@@ -55,8 +51,6 @@ def every_checker(*, fence: str = "scsi", election: str = "paxos", refusals: boo
         ProgramsTold(),
         ProgramStates(),
         OneInstance(),
-        OneCluster(),
-        Survivors(),
         ForcedOut(),
         Refused(),
         Panics(fence=fence, refusals=refusals),

@@ -8,6 +8,7 @@ have happened (:mod:`hil.checkers.recorded`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -21,7 +22,7 @@ class Observation(Enum):
     MACHINES = "boots, panics and losses of power"
     TOLD = "what a program hears over its connection"
     ACKNOWLEDGED = "at the moment of each commit what every node has acknowledged"
-    INSIDE = "which links are whole, how old a heartbeat is, what a program is at work on: only a simulator sees it"
+    INSIDE = "what only a simulator sees: that a node runs on though the disk refused its write, say"
     REST = "an end at which nothing is wrong any more and all nodes are joined"
 
 
@@ -50,3 +51,7 @@ class Listener(Protocol):
     life: int
     name: str
     barriers: dict[str, int]
+    notified: Sequence[tuple[int, int, str, int]]
+    """Of the last notification: each (node, incarnation, transition, barrier)."""
+    states: Sequence[str]
+    """Of it: the state of every node."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from hil.checkers.checker import Checker
 from hil.checkers.observation import Observation
 
 if TYPE_CHECKING:
     from hil.checkers.observation import Listener
-    from hil.sim.programs import Program
 
 _STATES: Final[dict[str, tuple[str, ...]]] = {
     "": ("inactive",),
@@ -27,18 +26,17 @@ class ProgramStates(Checker):
     needs = (Observation.TOLD,)
 
     def __init__(self) -> None:
-        self._last: dict[tuple[Program, int], str] = {}  # (program, subject) -> transition
+        self._last: dict[tuple[int, int], str] = {}  # (id of the program, subject) -> transition
 
-    def told(self, listener: Listener, told: tuple[int, int, str, int]) -> None:
+    def told(self, program: Listener, told: tuple[int, int, str, int]) -> None:
         """Once for each transition that the notification tells of."""
-        program = cast("Program", listener)
         for node, state in enumerate(program.states):
             now = next((transition for subject, _, transition, _ in program.notified if subject == node), None)
-            legal = _STATES[self._last.get((program, node), "")] if now is None else _STATES[now][:1]
+            legal = _STATES[self._last.get((id(program), node), "")] if now is None else _STATES[now][:1]
             if state not in legal:
                 self.fail(
                     f"{program.name} on node {program.node.number} (life {program.life}) was told {told} with node "
                     f"{node} {state} (legal: {', '.join(legal)})"
                 )
         for subject, _, transition, _ in program.notified:
-            self._last[program, subject] = transition
+            self._last[id(program), subject] = transition

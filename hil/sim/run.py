@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from hil.checkers.checker import Checker, Violation
-from hil.checkers.claims import every_checker
 from hil.errors import ClaimFailed
 from hil.sim import speed
+from hil.sim.claims import every_claim
 from hil.sim.coverage import Row, counting
 from hil.sim.options import Options
 from hil.sim.plan import Plan
@@ -87,7 +87,7 @@ def run(
         with contextlib.ExitStack() as stack:
             stack.enter_context(speed.installed())
             counts = stack.enter_context(counting()) if coverage else Counter()
-            heard = every_checker(election=options.election) if checkers is None else checkers
+            heard = every_claim(election=options.election) if checkers is None else checkers
             world = World(options, heard, plan=plan, recording=recording)
             result = _run(world, began)
             result.coverage = counts

@@ -7,9 +7,9 @@ from typing import Any, Final
 from guestd.membership import formation, office, suspicion
 from guestd.membership.connectivity import best_group, nodes_of
 from guestd.membership.manager import Manager
-from hil.checkers.one_cluster import OneCluster
 from hil.checkers.panics import Panics
-from hil.checkers.survivors import Survivors
+from hil.sim.claims.one_cluster import OneCluster
+from hil.sim.claims.survivors import Survivors
 from tests.mutations.mutant import Mutant
 from tests.mutations.patching import Patch
 

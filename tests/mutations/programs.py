@@ -14,7 +14,7 @@ from guestd.transition.states import SubsystemState
 from hil.checkers.panics import Panics
 from hil.checkers.program_states import ProgramStates
 from hil.checkers.programs import ProgramsTold
-from hil.checkers.worked_on import WorkedOn
+from hil.sim.claims.worked_on import WorkedOn
 from hil.sim.run import CONVERGES
 from tests.mutations.mutant import POWER, Mutant
 from tests.mutations.patching import Patch

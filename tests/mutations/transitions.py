@@ -19,7 +19,7 @@ from hil.checkers.programs import ProgramsTold
 from hil.checkers.states import States
 from hil.checkers.steps import Steps
 from hil.checkers.transitions import Transitions
-from hil.checkers.worked_on import WorkedOn
+from hil.sim.claims.worked_on import WorkedOn
 from tests.mutations.mutant import LEAVES, POWER, Mutant
 from tests.mutations.patching import Patch
 

@@ -10,7 +10,7 @@ from guestd.core.value import replace
 from guestd.membership import view
 from guestd.membership.states import NODE_STATES, NodeState
 from hil.checkers.checker import Checker
-from hil.checkers.claims import every_checker
+from hil.sim.claims import every_claim
 from hil.sim.run import run
 from tests.mutations.__main__ import main
 from tests.mutations.catalogue import BY_NAME, MUTANTS
@@ -54,7 +54,7 @@ def test_a_fault_put_into_guestd_is_found(name: str, capsys: pytest.CaptureFixtu
     assert found["claim"] in BY_NAME[name].claims
 
 
-@pytest.mark.parametrize("checker", every_checker(), ids=lambda checker: type(checker).__name__)
+@pytest.mark.parametrize("checker", every_claim(), ids=lambda checker: type(checker).__name__)
 def test_each_checker_finds_alone_what_it_is_there_for(checker: Checker) -> None:  # S6.2, S6.3, A3, A4
     mutant = BY_NAME[ALONE[type(checker).__name__]]
     with mutant.applied():

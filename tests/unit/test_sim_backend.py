@@ -224,9 +224,7 @@ def test_a_wait_that_cannot_succeed_ends_at_once(cluster: ScenarioCluster) -> No
 def test_guestd_that_must_not_go_on_ends_a_wait_with_its_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        "hil.sim.backend.bench.every_checker", lambda **_: []
-    )  # they would say first that it was refused
+    monkeypatch.setattr("hil.sim.backend.bench.every_claim", lambda **_: [])  # they would say first that it was refused
     with started(joined=False) as cluster:
         size = cluster.settings["config"]["disk_mib"] * 2048
         cluster.disk.inject("flip", lba=(2048, min(size - 1, 2303)), bits=64)

@@ -11,13 +11,13 @@ import pytest
 from guestd.core.config import Config
 from guestd.membership import layout
 from hil.checkers import fence
-from hil.checkers.claims import every_checker
 from hil.errors import LaboratoryError, UsageError
 from hil.scenario import ScenarioCluster
 from hil.scsi.faults.kinds import KINDS, REFUSE_LOGIN, VOLATILE_CACHE
 from hil.scsi.ledger_records import Entry, RegistrationEnded
 from hil.scsi.sense import Status
 from hil.sim.backend.world import ScenarioWorld
+from hil.sim.claims import every_claim
 from hil.sim.options import draw
 from hil.sim.run import simulate
 from hil.sim.world import CLUSTER_ID
@@ -180,14 +180,14 @@ def test_who_makes_the_disk_lie_is_not_told_that_guestd_did_it(cluster: Scenario
 @pytest.mark.parametrize("kind", ["hang", "delay-writes", "error", "reset", "offline", VOLATILE_CACHE])
 def test_who_does_not_is_watched_on(cluster: ScenarioCluster, kind: str) -> None:
     cluster.disk.inject(kind)
-    assert len(world_of(cluster).checkers) == len(every_checker())
+    assert len(world_of(cluster).checkers) == len(every_claim())
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_random_faults_are_stood_on_the_real_targets_disk_too(tmp_path: Path, seed: int) -> None:  # S6.2, A3, A4, A8
     options = draw(seed, "swarm", 3)
     config = Config(bytes.fromhex(CLUSTER_ID), "demo", 3, options.timing)
-    world = ScenarioWorld(options, config, tmp_path, 16, keep_data=False, checkers=every_checker())
+    world = ScenarioWorld(options, config, tmp_path, 16, keep_data=False, checkers=every_claim())
     world.operator_boots = True
     simulate(world)
     world.target_disk.close()

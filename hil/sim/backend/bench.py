@@ -20,7 +20,6 @@ from hil.bench.links import LinkVerbs
 from hil.bench.log import EventLog
 from hil.bench.target import serial_number
 from hil.checkers.checker import Violation
-from hil.checkers.claims import every_checker
 from hil.config import ClusterConfig
 from hil.errors import BadConfig, HilError, InvalidRun, UsageError
 from hil.scsi import identity
@@ -28,6 +27,7 @@ from hil.sim.backend.control import DirectControl
 from hil.sim.backend.links import SimulatedLinks
 from hil.sim.backend.machine import WAYS, Machine
 from hil.sim.backend.world import ScenarioWorld
+from hil.sim.claims import every_claim
 from hil.sim.options import Options
 from hil.sim.run import NO_FAULT_OF_ITS_OWN
 from hil.sim.world import CLUSTER_ID
@@ -75,7 +75,7 @@ class SimBench(DiskVerbs, LinkVerbs):
             run_dir,
             config.disk_mib,
             keep_data=config.keep_data,
-            checkers=every_checker(fence=config.fence, election=config.election),
+            checkers=every_claim(fence=config.fence, election=config.election),
         )
         self.world = world
         super().__init__(EventLog(run_dir / "events.jsonl", config.nodes, clock=self.now))
