@@ -1,7 +1,8 @@
 """From a seed to everything that a run may do: each rate is drawn ("swarm testing", Groce et al., ISSTA 2012).
 
 A run that does everything a little never does one thing much: so each kind of fault is left out of half of the runs,
-and what is in has a weight of its own. Sizes go from 2 to 64 nodes, mostly small: what goes wrong goes wrong with few.
+and what is in has a weight of its own. A few runs have a theme, of what does not come together by chance. Sizes go from
+2 to 64 nodes, mostly small: what goes wrong goes wrong with few.
 """
 
 from __future__ import annotations
@@ -30,6 +31,25 @@ FAULTS: Final = (
     *("cut-node", "cut-one-way", "cut-link", "split", "loss"),
     *("disk-hang", "disk-hang-all", "delay-writes", "disk-errors"),
 )
+
+_ONLY_CUTS: Final[dict[str, Any]] = {
+    **dict.fromkeys(("loss_share", "late_share", "slow_share", "torn_share", "lost_share", "stale_share"), 0),
+    "flip_share": 0,
+    "drift_ppm_max": 100,
+    "weights": (("cut-node", 1), ("cut-one-way", 1), ("cut-link", 2), ("split", 3)),
+    "fault_every_ms": 10_000,
+}
+"""Nothing but cuts, with time to come together between them: then it can be told who must survive (S5.2)."""
+
+_CONTENTION: Final[dict[str, Any]] = {
+    "weights": (("power-failure", 3), ("split", 1), ("doom", 1), ("freeze-process", 1)),
+    "fault_every_ms": 3000,
+    "boot_ms_max": 800,
+    "slow_share": 800,
+    "slow_ms_max": 200,
+    "flip_share": 200,
+}
+"""Nodes that come one after the other, at a slow disk: several bid for one epoch."""
 
 _SIZES: Final = (((2, 2), 14), ((3, 3), 36), ((4, 5), 30), ((6, 8), 12), ((9, 16), 6), ((17, 64), 2))
 _FACTORS: Final = (1.0, 1.0, 1.0, 2.5, 10.0)
@@ -177,7 +197,7 @@ def _swarm(seed: int, randomness: random.Random, nodes: int | None) -> Options:
     factor = randomness.choice(_FACTORS)
     # A large cluster has as much to do in less time, and each of its seconds costs the square of its size.
     faults_ms = randomness.randint(60_000, 100_000) if size <= 8 else randomness.randint(15_000, 25_000)
-    return Options(
+    options = Options(
         preset="swarm",
         seed=seed,
         nodes=size,
@@ -210,6 +230,8 @@ def _swarm(seed: int, randomness: random.Random, nodes: int | None) -> Options:
         election=randomness.choice(["paxos", "paxos", "paxos", "dekker"]),
         program_share=some(10, 50),
     )
+    theme = randomness.choices([None, _ONLY_CUTS, _CONTENTION], [17, 1, 2])[0]
+    return options if theme is None else replace(options, **theme)
 
 
 def _plain(seed: int, preset: str, randomness: random.Random, nodes: int | None) -> Options:

@@ -121,11 +121,11 @@ class Programs:
         program = Program(node, name, order, barriers)
         self.all.append(program)
         strikes = self._strikes(node.number)
-        program.on_death = "hang" if self._share and self._ill[program.node.number].random() < 0.5 else "gone"
+        program.on_death = "hang" if self._share and self._ill[node.number].random() < 0.5 else "gone"
         asked = {"name": name, "order": order, "barriers": barriers, "on_death": program.on_death}
         self._say(program, len(self.all), {"register": asked})
-        if strikes:
-            self._end(program, dies=self._ill[program.node.number].random() < 0.5)
+        if strikes:  # a death that its node has to answer for comes later, when it is certainly registered
+            self._end(program, dies=self._ill[node.number].random() < 0.5 and program.on_death == "gone")
 
     def hang_on(self, number: int) -> bool:
         """Whether a program of the present life of that node does not acknowledge any more."""
@@ -135,9 +135,9 @@ class Programs:
         return bool(self._share) and self.enabled and self._ill[number].random() < self._share
 
     def _end(self, program: Program, *, dies: bool) -> None:
-        """It closes its connection, or dies. Before it is registered it counts as gone in any case."""
+        """It closes its connection, or dies."""
         self.counts["died" if dies else "closed"] += 1
-        program.hangs = dies and program.registered and program.on_death == "hang"
+        program.hangs = dies and program.on_death == "hang"
         program.ended = not program.hangs
         connection = self.all.index(program) + 1
         if dies:

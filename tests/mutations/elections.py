@@ -167,8 +167,8 @@ CONTENTION: Final[dict[str, Any]] = {
 
 STUCK: Final[dict[str, Any]] = {
     **CONTENTION,
-    "weights": (("power-failure", 2), ("freeze-process", 4), ("disk-hang", 4)),
-    "fault_every_ms": 700,
+    "weights": (("power-failure", 1), ("freeze-process", 2), ("freeze-vcpu", 1), ("delay-writes", 1)),
+    "fault_every_ms": 1200,
 }
 """Owners that stop before they have committed anything, and go on when others have gone past."""
 
@@ -191,7 +191,7 @@ MUTANTS = (
     Mutant(second_read_left_out, (OneOwner.claim,), CONTENTION),
     Mutant(nobody_gives_way, (OneOwner.claim,), {"weights": CUTS}),
     Mutant(higher_ballot_not_seen, (OneOwner.claim,), CONTENTION),
-    Mutant(slow_owner_left_alone, (History.claim,), STUCK),
+    Mutant(slow_owner_left_alone, (History.claim, States.claim), STUCK, nodes=2),
     Mutant(not_read_behind_the_fence, (States.claim, History.claim, Steps.claim), LATE),
     Mutant(told_before_written, (History.claim,), {"weights": POWER}),
     Mutant(failed_commit_counts, (History.claim,)),

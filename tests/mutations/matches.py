@@ -121,8 +121,8 @@ def second_flag_not_seen(patch: Patch) -> None:
 
 STUCK: Final[dict[str, Any]] = {
     **CONTENTION,
-    "weights": (("power-failure", 2), ("freeze-process", 4), ("disk-hang", 4)),
-    "fault_every_ms": 700,
+    "weights": (("power-failure", 1), ("freeze-process", 2), ("freeze-vcpu", 1), ("delay-writes", 1)),
+    "fault_every_ms": 1200,
 }
 """Contenders that stop in the middle, and go on when others have gone past."""
 
@@ -140,6 +140,6 @@ MUTANTS = (
     Mutant(second_flag_not_seen, (OneOwner.claim,), CONTENTION),
     Mutant(turn_bits_forgotten, (Flags.claim,), CONTENTION),
     Mutant(flag_of_an_earlier_round_lowered, (Flags.claim,), CONTENTION, nodes=4),
-    Mutant(rival_not_fenced, (OneOwner.claim, History.claim, Fence.claim), STUCK),
+    Mutant(rival_not_fenced, (OneOwner.claim, History.claim, Fence.claim), STUCK, nodes=2),
     Mutant(owner_skips_the_fence, (Fence.claim,), CONTENTION),
 )

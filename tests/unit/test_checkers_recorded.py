@@ -17,9 +17,10 @@ from hil.checkers.records import record_of
 from hil.scsi.ledger_records import Entry, RegistrationEnded
 from hil.sim.options import draw
 from hil.sim.world import CLUSTER_ID
-from tests.unit.sim_mutants import MUTANTS
+from tests.mutations.catalogue import BY_NAME
 from tests.unit.sim_recordings import RESERVE_OUT, WRITE_10, Run, record
 
+SEEDS_MAX = 8
 ORDERS = range(3)
 """In which the lines of the nodes are read."""
 
@@ -445,33 +446,25 @@ def test_every_claim_that_can_be_judged_has_been_forged(run: Run) -> None:
 @pytest.mark.parametrize(
     ("mutant", "claim"),
     [
-        ("no_fence", "fence_first"),
-        ("preempt_without_abort", "fence"),
-        ("barrier_skipped", "transitions"),
-        ("one_not_awaited", "barriers"),
-        ("ballot_forgotten", "promise"),
-        ("told_before_written", "history"),
-        ("writes_elsewhere", "one_writer"),
-        ("panics_when_the_disk_hangs", "panics"),
-        ("forced_out_comes_back", "forced_out"),
+        ("no-fence", "fence_first"),
+        ("preempt-without-abort", "fence"),
+        ("barrier-skipped", "transitions"),
+        ("one-not-awaited", "barriers"),
+        ("ballot-forgotten", "promise"),
+        ("told-before-written", "history"),
+        ("writes-elsewhere", "one_writer"),
+        ("panics-when-the-disk-hangs", "panics"),
+        ("forced-out-comes-back", "forced_out"),
     ],
 )
 def test_what_is_found_live_is_found_in_a_recording_too(  # S3.2, S3.3, S4.5, S6.1, S6.2, A3
-    monkeypatch: pytest.MonkeyPatch, mutant: str, claim: str
+    mutant: str, claim: str
 ) -> None:
-    (broken,) = [one for one in MUTANTS if one.name == mutant]
-    broken.broken(monkeypatch)
-    drawn = draw(0, "swarm", 3)
-    run = record(
-        replace(
-            drawn,
-            weights=broken.weights,
-            programs=broken.programs,
-            timing_factor=1.0,
-            fault_every_ms=broken.fault_every_ms,
-            faults_ms=60_000,
-            converge_ms=20_000,
-            boot_ms_max=broken.boot_ms_max,
-        )
-    )
-    assert outcomes(run)[claim] == "violated"
+    broken = BY_NAME[mutant]
+    found = []
+    with broken.applied():
+        for seed in range(SEEDS_MAX):
+            found.append(outcomes(record(broken.options(seed)))[claim])
+            if found[-1] == "violated":
+                break
+    assert found[-1] == "violated"

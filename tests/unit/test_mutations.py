@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,15 @@ ALONE = {
     "ProgramsTold": "told-twice",
     "ForcedOut": "forced-out-comes-back",
     "Panics": "panics-when-the-disk-hangs",
+    "Choices": "chosen-value-forgotten",
+    "Flags": "turn-bits-forgotten",
+    "States": "joined-at-once",
+    "WorkedOn": "acknowledged-at-once",
+    "OwnLevel": "told-before-its-own-join",
+    "ProgramStates": "states-of-before",
+    "OneCluster": "second-cluster",
+    "Survivors": "one-too-few",
+    "Refused": "conflict-ignored",
 }
 """Of each checker a mutant that it finds soon, with no other to be quicker."""
 
@@ -136,3 +146,9 @@ def test_one_that_survives_is_named_and_the_status_is_1(capsys: pytest.CaptureFi
     assert "0 of 1 mutants found" in told.out
     assert "former-life-not-aborted survives 1 seeds: A new life does not end" in told.out
     assert "1/1 former-life-not-aborted: NOT found in 1 seeds" in told.err
+
+
+def test_the_page_has_every_mutant() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "mutations.md").read_text(encoding="utf-8")
+    assert [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")] == list(BY_NAME)
+    assert "SURVIVES" not in page

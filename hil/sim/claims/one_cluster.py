@@ -41,13 +41,16 @@ class OneCluster(Checker):
 
     def __init__(self) -> None:
         self._view: View | None = None
+        self._since: dict[tuple[int, int], int] = {}  # (node, incarnation) -> when it was committed as a member (µs)
         self._beats: dict[tuple[int, int], deque[int]] = {}  # (node, incarnation) -> times (µs)
         self._bids: set[tuple[int, int, int]] = set()  # (node, incarnation, epoch)
         self._given: set[tuple[int, int]] = set()  # (epoch, node): written over to it by another node
 
     def committed(self, node: Life, life: int, view: View) -> None:
-        """Who is a member."""
+        """Who is a member, and since when."""
         self._view = view
+        for number in view.live():
+            self._since.setdefault((number, view.entries[number].incarnation), self.world.queue.now_us)
 
     def voted(self, node: Life, life: int, ballot: Ballot) -> None:
         """Whom somebody has taken over as the owner of an epoch."""
@@ -69,6 +72,7 @@ class OneCluster(Checker):
         bid = (node.number, node.incarnation, fields["epoch"])
         again = bid in self._bids  # what was begun goes on, and in mode `dekker` must
         self._bids.add(bid)
+        again = again or fields["epoch"] <= self._view.epoch  # one that is over: it loses that bid
         if again or (fields["epoch"], node.number) in self._given or not machine.went_on_for(3 * death_us):
             return
         for other in self._view.live():
@@ -76,6 +80,8 @@ class OneCluster(Checker):
                 self.fail(f"node {node.number} ({node.incarnation}) bids for {fields['epoch']}, and node {other} lives")
 
     def _lives(self, node: int, incarnation: int, death_us: int) -> bool:
+        if self.world.queue.now_us - self._since[node, incarnation] < 2 * death_us:
+            return False  # who bids may not have read that yet
         ages_us = [self.world.queue.now_us - at for at in self._beats.get((node, incarnation), ())]
         part_us = death_us // _PARTS
         return {part for age_us in ages_us if (part := age_us // part_us) < _PARTS} == set(range(_PARTS))
