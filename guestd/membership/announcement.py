@@ -41,9 +41,9 @@ class Announcement(Value):
     active: bool  # the master has agreed, and it is notified; until then it only asks
     caught_up: int | None  # barriers acknowledged of the late joins under way; None: none are under way
 
-    kept = ("_encoded",)  # said in every datagram
+    kept = ("encoded",)  # said in every datagram
     if TYPE_CHECKING:  # ClassVar: no field, for the checker
-        _encoded: ClassVar[bytes]
+        encoded: ClassVar[bytes]
 
 
 def encode_announcements(announcements: tuple[Announcement, ...]) -> bytes:
@@ -55,12 +55,12 @@ def encode_announcements(announcements: tuple[Announcement, ...]) -> bytes:
 
 def _encode(one: Announcement) -> bytes:
     try:
-        return one._encoded
+        return one.encoded
     except AttributeError:
         flags = (_ACTIVE if one.active else 0) | (_NONE if one.caught_up is None else one.caught_up)
         name = one.level.name.encode()
         encoded = _PROGRAM.pack(one.level.order, flags, _packed(one.level), len(name)) + name
-        object.__setattr__(one, "_encoded", encoded)
+        object.__setattr__(one, "encoded", encoded)
         return encoded
 
 

@@ -99,7 +99,7 @@ class Manager:
             self._round()
 
     def heard(self, payload: bytes) -> bool:
-        """A datagram has come in; whether anything may have to be done. What is due by the time is for the next tick."""
+        """A datagram has come in; whether anything may have to be done. What time brings is for the next tick."""
         config = self._context.config
         try:
             say = datagram.decode(config.cluster_id, config.nodes, payload)
@@ -190,10 +190,10 @@ class Manager:
             if member.changed or self._ticked:
                 member.changed = self._ticked = False
                 member.say()
-            if member.role is Role.OUTSIDE and not self._in_round:
-                if self._look or member.observer.hears() != self._hears_published:
-                    self._look = False
-                    self._round()
+            look = self._look or member.observer.hears() != self._hears_published
+            if look and member.role is Role.OUTSIDE and not self._in_round:
+                self._look = False
+                self._round()
         if member.role is Role.GONE and not self.over:
             self.over = True
             if member.incarnation:

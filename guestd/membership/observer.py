@@ -78,7 +78,7 @@ class Observer:
             unheard_ms = peer.unheard_ms + gap_ms
             if unheard_ms < lately_ms:
                 heard |= 1 << node
-            peer.unheard_ms = unheard_ms if unheard_ms < FOREVER_MS else FOREVER_MS
+            peer.unheard_ms = min(FOREVER_MS, unheard_ms)
         self._hears = heard
         return gap_ms
 

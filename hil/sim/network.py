@@ -58,25 +58,21 @@ class Network:
         counts["sent"] += 1
         datagram = Datagram(payload)
         unreached = self._deaf[sender] | ~only
-        loss, late, duplicate = self.loss, self._late, self._duplicate
         receivers = []
-        whole = not (loss or late or duplicate or unreached)
         for node in self._nodes:
             number = node.number
             if number == sender or node.stack is None:
                 continue
-            if whole:
-                receivers.append(node)
-            elif unreached >> number & 1:
+            if unreached >> number & 1:
                 counts["cut"] += 1
-            elif loss and draw() < loss:
+            elif self.loss and draw() < self.loss:
                 counts["lost"] += 1
-            elif late and draw() < late:
+            elif self._late and draw() < self._late:
                 counts["late"] += 1
                 self._queue.after(int(draw() * self._late_us), self._arrive, (node,), datagram)
             else:
                 receivers.append(node)
-                if duplicate and draw() < duplicate:
+                if self._duplicate and draw() < self._duplicate:
                     counts["duplicated"] += 1
                     self._queue.after(int(draw() * self._late_us), self._arrive, (node,), datagram)
         if receivers:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -162,7 +163,7 @@ def test_on_a_slow_processor_inputs_take_their_time_and_queue_up_in_their_order(
     node.slow(20_000)
     run(world, 1000)
     times = [at for at, _, _ in inputs]
-    assert all(later - earlier >= 20_000 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= 20_000 for earlier, later in pairwise(times))
     waiting = len(node._inbox)
     before = len(inputs)
     node.slow(0)
@@ -203,7 +204,7 @@ def test_a_doomed_node_does_so_many_things_that_others_see_and_half_of_the_next(
         sent["commands"] += machine is node and type(command).__name__ != "ReadSectors"
         submit(machine, command)
 
-    world.network.send, world.disk.submit = sending, submitting  # type: ignore[method-assign]
+    world.network.send, world.disk.submit = sending, submitting  # type: ignore[method-assign, assignment]
     node.doom = moments
     run(world, 3000)
     assert node.stack is None
