@@ -99,7 +99,7 @@ class Manager:
             self._round()
 
     def heard(self, payload: bytes) -> bool:
-        """A datagram has come in; whether anything may have to be done. What time brings is for the next tick."""
+        """A datagram has come in; whether anything may have to be done. What is due by the time waits for a tick."""
         config = self._context.config
         try:
             say = datagram.decode(config.cluster_id, config.nodes, payload)
@@ -190,8 +190,7 @@ class Manager:
             if member.changed or self._ticked:
                 member.changed = self._ticked = False
                 member.say()
-            look = self._look or member.observer.hears() != self._hears_published
-            if look and member.role is Role.OUTSIDE and not self._in_round:
+            if member.role is Role.OUTSIDE and not self._in_round and self._news_on_the_disk():
                 self._look = False
                 self._round()
         if member.role is Role.GONE and not self.over:
@@ -421,6 +420,9 @@ class Manager:
             then(found)
 
         self._database.read(ended)
+
+    def _news_on_the_disk(self) -> bool:
+        return self._look or self.member.observer.hears() != self._hears_published
 
     def _adopt(self, view: View) -> None:
         if view is not self.member.view:

@@ -58,21 +58,25 @@ class Network:
         counts["sent"] += 1
         datagram = Datagram(payload)
         unreached = self._deaf[sender] | ~only
+        loss, late, duplicate = self.loss, self._late, self._duplicate
         receivers = []
+        whole = not (loss or late or duplicate or unreached)
         for node in self._nodes:
             number = node.number
             if number == sender or node.stack is None:
                 continue
-            if unreached >> number & 1:
+            if whole:
+                receivers.append(node)
+            elif unreached >> number & 1:
                 counts["cut"] += 1
-            elif self.loss and draw() < self.loss:
+            elif loss and draw() < loss:
                 counts["lost"] += 1
-            elif self._late and draw() < self._late:
+            elif late and draw() < late:
                 counts["late"] += 1
                 self._queue.after(int(draw() * self._late_us), self._arrive, (node,), datagram)
             else:
                 receivers.append(node)
-                if self._duplicate and draw() < self._duplicate:
+                if duplicate and draw() < duplicate:
                     counts["duplicated"] += 1
                     self._queue.after(int(draw() * self._late_us), self._arrive, (node,), datagram)
         if receivers:

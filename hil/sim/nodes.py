@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 _INPUT: Final = 3  # in the digest
 _SOCKET_DATAGRAMS: Final = 200  # what a socket's buffer holds
 _CODES: Final = {kind: code for code, kind in enumerate(sorted(Input.__subclasses__(), key=lambda kind: kind.__name__))}
+_TICK: Final = Tick()
 _MOMENTS: Final = (Broadcast, WriteSectors, ScsiCommand)
 """Effects that others see: what a node does is visible between these only, so they are all the moments of its end."""
 
@@ -211,8 +212,8 @@ class Node:
     def _tick(self, life: int) -> None:
         if self.stack is None or self.life != life:
             return
-        self.give(life, Tick())
-        self.world.queue.after(self._period_us + self.world.tick_late_us(), self._tick, life)
+        self.give(life, _TICK)
+        self._queue.after(self._period_us + self.world.tick_late_us(), self._tick, life)
 
     # -- what it does
 

@@ -191,28 +191,28 @@ def test_a_clock_that_runs_fast_or_slow_moves_its_periods_with_it() -> None:  # 
 def test_a_doomed_node_does_so_many_things_that_others_see_and_half_of_the_next(moments: int) -> None:  # A2, S3.3
     world = joined()
     world.operator_boots = False
-    node = world.nodes[world.nodes[0].stack.member.view.master]  # type: ignore[union-attr]
+    doomed = world.nodes[world.nodes[0].stack.member.view.master]  # type: ignore[union-attr]
     sent: Counter[str] = Counter()
     send, submit = world.network.send, world.disk.submit
 
     def sending(sender: int, payload: bytes, only: int = -1) -> None:
-        sent["datagrams"] += sender == node.number
+        sent["datagrams"] += sender == doomed.number
         sent["cut short"] += only != -1
         send(sender, payload, only)
 
-    def submitting(machine: Node, command: Any) -> None:
-        sent["commands"] += machine is node and type(command).__name__ != "ReadSectors"
-        submit(machine, command)
+    def submitting(node: Node, command: Any) -> None:
+        sent["commands"] += node is doomed and type(command).__name__ != "ReadSectors"
+        submit(node, command)
 
-    world.network.send, world.disk.submit = sending, submitting  # type: ignore[method-assign, assignment]
-    node.doom = moments
+    world.network.send, world.disk.submit = sending, submitting  # type: ignore[method-assign]
+    doomed.doom = moments
     run(world, 3000)
-    assert node.stack is None
+    assert doomed.stack is None
     assert sent["datagrams"] + sent["commands"] == moments + 1
     assert sent["cut short"] <= 1
     run(world, 20_000)
-    others = [one for one in world.nodes if one is not node]
-    assert all(one.stack is not None and one.stack.member.view.master != node.number for one in others)
+    others = [one for one in world.nodes if one is not doomed]
+    assert all(one.stack is not None and one.stack.member.view.master != doomed.number for one in others)
 
 
 def test_an_input_for_an_earlier_life_is_nobodys() -> None:  # S2.6
