@@ -6,7 +6,6 @@ import time
 from dataclasses import replace
 from typing import NamedTuple
 
-from guestd.membership.states import NodeState
 from hil.checkers.history import History
 from hil.sim import speed
 from hil.sim.claims import every_claim
@@ -72,7 +71,7 @@ def measure(nodes: int) -> tuple[Cost, Reboot]:
             joined_s=(world.queue.now_us - lost_us) / 1e6,
             epochs=len({view.epoch for view in views}),
             views=len(views),
-            joins_together=max(sum(one.state is NodeState.JOINING for one in view.entries) for view in views),
+            joins_together=max(sum(one.state.value == "joining" for one in view.entries) for view in views),
             cpu_s=time.process_time() - began,
         )
     return cost, reboot

@@ -28,16 +28,11 @@ def nodes_of(mask: int) -> list[int]:
 
 def mutual(candidates: int, hears: Mapping[int, int]) -> dict[int, int]:
     """For each candidate the mask of other candidates that it hears and that hear it."""
-    return {
-        node: mask_of(
-            [
-                other
-                for other in nodes_of(candidates)
-                if other != node and hears.get(node, 0) >> other & 1 and hears.get(other, 0) >> node & 1
-            ]
-        )
-        for node in nodes_of(candidates)
-    }
+    links = {node: candidates & hears.get(node, 0) & ~(1 << node) for node in nodes_of(candidates)}
+    for node in links:
+        for unheard in nodes_of(candidates & ~hears.get(node, 0)):  # few, mostly
+            links[unheard] &= ~(1 << node)
+    return links
 
 
 _groups: dict[tuple[object, ...], int] = {}  # the last ones: who waits for something asks for the same again

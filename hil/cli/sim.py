@@ -42,7 +42,7 @@ def sim(
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", metavar="J", help="Processes; default: one for each processor.")
     ] = None,
-    preset: Annotated[str, typer.Option("--preset", metavar="P", help="lite, swarm or performance.")] = "swarm",
+    preset: Annotated[str, typer.Option("--preset", metavar="P", help="lite, quick, swarm or performance.")] = "swarm",
     nodes: Annotated[
         int | None, typer.Option("--nodes", metavar="N", help="How many nodes, 2 to 64; default: by the seed.")
     ] = None,

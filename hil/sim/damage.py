@@ -83,8 +83,13 @@ class Damage:
         first = 1
         if not heartbeat and (answered or lba in self._torn):
             first = SECTOR_SIZE
-        at = first + int(draw() * (len(data) - first))
         start = lba * SECTOR_SIZE
+        changed = next((at for at in range(len(data)) if data[at] != self._medium[start + at]), len(data))
+        if changed >= len(data) - 1:
+            return None  # there is nothing to tear
+        # Something of it is there: else what was there before would seem to have been written once more.
+        first = max(first, changed + 1)
+        at = first + int(draw() * (len(data) - first))
         end = -(-at // SECTOR_SIZE) * SECTOR_SIZE
         self.counts["torn"] += 1
         self._torn[lba] = True

@@ -319,7 +319,7 @@ class Disk:
         entry = ledger.Entry(self._queue.now_us, node.number, life, what, lba, outcome)
         self.ledger.entries.append(entry)
         if self._trace.recording and (outcome != ledger.DONE or what != "write" or not _is_heartbeat(lba)):
-            self._trace.tell(node.number, f"disk: {what}{'' if lba < 0 else f' LBA {lba}'}: {outcome}")
+            self._trace.remark(node.number, f"disk: {what}{'' if lba < 0 else f' LBA {lba}'}: {outcome}")
 
 
 @cache

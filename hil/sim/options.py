@@ -19,6 +19,7 @@ from hil.errors import UsageError
 PRESETS: Final = {
     "lite": "3 nodes, power failures, leaves and a network that loses a little: nobody is forced out that lives",
     "swarm": "2 to 64 nodes, any faults, every rate drawn",
+    "quick": "2 to 5 nodes, any faults, every rate drawn, for a third of a minute",
     "performance": "3 nodes, no faults at all: how fast the simulator is",
 }
 
@@ -184,21 +185,25 @@ def draw(seed: int, preset: str = "swarm", nodes: int | None = None) -> Options:
     if nodes is not None and not 2 <= nodes <= NODES_MAX:
         raise UsageError(f"{nodes} nodes (legal: 2 to {NODES_MAX})")
     randomness = random.Random(f"{preset} {seed}")  # a text: its hash does not depend on PYTHONHASHSEED
-    return _swarm(seed, randomness, nodes) if preset == "swarm" else _plain(seed, preset, randomness, nodes)
+    if preset in ("swarm", "quick"):
+        return _swarm(seed, preset, randomness, nodes)
+    return _plain(seed, preset, randomness, nodes)
 
 
-def _swarm(seed: int, randomness: random.Random, nodes: int | None) -> Options:
+def _swarm(seed: int, preset: str, randomness: random.Random, nodes: int | None) -> Options:
     def some(*values: int) -> int:
         return randomness.choice((0, *values))
 
-    drawn = _size(randomness)
+    quick = preset == "quick"
+    drawn = randomness.randint(2, 5) if quick else _size(randomness)
     size = nodes or drawn  # so that asking for the size that is drawn changes nothing
     weights = tuple((kind, randomness.randint(1, 5)) for kind in FAULTS if randomness.random() < 0.5)
     factor = randomness.choice(_FACTORS)
     # A large cluster has as much to do in less time, and each of its seconds costs the square of its size.
-    faults_ms = randomness.randint(60_000, 100_000) if size <= 8 else randomness.randint(15_000, 25_000)
+    longest_ms = 25_000 if quick or size > 8 else 100_000
+    faults_ms = randomness.randint(longest_ms * 3 // 5, longest_ms)
     options = Options(
-        preset="swarm",
+        preset=preset,
         seed=seed,
         nodes=size,
         timing_factor=factor,

@@ -4,7 +4,7 @@ guestd's values build themselves in a loop over their fields, for in a guest the
 time to make one. Here each class gets a constructor and a comparison that are compiled for it, and an attempt to change
 a value is not refused (mypy and the tests of guestd see to that). And a datagram or a heartbeat is decoded by every
 stack that it comes to; here all stacks are in one process, so it is decoded once. Values are immutable, decoding is a
-pure function of the bytes: nobody can tell the difference (``tests/unit/test_sim_speed.py``).
+pure function of the bytes: nobody can tell the difference (``tests/unit/test_sim_determinism.py``).
 """
 
 from __future__ import annotations

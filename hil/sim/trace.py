@@ -57,6 +57,10 @@ class Trace:
         """Something worth reading."""
         self._flush()
         self._digest.update(f"{self._queue.now_us} {node} {text}\n".encode())
+        self.remark(node, text)
+
+    def remark(self, node: int | None, text: str) -> None:
+        """For the story only: the digest has it already, as a number."""
         if self.recording:
             self.story.append(Told(self._queue.current, self._queue.now_us, node, text))
 

@@ -63,6 +63,10 @@ class OneCluster(Checker):
             beats = self._beats.setdefault((node.number, node.incarnation), deque(maxlen=16))
             beats.append(self.world.queue.now_us)
 
+    def ended(self, node: Life) -> None:
+        """It may have told the others with its last gasp."""
+        self._beats.pop((node.number, node.incarnation), None)
+
     def emitted(self, node: Life, kind: str, fields: dict[str, Any]) -> None:
         """Who bids."""
         machine = self.world.nodes[node.number]
