@@ -38,7 +38,7 @@ def test_every_level_is_passed_bottom_up_and_acknowledged_by_every_node(cluster:
                 for kind in ("notified", "acknowledged")
             )
             assert notified == acknowledged
-            assert node is not subject or notified == [0, 10, 20, 30, 40]
+            assert node is not subject or list(dict.fromkeys(notified)) == [0, 10, 20, 30, 40]  # one barrier or two
 
 
 def test_ssh_runs_commands_on_the_right_node(cluster: Cluster) -> None:
