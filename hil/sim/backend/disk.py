@@ -6,6 +6,7 @@ So a scenario injects the same faults here as there and reads the same ledger; t
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +54,9 @@ class TargetDisk(Disk):
 
     def __init__(self, world: World, run_dir: Path, size_mib: int, *, keep_data: bool) -> None:
         """Its files are made in ``run_dir``: an empty membership database on it."""
-        super().__init__(bytearray(), world.queue, world.random, world.options, world.trace)
+        chance = random.Random(f"target of {world.options.preset} {world.options.seed}")
+        super().__init__(bytearray(), world.queue, chance, world.options, world.trace)
+        self._chance = chance.random
         config = world.config
         image = run_dir / names.DISK
         names.make_disk(image, size_mib, config.cluster_id.hex(), config.cluster, config.nodes, config.election)
@@ -108,9 +111,9 @@ class TargetDisk(Disk):
 
     def submit(self, node: Node, command: Effect) -> None:
         """On its way to the target."""
-        delay_us = 20 + int(self._draw() * self._latency_us)
-        if self._slow and self._draw() < self._slow:
-            delay_us += int(self._draw() * self._options.slow_ms_max * 1000)
+        delay_us = 20 + int(self._chance() * self._latency_us)
+        if self._slow and self._chance() < self._slow:
+            delay_us += int(self._chance() * self._options.slow_ms_max * 1000)
         self._queue.after(delay_us, self._comes, Sent(node, node.life, command), self.paths[node.number].power)
 
     def power_lost(self, number: int) -> None:
@@ -121,9 +124,9 @@ class TargetDisk(Disk):
         node, path = sent.node, self.paths[sent.node.number]
         if power != path.power:
             return  # its machine was gone before it had sent that
-        if node.frozen is not None and node.life == sent.life and self._draw() < 0.5:
+        if node.frozen is not None and node.life == sent.life and self._chance() < 0.5:
             node.keep(self._comes, sent, power)  # its machine stood before it had sent that
-        elif self.error_share[node.number] and self._draw() < self.error_share[node.number]:
+        elif self.error_share[node.number] and self._chance() < self.error_share[node.number]:
             self.answer(sent, failed(sent.effect))  # it never got there
         else:
             path.send(sent)

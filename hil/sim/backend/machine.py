@@ -89,7 +89,7 @@ class Machine:
         self._on_us = self._world.queue.now_us
         longest_us = max(BOOT_US_MIN + 1, self._world.options.boot_ms_max * 1000)
         self._print(f"hil: the simulated machine of node {self.number} boots")
-        self._world.queue.after(self._world.random.randint(BOOT_US_MIN, longest_us), self._begin, self._power)
+        self._world.queue.after(self._world.chance.randint(BOOT_US_MIN, longest_us), self._begin, self._power)
 
     def _begin(self, power: int) -> None:
         """guestd starts, and finds the disk."""
@@ -100,7 +100,7 @@ class Machine:
             return
         self._began_us = self._world.queue.now_us
         self._events = 0
-        start = self._world.random.getrandbits(64).to_bytes(8, "big").hex()
+        start = self._world.chance.getrandbits(64).to_bytes(8, "big").hex()
         uptime = round((self._began_us - self._on_us) / 1e6, 2)
         self._print(f"hil: guestd: node {self.number} begins")
         self._emit("guestd-started", version=__version__, pid=1, start=start, stages={}, uptime=uptime)
@@ -137,7 +137,7 @@ class Machine:
             self._log.emit("guestd-exited", node=self.number, status=status)
 
     def _report(self, kind: str, **fields: Any) -> None:
-        delay_us = self._world.random.randint(0, _REPORT_US_MAX)
+        delay_us = self._world.chance.randint(0, _REPORT_US_MAX)
         self._world.queue.after(delay_us, self._reported, self._power, kind, fields)
 
     def _reported(self, power: int, kind: str, fields: dict[str, Any]) -> None:
@@ -169,7 +169,7 @@ class Machine:
         if how == Freeze.VCPU:
             self._log.emit("machine-paused", node=self.number)
         if self.node.stack is not None:
-            self.node.freeze(Freeze(how), drops=self._world.random.random() < 0.5)
+            self.node.freeze(Freeze(how), drops=self._world.chance.random() < 0.5)
 
     def thaw(self) -> str | None:
         """Let it go on. How it had been frozen, None if it was not."""

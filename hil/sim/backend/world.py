@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ class ScenarioWorld(World):
         keep_data: bool,
         checkers: Sequence[Checker],
     ) -> None:
+        self.chance = random.Random(f"machines of {options.preset} {options.seed}")
+        """Of machines: when they boot, when the hypervisor reports."""
         self._run_dir = run_dir
         self._disk_mib = disk_mib
         self._keep_data = keep_data
