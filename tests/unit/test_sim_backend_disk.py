@@ -191,4 +191,4 @@ def test_random_faults_are_stood_on_the_real_targets_disk_too(tmp_path: Path, se
     world.operator_boots = True
     simulate(world)
     world.target_disk.close()
-    assert len(world.faults.counts) > 1
+    assert world.faults.counts.total() > 0

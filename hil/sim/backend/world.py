@@ -28,6 +28,7 @@ class ScenarioWorld(World):
         keep_data: bool,
         checkers: Sequence[Checker],
     ) -> None:
+        """Of machines: when they boot, when the hypervisor reports."""
         self._run_dir = run_dir
         self._disk_mib = disk_mib
         self._keep_data = keep_data
