@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from guestd.membership.records import Commit
+from guestd.membership.records import Commit, Match
 from hil.checkers.disk_order import Keyed, Landed, Removed
 
 if TYPE_CHECKING:
@@ -98,11 +98,13 @@ def _shown(one: Item | Fact) -> str:
     return f"event {one.event['n']}: node {one.life.number} {one.event['kind']} {fields}".rstrip()
 
 
-def _record(record: Ballot | Commit) -> str:
+def _record(record: Ballot | Commit | Match) -> str:
     if isinstance(record, Commit):
         view = record.view
         nodes = ", ".join(f"{entry.state.value} ({entry.incarnation})" for entry in view.entries)
         return f"view {view.epoch}.{view.step} of master {view.master}: {nodes}"
+    if isinstance(record, Match):
+        return f"match of epoch {record.epoch}, flags {record.flags:b}, turn bits {record.bits:b}"
     return f"ballot of epoch {record.epoch}, mbal {record.mbal}, bal {record.bal}, for node {record.owner}"
 
 

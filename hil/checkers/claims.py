@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from hil.checkers.barriers import Barriers
 from hil.checkers.checker import Checker
 from hil.checkers.choices import Choices
@@ -25,6 +27,15 @@ from hil.checkers.steps import Steps
 from hil.checkers.tables import Tables
 from hil.checkers.transitions import Transitions
 from hil.checkers.waits import Waits
+
+OF_THE_SIMULATOR: Final = {
+    "worked_on": "nothing moves on from what a program is at work on (S4.5, S4.8)",
+    "one_cluster": "a node that boots forms no second cluster beside one that lives (S5.4)",
+    "survivors": "the largest group that hears each other survives, once; a tie goes to the master's, then the lowest"
+    " (S5.2)",
+}
+"""Claims that look inside the simulator, by the names of their files there (``hil/sim/claims``), which nothing here may
+import. No other run is judged by them, and that is told."""
 
 
 def every_checker(*, fence: str = "scsi", election: str = "paxos", refusals: bool = False) -> list[Checker]:

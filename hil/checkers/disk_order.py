@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from guestd.core.config import NODES_MAX
 from guestd.fence.keys import life_of
 from guestd.membership import layout
-from guestd.membership.records import Ballot, Commit
+from guestd.membership.records import Ballot, Commit, Match
 from guestd.membership.sector import SECTOR_SIZE
 from hil.checkers.observation import Removal
 from hil.checkers.records import is_heartbeat, record_of
@@ -56,7 +56,7 @@ class Landed(NamedTuple):
     incarnation: int
     lba: int
     blocks: int
-    record: Ballot | Commit | None = None
+    record: Ballot | Commit | Match | None = None
 
 
 Fact = Keyed | Removed | Landed
@@ -97,12 +97,12 @@ def facts(records: Iterable[Record], nodes: int, cluster_id: bytes, contents: Co
     return found
 
 
-def _record(pieces: Sequence[tuple[int, bytes]], nodes: int, cluster_id: bytes) -> Ballot | Commit | None:
+def _record(pieces: Sequence[tuple[int, bytes]], nodes: int, cluster_id: bytes) -> Ballot | Commit | Match | None:
     for lba, data in pieces:
         if not layout.REGIONS_LBA <= lba < _REGIONS_END or is_heartbeat(lba):
             continue
         found = record_of(cluster_id, nodes, lba, data)
-        if isinstance(found, (Ballot, Commit)):
+        if isinstance(found, (Ballot, Commit, Match)):
             return found
     return None
 

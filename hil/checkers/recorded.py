@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guestd.fence.keys import life_of
-from guestd.membership.records import Commit
+from guestd.membership.records import Ballot, Commit, Match
 from hil.checkers.causes import causes
 from hil.checkers.checker import Checker, Violation
-from hil.checkers.claims import every_checker
+from hil.checkers.claims import OF_THE_SIMULATOR, every_checker
 from hil.checkers.disk_order import Fact, Keyed, Removed, size
 from hil.checkers.judgement import Judgement, Ruling
 from hil.checkers.merging import Item, Recorded, RecordedLife
@@ -40,10 +40,9 @@ def judge(recording: Recording, checkers: Sequence[Checker] | None = None) -> Ju
     rulings = {_name(one): _unjudged(one, recorded) for one in asked}
     judged = [one for one in asked if not rulings[_name(one)].lacks]
     _Telling(recorded, judged, rulings).tell()
-    tables = [Ruling(f"table: {name}", Tables.claim, lacks=(why,)) for name, why in NOT_TOLD.items()]
     return Judgement(
         recording.where,
-        (*rulings.values(), *(tables if checkers is None else ())),
+        (*rulings.values(), *(_never_judged() if checkers is None else ())),
         len(recording.events),
         len(recording.records or ()),
         tuple(recorded.notes),
@@ -117,8 +116,10 @@ class _Telling:
             record = fact.record
             if isinstance(record, Commit):
                 self._ask(lambda one: one.committed(life, life.life, record.view))
-            elif record is not None:
+            elif isinstance(record, Ballot):
                 self._ask(lambda one: one.voted(life, life.life, record))
+            elif isinstance(record, Match):
+                self._ask(lambda one: one.contended(life, life.life, record))
 
     def _ask(self, what: Any) -> None:
         for checker in list(self._judged):
@@ -151,6 +152,15 @@ def _unjudged(checker: Checker, recorded: Recorded) -> Ruling:
     lacks = tuple(one.value for one in checker.needs if one not in recorded.provides)
     without = tuple(one.value for one in checker.also if one not in recorded.provides)
     return Ruling(_name(checker), checker.claim, lacks=lacks, without=without)
+
+
+def _never_judged() -> list[Ruling]:
+    """What no recording can be held against: told all the same, lest anybody take it for judged."""
+    inside = (Observation.INSIDE.value,)
+    return [
+        *(Ruling(name, claim, lacks=inside) for name, claim in OF_THE_SIMULATOR.items()),
+        *(Ruling(f"table: {name}", Tables.claim, lacks=(why,)) for name, why in NOT_TOLD.items()),
+    ]
 
 
 def _name(checker: Checker) -> str:

@@ -99,6 +99,7 @@ class Run:
     records: list[Record]
     contents: dict[int, list[tuple[int, bytes]]]
     timing: dict[str, int] = field(default_factory=dict)
+    election: str = "paxos"
 
     def recording(self, seed: int = 0, *, ledger: bool = True, contents: bool = True) -> Recording:
         """A bench's: the lines of the nodes come in any order, each in its own."""
@@ -107,6 +108,7 @@ class Run:
             self.stream(seed),
             list(self.records) if ledger else None,
             dict(self.contents) if contents else None,
+            election=self.election,
             cluster_id=bytes.fromhex(CLUSTER_ID),
             timing=self.timing,
             where="somewhere",
@@ -144,7 +146,7 @@ class Run:
         directory.mkdir(parents=True, exist_ok=True)
         with (directory / EVENTS).open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(event) + "\n" for event in self.stream())
-        config = make_config(name="demo", nodes=self.nodes).model_dump()
+        config = make_config(name="demo", nodes=self.nodes, election=self.election).model_dump()
         (directory / "cluster.json").write_text(json.dumps({"config": config, "settings": {}}), encoding="utf-8")
         names = [NexusName(node, f"iqn.2026-11.hil:n{node}", f"127.0.0.1:{3260 + node}") for node in range(self.nodes)]
         packed = [ledger_records.header(0, 0), *map(ledger_records.pack_nexus, names), *map(_packed, self.records)]
@@ -178,7 +180,8 @@ def record(options: Options) -> Run:
         if who >= 0:
             # Through JSON, as over a guest's line.
             lines[who].append({"kind": what, "node": who, **json.loads(json.dumps(fields))})
-    return Run(len(lines), lines, recorder.records, recorder.contents, {"subsystem_ms": options.timing.subsystem_ms})
+    timing = {"subsystem_ms": options.timing.subsystem_ms}
+    return Run(len(lines), lines, recorder.records, recorder.contents, timing, options.election)
 
 
 def _packed(record: Record) -> bytes:

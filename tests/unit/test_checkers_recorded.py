@@ -10,14 +10,29 @@ from typing import Any
 import pytest
 
 from guestd.membership import layout
-from guestd.membership.records import Ballot
+from guestd.membership.records import Ballot, Match
 from hil.checkers.judgement import Judgement
 from hil.checkers.recorded import judge
-from hil.checkers.records import record_of
 from hil.scsi.ledger_records import Entry, RegistrationEnded
 from hil.sim.options import draw
-from hil.sim.world import CLUSTER_ID
 from tests.mutations.catalogue import BY_NAME
+from tests.unit.forged_records import (
+    admitted_above_the_bottom,
+    ballot_goes_back,
+    choice_taken_back,
+    chosen_in_a_ballot_that_was_not_begun,
+    flag_is_lowered,
+    forced_leave_goes_less_high_than_the_join,
+    joined_at_once,
+    leave_goes_up,
+    level_is_left_out_of_a_join,
+    life_before_contends_again,
+    match_goes_back,
+    match_is_the_one_before,
+    next_life_has_other_turn_bits,
+    two_values_under_one_number,
+    written,
+)
 from tests.unit.sim_recordings import RESERVE_OUT, WRITE_10, Run, record
 
 SEEDS_MAX = 8
@@ -30,13 +45,28 @@ def simulated() -> Run:
     """Everything happens in it: forced leaves, graceful ones, boots, programs at several barriers."""
     weights = (("crash", 3), ("cut-node", 2), ("leave", 3), ("freeze-vcpu", 1), ("delay-writes", 1))
     drawn = draw(1, "swarm", 4)
-    return record(replace(drawn, weights=weights, programs=3, timing_factor=1.0, fault_every_ms=2000))
+    usual = replace(drawn, election="paxos", programs=3, timing_factor=1.0)
+    return record(replace(usual, weights=weights, fault_every_ms=2000))
+
+
+@pytest.fixture(scope="module")
+def simulated_contest() -> Run:
+    """Of mode ``dekker``: nodes that come one after the other, at a slow disk, contend for an epoch and die of it."""
+    drawn = replace(draw(1, "swarm", 4), election="dekker", timing_factor=1.0, programs=0, faults_ms=30_000)
+    slow = replace(drawn, slow_share=800, slow_ms_max=200, boot_ms_max=800)
+    return record(replace(slow, weights=(("power-failure", 1), ("crash", 1)), fault_every_ms=3000))
 
 
 @pytest.fixture
 def run(simulated: Run) -> Run:
     """To be forged."""
     return copy.deepcopy(simulated)
+
+
+@pytest.fixture
+def contest(simulated_contest: Run) -> Run:
+    """To be forged."""
+    return copy.deepcopy(simulated_contest)
 
 
 def outcomes(run: Run, **without: bool) -> dict[str, str]:
@@ -70,7 +100,14 @@ def test_the_run_that_is_forged_below_has_everything_in_it(run: Run) -> None:
     assert run.events("notified", late=True)
     assert any(event["barrier"] for event in run.events("notified"))
     held = {name for name, outcome in outcomes(run).items() if outcome == "held"}
-    assert len(held) == 14
+    assert len(held) == 18
+
+
+def test_the_contest_that_is_forged_below_goes_on_in_the_next_life(contest: Run) -> None:
+    matches = [match for _, match in written(contest, Match)]
+    assert len({(match.epoch, match.incarnation) for match in matches}) > len({match.epoch for match in matches}) > 1
+    assert any(match.bits for match in matches)
+    assert written(contest, Ballot) == []
 
 
 def test_what_cannot_be_judged_is_told_with_what_is_lacking(run: Run) -> None:
@@ -79,20 +116,28 @@ def test_what_cannot_be_judged_is_told_with_what_is_lacking(run: Run) -> None:
 
     acknowledged = "at the moment of each commit what every node has acknowledged"
     heard = "what a program hears over its connection"
+    inside = "what only a simulator sees: that a node runs on though the disk refused its write, say"
     disk = "writes, registrations and removals in the order of the disk"
     contents = "what the writes wrote (keep_data = true in the cluster file keeps it)"
     always = {
         "steps": (acknowledged,),
         "programs": (heard,),
+        "program_states": (heard,),
+        "refused": (inside,),
+        "worked_on": (inside,),
+        "one_cluster": (inside,),
+        "survivors": (inside,),
         "table: bid (Disk Paxos)": ("the phases of a bid",),
         "table: match (mode dekker)": ("the phases of a contest",),
     }
     assert lacking(judge(run.recording())) == always
     less = judge(run.recording(contents=False))
-    assert lacking(less) == always | {"promise": (contents,), "steps": (contents, acknowledged)}
+    by_contents = dict.fromkeys(("promise", "choices", "flags", "states"), (contents,))
+    assert lacking(less) == always | by_contents | {"steps": (contents, acknowledged)}
     assert any(line.startswith("held       history: ") and line.endswith(contents) for line in less.lines())
     least = lacking(judge(run.recording(contents=False, ledger=False)))
-    assert {name for name, lacks in least.items() if disk in lacks} == {"one_writer", "fence", "panics"}
+    by_disk = {"one_writer", "fence", "panics", "choices", "flags", "states"}
+    assert {name for name, lacks in least.items() if disk in lacks} == by_disk
 
 
 def test_a_wait_is_judged_only_where_a_run_has_come_to_rest(run: Run) -> None:
@@ -223,16 +268,6 @@ def not_verified(run: Run) -> None:
     elected = next(event for event in run.events("elected") if event["victims"])
     line, place = line_of(run, elected)
     line[:place] = [event for event in line[:place] if event["kind"] != "fenced"]
-
-
-def ballot_goes_back(run: Run) -> None:
-    ballots: dict[int, list[int]] = {}
-    for order, ((lba, data),) in run.contents.items():
-        found = record_of(bytes.fromhex(CLUSTER_ID), run.nodes, lba, data)
-        if isinstance(found, Ballot):
-            ballots.setdefault((lba - layout.REGIONS_LBA) // layout.REGION_SECTORS, []).append(order)
-    first, *_, last = max(ballots.values(), key=len)
-    run.contents[first], run.contents[last] = run.contents[last], run.contents[first]
 
 
 def two_histories(run: Run) -> None:
@@ -375,6 +410,15 @@ def leaves_before_it_joins(run: Run) -> None:
     pytest.fail("no such join")
 
 
+def told_after_its_own_leave(run: Run) -> None:
+    """A level that has acknowledged it with its last barrier."""
+    done = run.events("acknowledged", subsystem="DLM", transition="leave")
+    event = next(one for one in reversed(done) if one["subject"] == one["node"])
+    line, place = line_of(run, event)
+    told = [one for one in line[:place] if one["kind"] == "notified" and one["subsystem"] == "DLM"]
+    line.insert(place + 1, dict(told[-1]))
+
+
 def barrier_of_nothing(run: Run) -> None:
     event = run.events("notified", transition="join", barrier=0, late=True)[0]
     line, place = line_of(run, event)
@@ -396,12 +440,21 @@ FORGED: list[tuple[str, Callable[[Run], None], dict[str, bool]]] = [
     ("fence_first", not_verified, {"contents": False, "ledger": False}),
     ("fence_first", never_fenced, {"contents": False}),
     ("promise", ballot_goes_back, {}),
+    ("choices", chosen_in_a_ballot_that_was_not_begun, {}),
+    ("choices", choice_taken_back, {}),
+    ("choices", two_values_under_one_number, {}),
+    ("states", joined_at_once, {}),
+    ("states", level_is_left_out_of_a_join, {}),
+    ("states", leave_goes_up, {}),
+    ("states", admitted_above_the_bottom, {}),
+    ("states", forced_leave_goes_less_high_than_the_join, {}),
     ("history", two_histories, {"contents": False, "ledger": False}),
     ("history", never_committed, {}),
     ("history", goes_back, {"contents": False}),
     ("transitions", level_left_out, {"contents": False}),
     ("transitions", level_left_out_of_the_own_join, {"contents": False}),
     ("transitions", told_twice, {"contents": False}),
+    ("own_level", told_after_its_own_leave, {"contents": False, "ledger": False}),
     ("barriers", acknowledged_later, {"contents": False, "ledger": False}),
     ("level_order", levels_swapped_on_one_node, {"contents": False, "ledger": False}),
     ("one_instance", registered_twice, {"contents": False, "ledger": False}),
@@ -419,6 +472,14 @@ FORGED: list[tuple[str, Callable[[Run], None], dict[str, bool]]] = [
     ("tables", program_ends_before_it_begins, {"contents": False, "ledger": False}),
 ]
 
+FORGED_CONTESTS: list[tuple[str, Callable[[Run], None]]] = [
+    ("flags", match_goes_back),
+    ("flags", match_is_the_one_before),
+    ("flags", flag_is_lowered),
+    ("flags", next_life_has_other_turn_bits),
+    ("flags", life_before_contends_again),
+]
+
 
 @pytest.mark.parametrize(
     ("claim", "forge", "without"), [pytest.param(*one, id=f"{one[0]}: {one[1].__name__}") for one in FORGED]
@@ -430,14 +491,29 @@ def test_a_forged_recording_is_found(  # S2.4, S2.5, S2.6, S3.2, S3.3, S4.4, S4.
     assert outcomes(run, **without)[claim] == "violated"
 
 
+@pytest.mark.parametrize(
+    ("claim", "forge"), [pytest.param(*one, id=f"{one[0]}: {one[1].__name__}") for one in FORGED_CONTESTS]
+)
+def test_a_forged_contest_is_found(contest: Run, claim: str, forge: Callable[[Run], None]) -> None:  # S3.2
+    forge(contest)
+    assert outcomes(contest)[claim] == "violated"
+
+
+@pytest.mark.parametrize("forge", [choice_taken_back, two_values_under_one_number])
+def test_of_a_choice_the_promise_tells_nothing(run: Run, forge: Callable[[Run], None]) -> None:  # S3.2
+    forge(run)
+    assert outcomes(run)["promise"] == "held"
+
+
 @pytest.mark.parametrize("without", LESS)
-def test_before_it_is_forged_it_is_not(run: Run, without: dict[str, bool]) -> None:
+def test_before_it_is_forged_it_is_not(run: Run, contest: Run, without: dict[str, bool]) -> None:
     assert "violated" not in outcomes(run, **without).values()
+    assert "violated" not in outcomes(contest, **without).values()
 
 
 def test_every_claim_that_can_be_judged_has_been_forged(run: Run) -> None:
     judged = {name for name, outcome in outcomes(run).items() if outcome == "held"}
-    assert judged == {claim for claim, _, _ in FORGED}
+    assert judged == {claim for claim, _, _ in FORGED} | {claim for claim, _ in FORGED_CONTESTS}
 
 
 # -- recordings of a guestd that is broken on purpose
@@ -451,6 +527,10 @@ def test_every_claim_that_can_be_judged_has_been_forged(run: Run) -> None:
         ("barrier-skipped", "transitions"),
         ("one-not-awaited", "barriers"),
         ("ballot-forgotten", "promise"),
+        ("chosen-value-forgotten", "choices"),
+        ("turn-bits-forgotten", "flags"),
+        ("joined-at-once", "states"),
+        ("told-after-its-own-leave", "own_level"),
         ("told-before-written", "history"),
         ("writes-elsewhere", "one_writer"),
         ("panics-when-the-disk-hangs", "panics"),

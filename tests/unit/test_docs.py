@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from hil.checkers.claims import every_checker
+from hil.checkers.claims import OF_THE_SIMULATOR, every_checker
 from hil.checkers.observation import Observation
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +63,10 @@ def test_every_claim_has_its_row_with_what_it_needs() -> None:
 
     claims = {type(one).__module__.rpartition(".")[2]: one for one in every_checker()}
     assert rows == {name: [names(one.needs), names(one.also)] for name, one in claims.items()}
+    inside = [row for row in cells if len(row) == 3 and row[0] != "`hil/sim/claims/`"]
+    assert {row[0].strip("`"): row[2] for row in inside} == {
+        name: claim.rpartition("(")[2].strip(")") for name, claim in OF_THE_SIMULATOR.items()
+    }
     assert [one for one in Observation if not any(line.startswith(f"| {one.name.lower()}: ") for line in lines)] == []
 
 
