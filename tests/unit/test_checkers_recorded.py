@@ -68,8 +68,6 @@ def test_the_run_that_is_forged_below_has_everything_in_it(run: Run) -> None:
         assert run.events(kind), kind
     assert run.events("notified", late=True)
     assert any(event["barrier"] for event in run.events("notified"))
-    held = {name for name, outcome in outcomes(run).items() if outcome == "held"}
-    assert len(held) == 14
 
 
 def test_what_cannot_be_judged_is_told_with_what_is_lacking(run: Run) -> None:

@@ -52,7 +52,8 @@ def test_the_newest_run_is_checked_and_each_claim_is_told(directory: Path, capsy
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith(f"{directory.resolve()}: ")
     assert "held       one_owner: an epoch has one owner (S3.2)" in told
-    assert told[-1].startswith("claims: 14 held, 0 violated, ")
+    held = [line for line in told if line.startswith("held ")]
+    assert told[-1].startswith(f"claims: {len(held)} held, 0 violated, ")
 
 
 @pytest.mark.parametrize("by_name", [True, False])
