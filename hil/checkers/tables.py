@@ -58,6 +58,7 @@ class _Machines:
         self.state = NodeState.INACTIVE
         self.order = (0, 0)
         self.entries: dict[int, tuple[NodeState, int]] = {}
+        self.told: dict[str, dict[str, Any]] = {}  # the same, in the words of the last view
         self.programs: dict[str, Registration] = {}
         self.seats: dict[str, dict[tuple[int, int], frozenset[SubsystemState]]] = {}
         self.seated: set[str] = set()  # programs: they know of nobody when they register
@@ -132,6 +133,9 @@ class Tables(Checker):
         # The next step moves each node on by one row at most; of several steps only the way is known.
         one_step = order == (machines.order[0], machines.order[1] + 1)
         for number, entry in fields["nodes"].items():
+            if machines.told.get(number) == entry:
+                continue  # most of them
+            machines.told[number] = entry
             subject, state, incarnation = int(number), NodeState(entry["state"]), entry["incarnation"]
             before, life = machines.entries.get(subject, (NodeState.INACTIVE, 0))
             machines.entries[subject] = (state, incarnation)
