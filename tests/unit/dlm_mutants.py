@@ -18,6 +18,7 @@ from guestd.dlm.directory import Directory
 from guestd.dlm.mastery import Mastery
 from guestd.dlm.messages import NO_MODE, Held
 from guestd.dlm.modes import Mode
+from guestd.dlm.part import Part
 from guestd.dlm.recovery import Recovery
 from guestd.dlm.remaster import Remaster
 from guestd.dlm.resource import Resource
@@ -130,7 +131,7 @@ def parts_not_awaited(patch: Patch) -> None:
         empty = self._parts[self._site.node]
         for node in (*self._site.members, *leaving):
             if node not in self._parts:
-                self._parts[node] = spread.Part(empty.begin)
+                self._parts[node] = Part(empty.begin)
         finish(self, leaving)
 
     patch.setattr(Spread, "_finish", with_what_there_is)

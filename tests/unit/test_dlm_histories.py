@@ -91,7 +91,7 @@ class History(RuleBasedStateMachine):
     @rule(node=st.integers(0, 3), root=st.sampled_from([b"a", b"b"]), mode=st.sampled_from(list(Mode)))
     def lock(self, node: int, root: bytes, mode: Mode) -> None:
         if node < len(self.world.nodes) and self.world.ready(node) and node not in self.users.leaving:
-            self.world.act(node, lambda manager: manager.lock(1, (root,), mode) and None)
+            self.world.act(node, lambda manager: manager.lock(1, (root,), mode))
 
     @rule(node=st.integers(0, 3))
     def use(self, node: int) -> None:
@@ -109,6 +109,4 @@ class History(RuleBasedStateMachine):
 
 
 def test_no_history_that_hypothesis_can_think_of_is_another_one() -> None:  # S7.1, A12, A13, A24
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        History, settings=SETTINGS
-    )
+    run_state_machine_as_test(History, settings=SETTINGS)
