@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from guestd.dlm.site import Site
 
 
+_HELD = (LockState.GRANTED, LockState.CONVERTING)
+
+
 class LockError(ValueError):
     """What a user asked for cannot be done with that lock; says why, and what would be legal."""
 
@@ -118,6 +121,8 @@ class Client:
             self._again[root] = True
             return
         if message.master == self._site.node:
+            held = [lock.number for lock in self.by_root.get(root, {}).values() if lock.state in _HELD]
+            assert not held or root in self._mastery.trees, f"nobody masters {root!r}, in which locks are held: {held}"
             self._mastery.begin(root)
         if root in self.by_root:
             self.masters[root] = message.master

@@ -79,6 +79,12 @@ class Spread:
             done += self._begin()
         return done
 
+    def passed(self, change: Change) -> None:
+        """The members need no part of this node for that change any more, whether they had it or not."""
+        if change.node in self.open and self.open[change.node][0] == change:
+            del self.open[change.node]
+            self._site.stopped = bool(self.open)
+
     def ends(self) -> list[Step]:
         """The changes that this node is done with now: all parts are there."""
         spreading = [change for change, barrier in self.open.values() if barrier == SPREAD]
@@ -180,10 +186,15 @@ class Spread:
         return done
 
     def _bring(self, root: bytes, items: dict[int, list[Item]]) -> None:
-        """The locks in that tree go to its new master, if its old one is gone or has not spoken yet."""
+        """The locks in that tree go to its new master, if its old one is gone or has not spoken yet.
+
+        So do those whose master is not known at the moment (the directory has been asked), for it may be gone.
+        """
         client, site = self._client, self._site
         master = client.masters.get(root)
-        if master is None or (master in site.members and root not in client.unconfirmed):
+        if master is None and all(lock.mode is None for lock in client.by_root[root].values()):
+            return  # no master has anything of it
+        if master in site.members and root not in client.unconfirmed:
             return
         to = directory_node(root, site.members)
         client.masters[root] = to

@@ -19,7 +19,15 @@ from tests.unit.dlm_users import Users, history
 TREE = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("seed", range(64))
+# Each has shown a fault that the first 64 seeds do not show.
+SHOWN = {
+    2141: "an operation was with a node that was no master, and died before it could say so",
+    5055: "a tree whose master was just being asked for lost it; nobody brought the locks to the next one",
+    20087: "of a node that died in its join one node had heard, which then waited for the others",
+}
+
+
+@pytest.mark.parametrize("seed", [*range(64), *SHOWN])
 def test_a_history_is_one_of_the_sequential_model(seed: int) -> None:  # S7.1, A12, A13, A24
     history(seed)
 
