@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from guestd.dlm import names
 from guestd.dlm.directory import directory_node
+from guestd.dlm.lock_messages import messages_of
 from guestd.dlm.locks import Lock, LockState
 from guestd.dlm.messages import (
     NO_MASTER,
@@ -15,7 +16,6 @@ from guestd.dlm.messages import (
     VALUE_SIZE,
     Blocking,
     Cancel,
-    Convert,
     Deny,
     Grant,
     Lookup,
@@ -23,7 +23,6 @@ from guestd.dlm.messages import (
     Reason,
     Release,
     Released,
-    Request,
     Retry,
 )
 from guestd.dlm.modes import WRITES, Mode, is_down
@@ -287,18 +286,3 @@ class Client:
                 del self.by_root[root]
                 self.masters.pop(root, None)
                 self.unconfirmed.pop(root, None)
-
-
-def messages_of(lock: Lock) -> list[Request | Convert | Release | Cancel]:
-    """The operation under way, for the master, and that it is not wanted any more, if so."""
-    number, operation = lock.number, lock.operation
-    said: list[Request | Convert | Release | Cancel] = []
-    if lock.state is LockState.RELEASING:
-        said.append(Release(number, operation, lock.writes, lock.value))
-    elif lock.wanted is not None and lock.state is LockState.CONVERTING:
-        said.append(Convert(number, operation, lock.wanted, lock.noqueue, lock.writes, lock.value))
-    elif lock.wanted is not None:
-        said.append(Request(number, operation, lock.owner, lock.wanted, lock.noqueue, lock.recovery, lock.name))
-    if lock.cancelled is not None:
-        said.append(Cancel(number, operation, lock.cancelled))
-    return said

@@ -25,9 +25,8 @@ from __future__ import annotations
 
 from guestd.dlm.change import SPREAD, STOP, Change
 from guestd.dlm.directory import directory_node
-from guestd.dlm.locks import Lock, LockState
-from guestd.dlm.messages import NO_MODE, Held, LastValue, Mastered, SpreadBegin, SpreadEnd
-from guestd.dlm.modes import common
+from guestd.dlm.lock_messages import held
+from guestd.dlm.messages import Held, LastValue, Mastered, SpreadBegin, SpreadEnd
 from guestd.dlm.part import Part, begin_of
 from guestd.dlm.remaster import Remaster
 
@@ -235,30 +234,3 @@ class Spread:
         for root in remaster.settle():
             known[root] = self._site.node
         self._directory.masters = known
-
-
-def held(lock: Lock) -> Held:
-    """A lock as it is told to a new master. What it gives up by an operation under way, nobody relies on any more."""
-    mode = lock.mode
-    sequence, valid, value = lock.sequence, lock.valid, lock.copy
-    if mode is not None and lock.wanted is not None:
-        mode = common(mode, lock.wanted)
-    if lock.state is LockState.RELEASING:
-        mode = None
-    if lock.pending and lock.writes:
-        sequence, valid, value = sequence + 1, True, lock.value
-    return Held(
-        lock=lock.number,
-        operation=lock.operation,
-        owner=lock.owner,
-        granted=NO_MODE if mode is None else mode.value,
-        wanted=NO_MODE if lock.wanted is None else lock.wanted.value,
-        releases=lock.state is LockState.RELEASING,
-        noqueue=lock.noqueue,
-        recovery=lock.recovery,
-        cancelled=NO_MODE if lock.cancelled is None else lock.cancelled.value,
-        valid=valid,
-        sequence=sequence,
-        value=value,
-        name=lock.name,
-    )

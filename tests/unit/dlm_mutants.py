@@ -15,6 +15,7 @@ from guestd.dlm import modes, spread
 from guestd.dlm.client import Client
 from guestd.dlm.deadlock import Deadlock
 from guestd.dlm.directory import Directory
+from guestd.dlm.lock_messages import held
 from guestd.dlm.mastery import Mastery
 from guestd.dlm.messages import NO_MODE, Held
 from guestd.dlm.modes import Mode
@@ -139,7 +140,6 @@ def parts_not_awaited(patch: Patch) -> None:
 
 def waiting_locks_forgotten(patch: Patch) -> None:
     """A new master is told what is granted, and nothing of who waits."""
-    held = spread.held
 
     def half(lock: Any) -> Held:
         told = held(lock)

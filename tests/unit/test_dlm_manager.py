@@ -430,8 +430,8 @@ def test_rubbish_from_a_member_is_counted_and_harms_nobody() -> None:
 
 
 def test_a_lost_master_in_the_middle_of_a_conversion_between_cw_and_pr_leaves_cr() -> None:
+    from guestd.dlm.lock_messages import held
     from guestd.dlm.locks import Lock
-    from guestd.dlm.spread import held
 
     lock = Lock(1, 1, R, None, recovery=False)
     lock.enter("granted")
