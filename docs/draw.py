@@ -1,6 +1,7 @@
 """Draws from the code what pages say of it: ``.venv/bin/python docs/draw.py``.
 
-All of docs/state-machines.md, a table of docs/disk-faults.md, and the timeline and the tables of docs/timing.md.
+All of docs/state-machines.md, tables of docs/disk-faults.md and docs/dlm.md, the timeline and the tables of
+docs/timing.md.
 
 A test compares the pages with what this makes, so they cannot lag behind.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Mapping
 from enum import Enum
@@ -21,6 +23,10 @@ PAGE = ROOT / "docs" / "state-machines.md"
 
 FAULTS_PAGE = ROOT / "docs" / "disk-faults.md"
 BEGIN, END = "<!-- kinds: made by docs/draw.py -->\n", "<!-- end of kinds -->\n"
+
+LOCKS_PAGE = ROOT / "docs" / "dlm.md"
+MESSAGES = ("<!-- messages: made by docs/draw.py -->\n", "<!-- end of messages -->\n")
+SIZES = {"B": 1, "?": 1, "I": 4, "Q": 8, "64s": 64}
 
 TIMING_PAGE = ROOT / "docs" / "timing.md"
 TIMELINE = ("<!-- timeline: made by docs/draw.py -->\n", "<!-- end of timeline -->\n")
@@ -113,6 +119,28 @@ def _parameters(parameters: Mapping[str, Any]) -> str:
     return "; ".join(told) or "-"
 
 
+def locks_page() -> str:
+    """The page on the lock manager as it should be: its table of messages."""
+    sys.path.insert(0, str(ROOT))
+    return _between(
+        LOCKS_PAGE.read_text(encoding="utf-8"), MESSAGES, _messages(importlib.import_module("guestd.dlm.messages"))
+    )
+
+
+def _messages(module: Any) -> str:
+    lines = ["", "| kind | message | fields (bytes) | |", "|---|---|---|---|"]
+    for kind, (message, layout) in module.FORMATS.items():
+        sizes = [SIZES[code] for code in re.findall(r"64s|[BIQ?]", layout)]
+        rest = [""] * (len(message.value_fields) - len(sizes))
+        fields = [
+            f"{name} ({size})" if size else name
+            for name, size in zip(message.value_fields, [*sizes, *rest], strict=True)
+        ]
+        about = " ".join((inspect.getdoc(message) or "").split())
+        lines.append(f"| {kind} | `{message.__name__}` | {', '.join(fields) or '-'} | {about} |")
+    return "\n".join(lines) + "\n\n"
+
+
 def timing_page() -> str:
     """The page on timing as it should be."""
     sys.path.insert(0, str(ROOT))
@@ -157,6 +185,7 @@ def _times(timing: Any) -> str:
 
 
 if __name__ == "__main__":
+    LOCKS_PAGE.write_text(locks_page(), encoding="utf-8")
     TIMING_PAGE.write_text(timing_page(), encoding="utf-8")
     FAULTS_PAGE.write_text(faults_page(), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")

@@ -1,1 +1,1 @@
-"""Level 10, the distributed lock manager. It only acknowledges, for now."""
+"""Level 10, the distributed lock manager (docs/dlm.md). In the stack it only acknowledges, for now: `subsystem.py`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from guestd.dlm import names
 from guestd.dlm.directory import directory_node
+from guestd.dlm.lock_messages import messages_of
 from guestd.dlm.locks import Lock, LockState
 from guestd.dlm.messages import (
     NO_MASTER,
@@ -15,7 +16,6 @@ from guestd.dlm.messages import (
     VALUE_SIZE,
     Blocking,
     Cancel,
-    Convert,
     Deny,
     Grant,
     Lookup,
@@ -23,7 +23,6 @@ from guestd.dlm.messages import (
     Reason,
     Release,
     Released,
-    Request,
     Retry,
 )
 from guestd.dlm.modes import WRITES, Mode, is_down
@@ -37,6 +36,9 @@ if TYPE_CHECKING:
     from guestd.dlm.mastery import Mastery
     from guestd.dlm.names import Name
     from guestd.dlm.site import Site
+
+
+_HELD = (LockState.GRANTED, LockState.CONVERTING)
 
 
 class LockError(ValueError):
@@ -118,6 +120,8 @@ class Client:
             self._again[root] = True
             return
         if message.master == self._site.node:
+            held = [lock.number for lock in self.by_root.get(root, {}).values() if lock.state in _HELD]
+            assert not held or root in self._mastery.trees, f"nobody masters {root!r}, in which locks are held: {held}"
             self._mastery.begin(root)
         if root in self.by_root:
             self.masters[root] = message.master
@@ -282,18 +286,3 @@ class Client:
                 del self.by_root[root]
                 self.masters.pop(root, None)
                 self.unconfirmed.pop(root, None)
-
-
-def messages_of(lock: Lock) -> list[Request | Convert | Release | Cancel]:
-    """The operation under way, for the master, and that it is not wanted any more, if so."""
-    number, operation = lock.number, lock.operation
-    said: list[Request | Convert | Release | Cancel] = []
-    if lock.state is LockState.RELEASING:
-        said.append(Release(number, operation, lock.writes, lock.value))
-    elif lock.wanted is not None and lock.state is LockState.CONVERTING:
-        said.append(Convert(number, operation, lock.wanted, lock.noqueue, lock.writes, lock.value))
-    elif lock.wanted is not None:
-        said.append(Request(number, operation, lock.owner, lock.wanted, lock.noqueue, lock.recovery, lock.name))
-    if lock.cancelled is not None:
-        said.append(Cancel(number, operation, lock.cancelled))
-    return said

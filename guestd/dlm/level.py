@@ -3,11 +3,14 @@
 Beside what every subsystem is told, it has to be shown each view before its notifications are given (`see`): for the
 lives of the members, to which its channels lead, and because it ends what it holds back after a dead node only when the
 levels above it, which are told later, have recovered everywhere. The state of level 10 itself says nothing of that.
+
+And there is a forced leave of which some nodes are told at this level and some are not: of a node that died in its
+join, of which these had not heard when it was over. Those who are told re-spread, so the others take part unasked.
 """
 
 from __future__ import annotations
 
-from guestd.dlm.change import BARRIERS, Change
+from guestd.dlm.change import BARRIERS, SPREAD, Change
 from guestd.dlm.manager import LockManager
 from guestd.membership.position import Position
 from guestd.membership.states import NodeState
@@ -29,7 +32,7 @@ _MEMBERS = (SubsystemState.JOINED, SubsystemState.LEAVING, SubsystemState.FORCED
 class LockLevel(Subsystem):
     """One life of one node; its lock manager is there as soon as its own join has come to the level."""
 
-    __slots__ = ("_cluster_id", "_incarnations", "_node", "_recovering", "manager")
+    __slots__ = ("_cluster_id", "_incarnations", "_node", "_recovering", "_spreading", "_told", "_unasked", "manager")
 
     def __init__(self, cluster_id: bytes, node: int) -> None:
         super().__init__("DLM", order=ORDER, barriers=dict.fromkeys(_STATES, BARRIERS), real=True)
@@ -37,6 +40,9 @@ class LockLevel(Subsystem):
         self._node = node
         self._incarnations: list[int] = []
         self._recovering: list[tuple[int, int]] = []
+        self._spreading: list[Change] = []  # forced leaves that are at the second barrier of this level
+        self._told: dict[int, Change] = {}  # by node: the last change that this level was told to re-spread for
+        self._unasked: list[Change] = []  # in which it takes part although it was not told
         self.manager: LockManager | None = None
 
     def see(self, view: View) -> None:
@@ -47,8 +53,17 @@ class LockLevel(Subsystem):
             for node, entry in enumerate(view.entries)
             if entry.state is NodeState.FORCED_LEAVING and entry.reach >= ORDER
         ]
-        if self.manager is not None:
-            self.manager.recovering(self._recovering)
+        self._spreading = [
+            Change(node, entry.incarnation, "forced-leave")
+            for node, entry in enumerate(view.entries)
+            if entry.state is NodeState.FORCED_LEAVING and (entry.level, entry.barrier) == (ORDER, SPREAD)
+        ]
+        if self.manager is None:
+            return
+        self.manager.recovering(self._recovering)
+        for change in [one for one in self._unasked if one not in self._spreading]:
+            self._unasked.remove(change)
+            self.manager.passed(change)
 
     def notify(self, notification: Notification) -> tuple[Position, ...]:
         """Changes have come to this level; they are acknowledged at once, or with `acknowledged` later."""
@@ -56,13 +71,23 @@ class LockLevel(Subsystem):
             self._begin(notification)
         assert self.manager is not None, "it was just made"
         steps = [(Change(at.subject, at.incarnation, at.transition), at.barrier) for at in notification.positions]
+        for change, barrier in steps:
+            if barrier == SPREAD:
+                self._told[change.node] = change
         self.manager.told(steps)
-        return self.acknowledged()
+        return tuple(_position(step) for step in self.manager.take_acknowledged())
 
     def acknowledged(self) -> tuple[Position, ...]:
-        """What has been done since it was last asked. To be asked after every input of the lock manager."""
+        """What has been done since it was last asked. To be asked after every input of the lock manager, and after each
+        view when its notifications have been given."""
         if self.manager is None:
             return ()
+        unasked = [change for change in self._spreading if self._told.get(change.node) != change]
+        for change in unasked:
+            self._told[change.node] = change
+        self._unasked += unasked
+        if unasked:
+            self.manager.told([(change, SPREAD) for change in unasked])
         return tuple(_position(step) for step in self.manager.take_acknowledged())
 
     def _begin(self, notification: Notification) -> None:

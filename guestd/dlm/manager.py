@@ -26,6 +26,7 @@ from guestd.interconnect.channels import Channels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from guestd.dlm.change import Change
     from guestd.dlm.modes import Mode
     from guestd.dlm.names import Name
     from guestd.dlm.notices import Notice
@@ -123,6 +124,14 @@ class LockManager:
         self._acknowledged += self.spread.told(steps)
         if not self.spread.is_current(self._site.node):
             self._questions = []  # void: they were sent before their senders' parts
+        self._drain()
+
+    def passed(self, change: Change) -> None:
+        """A change that this node was told of has gone on without it (`level.py`)."""
+        stopped = self._site.stopped
+        self.spread.passed(change)
+        if stopped and not self._site.stopped:
+            self._go_on()
         self._drain()
 
     def take_acknowledged(self) -> list[Step]:

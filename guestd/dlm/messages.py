@@ -212,7 +212,7 @@ class SpreadEnd(Message):
     """The end of the sender's part."""
 
 
-_FORMATS = {
+FORMATS = {
     1: (Lookup, "<Q"),
     2: (Master, "<QB"),
     3: (Remove, "<"),
@@ -233,7 +233,7 @@ _FORMATS = {
     18: (LastValue, "<?Q64s"),
     19: (SpreadEnd, "<"),
 }
-_BY_KIND = {kind: (message, struct.Struct(layout)) for kind, (message, layout) in _FORMATS.items()}
+_BY_KIND = {kind: (message, struct.Struct(layout)) for kind, (message, layout) in FORMATS.items()}
 _BY_CLASS = {message: (kind, layout) for kind, (message, layout) in _BY_KIND.items()}
 _ENUMERATIONS = {"mode": Mode, "reason": Reason}
 

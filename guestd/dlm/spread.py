@@ -25,9 +25,8 @@ from __future__ import annotations
 
 from guestd.dlm.change import SPREAD, STOP, Change
 from guestd.dlm.directory import directory_node
-from guestd.dlm.locks import Lock, LockState
-from guestd.dlm.messages import NO_MODE, Held, LastValue, Mastered, SpreadBegin, SpreadEnd
-from guestd.dlm.modes import common
+from guestd.dlm.lock_messages import held
+from guestd.dlm.messages import Held, LastValue, Mastered, SpreadBegin, SpreadEnd
 from guestd.dlm.part import Part, begin_of
 from guestd.dlm.remaster import Remaster
 
@@ -78,6 +77,12 @@ class Spread:
         if any(barrier == SPREAD for _, barrier in steps):
             done += self._begin()
         return done
+
+    def passed(self, change: Change) -> None:
+        """The members need no part of this node for that change any more, whether they had it or not."""
+        if change.node in self.open and self.open[change.node][0] == change:
+            del self.open[change.node]
+            self._site.stopped = bool(self.open)
 
     def ends(self) -> list[Step]:
         """The changes that this node is done with now: all parts are there."""
@@ -180,10 +185,15 @@ class Spread:
         return done
 
     def _bring(self, root: bytes, items: dict[int, list[Item]]) -> None:
-        """The locks in that tree go to its new master, if its old one is gone or has not spoken yet."""
+        """The locks in that tree go to its new master, if its old one is gone or has not spoken yet.
+
+        So do those whose master is not known at the moment (the directory has been asked), for it may be gone.
+        """
         client, site = self._client, self._site
         master = client.masters.get(root)
-        if master is None or (master in site.members and root not in client.unconfirmed):
+        if master is None and all(lock.mode is None for lock in client.by_root[root].values()):
+            return  # no master has anything of it
+        if master in site.members and root not in client.unconfirmed:
             return
         to = directory_node(root, site.members)
         client.masters[root] = to
@@ -224,30 +234,3 @@ class Spread:
         for root in remaster.settle():
             known[root] = self._site.node
         self._directory.masters = known
-
-
-def held(lock: Lock) -> Held:
-    """A lock as it is told to a new master. What it gives up by an operation under way, nobody relies on any more."""
-    mode = lock.mode
-    sequence, valid, value = lock.sequence, lock.valid, lock.copy
-    if mode is not None and lock.wanted is not None:
-        mode = common(mode, lock.wanted)
-    if lock.state is LockState.RELEASING:
-        mode = None
-    if lock.pending and lock.writes:
-        sequence, valid, value = sequence + 1, True, lock.value
-    return Held(
-        lock=lock.number,
-        operation=lock.operation,
-        owner=lock.owner,
-        granted=NO_MODE if mode is None else mode.value,
-        wanted=NO_MODE if lock.wanted is None else lock.wanted.value,
-        releases=lock.state is LockState.RELEASING,
-        noqueue=lock.noqueue,
-        recovery=lock.recovery,
-        cancelled=NO_MODE if lock.cancelled is None else lock.cancelled.value,
-        valid=valid,
-        sequence=sequence,
-        value=value,
-        name=lock.name,
-    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,6 +37,12 @@ def test_each_pair_of_modes_is_as_in_the_usual_matrix(one: Mode, other: Mode, to
 def test_the_matrix_has_all_modes_and_no_more() -> None:
     assert list(COMPATIBLE) == list(Mode)
     assert [mode.name for mode in Mode] == ["NL", "CR", "CW", "PR", "PW", "EX"]
+
+
+def test_the_matrix_in_the_page_is_the_same() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "dlm.md").read_text(encoding="utf-8")
+    for mode, row in ROWS.items():
+        assert f"| {mode} | {' | '.join(row)} |" in page
 
 
 # Conversions that only give up: from -> to.
@@ -103,7 +111,7 @@ FIELDS = {
     **dict.fromkeys(("number", "operation", "owner", "sequence", "mask"), U64),
     **dict.fromkeys(("master", "granted", "wanted", "cancelled", "node", "waiting_node"), U8),
 }
-KINDS = [message for message, _ in messages._FORMATS.values()]
+KINDS = [message for message, _ in messages.FORMATS.values()]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

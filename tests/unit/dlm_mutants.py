@@ -15,9 +15,11 @@ from guestd.dlm import modes, spread
 from guestd.dlm.client import Client
 from guestd.dlm.deadlock import Deadlock
 from guestd.dlm.directory import Directory
+from guestd.dlm.lock_messages import held
 from guestd.dlm.mastery import Mastery
 from guestd.dlm.messages import NO_MODE, Held
 from guestd.dlm.modes import Mode
+from guestd.dlm.part import Part
 from guestd.dlm.recovery import Recovery
 from guestd.dlm.remaster import Remaster
 from guestd.dlm.resource import Resource
@@ -130,7 +132,7 @@ def parts_not_awaited(patch: Patch) -> None:
         empty = self._parts[self._site.node]
         for node in (*self._site.members, *leaving):
             if node not in self._parts:
-                self._parts[node] = spread.Part(empty.begin)
+                self._parts[node] = Part(empty.begin)
         finish(self, leaving)
 
     patch.setattr(Spread, "_finish", with_what_there_is)
@@ -138,7 +140,6 @@ def parts_not_awaited(patch: Patch) -> None:
 
 def waiting_locks_forgotten(patch: Patch) -> None:
     """A new master is told what is granted, and nothing of who waits."""
-    held = spread.held
 
     def half(lock: Any) -> Held:
         told = held(lock)

@@ -16,6 +16,7 @@ import random
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from guestd.dlm.level import LockLevel
 from guestd.dlm.manager import LockManager
@@ -27,6 +28,7 @@ from guestd.membership.view import View
 from guestd.transition.coordinator import advance
 from guestd.transition.levels import Levels
 from guestd.transition.participant import Participant
+from guestd.transition.seat import Seat
 from guestd.transition.subsystem import Notification, Subsystem
 from tests.unit.dlm_checks import Checks
 
@@ -90,7 +92,13 @@ class World:
         self.now_ms = 0
         self.nodes = [Node(number) for number in range(self.options.nodes)]
         self.view = views.empty(self.options.nodes)
-        self.levels = Levels([Subsystem("membership", order=0, real=True).level, *self._levels_above_0()])
+        self.levels = Levels(
+            [
+                Subsystem("membership", order=0, real=True).level,
+                LockLevel(CLUSTER_ID, 0).level,
+                Above(lambda _: None).level,
+            ]
+        )
         self.acknowledged: dict[int, frozenset[Position]] = {}
         self.cut: set[tuple[int, int]] = set()
         self.checks = Checks(self)
@@ -100,10 +108,6 @@ class World:
         self.datagram_count = 0
         self.digest = 0  # of all datagrams, in order
         self.step()
-
-    @staticmethod
-    def _levels_above_0() -> list[object]:
-        return [LockLevel(CLUSTER_ID, 0).level, Above(lambda _: None).level]  # type: ignore[list-item]
 
     # -- time
 
@@ -256,8 +260,8 @@ class World:
         self.after(self.random.randint(0, self.options.above_ms_max), lambda: self._do(number, level, done))
 
     @staticmethod
-    def _seat(participant: Participant, order: int) -> object:
-        return next(seat for seat in participant._seats if seat.level.order == order)  # type: ignore[return-value]
+    def _seat(participant: Participant, order: int) -> Seat:
+        return next(seat for seat in participant._seats if seat.level.order == order)
 
     def step(self) -> None:
         """The master moves the transitions on, now and then."""
@@ -295,7 +299,7 @@ class World:
             return
         positions = level.acknowledged()
         if positions:
-            participant.acknowledge(self._seat(participant, 10), positions)  # type: ignore[arg-type]
+            participant.acknowledge(self._seat(participant, 10), positions)
         told = frozenset(participant.acknowledged())
         self.after(self.random.randint(0, 20), lambda: self._heard_of(number, level, told))
         manager = level.manager
@@ -306,13 +310,13 @@ class World:
         for notice in manager.take_notices():
             self.checks.noticed(number, notice)
             delay_ms = self.random.randint(0, self.options.notice_ms_max)
-            self.after(delay_ms, lambda notice=notice: self._do(number, level, lambda: self.on_notice(number, notice)))
+            self.after(delay_ms, partial(self._do, number, level, partial(self.on_notice, number, notice)))
 
     def _heard_of(self, number: int, level: LockLevel, told: frozenset[Position]) -> None:
         if self.nodes[number].level is level and self.nodes[number].frozen is None:
             self.acknowledged[number] = told
 
-    def act(self, number: int, action: Callable[[LockManager], None]) -> None:
+    def act(self, number: int, action: Callable[[LockManager], object]) -> None:
         """A user of that node calls its lock manager."""
         node = self.nodes[number]
         assert node.level is not None
@@ -339,8 +343,8 @@ class World:
                     continue
                 self.datagram_count += 1
                 delay_ms = self.random.randint(0, self.options.delay_ms_max)
-                number, level = node.number, node.level
-                self.after(delay_ms, lambda n=number, v=level: self._do(n, v, lambda: self._hear(n, v, payload)))
+                hear = partial(self._hear, node.number, node.level, payload)
+                self.after(delay_ms, partial(self._do, node.number, node.level, hear))
 
     def _hear(self, number: int, level: LockLevel, payload: bytes) -> None:
         if level.manager is not None:

@@ -8,6 +8,7 @@ nothing may be left anywhere.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 from guestd.dlm.locks import LockState
 from guestd.dlm.manager import LockManager
@@ -114,12 +115,10 @@ class Users:
             above = randomness.choice(parents)
             if above.state in (LockState.GRANTED, LockState.CONVERTING):
                 name = (*above.name, randomness.choice(BELOW))
-                self.world.act(
-                    number, lambda m: m.lock(owner, name, mode, parent=above.number, noqueue=noqueue) and None
-                )
+                self.world.act(number, lambda m: m.lock(owner, name, mode, parent=above.number, noqueue=noqueue))
                 return
         name = (bytes([ord("a") + randomness.randrange(self.theme.roots)]),)
-        self.world.act(number, lambda m: m.lock(owner, name, mode, noqueue=noqueue) and None)
+        self.world.act(number, lambda m: m.lock(owner, name, mode, noqueue=noqueue))
 
     def convert(self, number: int, manager: LockManager, lock: int, mode: Mode) -> None:
         held = manager.client.locks[lock].mode
@@ -230,7 +229,7 @@ class Users:
             return True
         for lock in list(manager.client.locks.values()):
             if lock.waits and lock.cancelled is None:
-                self.world.act(number, lambda m, n=lock.number: m.cancel(n))
+                self.world.act(number, partial(LockManager.cancel, lock=lock.number))
             elif lock.state is LockState.GRANTED:
                 self.release(number, manager, lock.number)
         return not manager.client.locks

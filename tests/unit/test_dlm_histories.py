@@ -19,7 +19,15 @@ from tests.unit.dlm_users import Users, history
 TREE = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("seed", range(64))
+# Each has shown a fault that the first 64 seeds do not show.
+SHOWN = {
+    3794: "an operation was with a node that was no master, and died before it could say so",
+    5055: "a tree whose master was just being asked for lost it; nobody brought the locks to the next one",
+    20087: "of a node that died in its join one node had heard, which then waited for the others",
+}
+
+
+@pytest.mark.parametrize("seed", [*range(64), *SHOWN])
 def test_a_history_is_one_of_the_sequential_model(seed: int) -> None:  # S7.1, A12, A13, A24
     history(seed)
 
@@ -91,7 +99,7 @@ class History(RuleBasedStateMachine):
     @rule(node=st.integers(0, 3), root=st.sampled_from([b"a", b"b"]), mode=st.sampled_from(list(Mode)))
     def lock(self, node: int, root: bytes, mode: Mode) -> None:
         if node < len(self.world.nodes) and self.world.ready(node) and node not in self.users.leaving:
-            self.world.act(node, lambda manager: manager.lock(1, (root,), mode) and None)
+            self.world.act(node, lambda manager: manager.lock(1, (root,), mode))
 
     @rule(node=st.integers(0, 3))
     def use(self, node: int) -> None:
@@ -109,6 +117,4 @@ class History(RuleBasedStateMachine):
 
 
 def test_no_history_that_hypothesis_can_think_of_is_another_one() -> None:  # S7.1, A12, A13, A24
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        History, settings=SETTINGS
-    )
+    run_state_machine_as_test(History, settings=SETTINGS)

@@ -71,8 +71,8 @@ class Cluster:
         """A name whose directory node that is."""
         return self.elsewhere(*(other for other in range(self.world.options.nodes) if other != node))
 
-    def forget(self) -> None:
-        self.told.clear()
+    def state(self, node: int) -> str:
+        return str(self.world.view.entries[node].state.value)
 
 
 @pytest.mark.parametrize("node", range(3))
@@ -225,19 +225,19 @@ def test_nothing_of_a_dead_node_is_granted_before_the_level_above_has_recovered(
     cluster.world.options.above_ms_max = 60_000  # one node's journal replay is delayed
     cluster.world.kill(0, noticed_ms=100)
     cluster.world.run(3000)
-    assert cluster.world.view.entries[0].state is NodeState.FORCED_LEAVING
+    assert cluster.state(0) == "forced-leaving"
     assert not any(node.manager.stopped for node in cluster.world.nodes if node.manager), "the others go on"
     waits = cluster.lock(2, R, Mode.CR)
     tried = cluster.lock(2, R, Mode.CR, noqueue=True)
     helper = cluster.lock(1, R, Mode.EX, recovery=True)
     cluster.world.run(1000)
-    assert cluster.world.view.entries[0].state is NodeState.FORCED_LEAVING
+    assert cluster.state(0) == "forced-leaving"
     assert Denied(tried, Reason.AGAIN, None) in cluster.of(2)
     assert cluster.grant(2, waits) is None
     assert cluster.grant(1, helper) is not None, "who recovers passes"
     cluster.call(1, "unlock", helper)
     cluster.world.run_until(lambda: cluster.grant(2, waits), 120_000)
-    assert cluster.world.view.entries[0].state is NodeState.INACTIVE
+    assert cluster.state(0) == "inactive"
 
 
 def test_a_second_death_in_the_recovery_of_the_first_while_a_third_node_joins() -> None:  # A12
@@ -259,6 +259,29 @@ def test_a_second_death_in_the_recovery_of_the_first_while_a_third_node_joins() 
     manager = cluster.world.nodes[3].manager
     assert manager is not None
     assert manager.members == {2: 1, 3: 2}
+
+
+def test_the_worked_example_of_the_page() -> None:  # S7.1, A13
+    name = (b"f",)
+    assert directory_node(b"f", (0, 1, 2)) == 2
+    assert directory_node(b"f", (1, 2)) == 1
+    cluster = Cluster()
+    first = cluster.held(0, name, Mode.EX)
+    assert cluster.master(name) == [0]
+    reader = cluster.lock(1, name, Mode.PR)
+    cluster.world.run(300)
+    assert cluster.of(0)[-1] == Blocks(first, Mode.PR)
+    cluster.call(0, "convert", first, Mode.CR, value=VALUE)
+    cluster.world.run(300)
+    assert cluster.of(1) == [Granted(reader, Mode.PR, VALUE, True, 1)]
+    cluster.world.options.above_ms_max = 5000
+    cluster.world.kill(0)
+    cluster.world.run_until(lambda: cluster.master(name) == [1])
+    other = cluster.lock(2, name, Mode.CR)
+    cluster.world.run_until(lambda: cluster.state(0) == "inactive")
+    assert cluster.grant(2, other) is None
+    cluster.world.run(500)
+    assert cluster.grant(2, other) == Granted(other, Mode.CR, VALUE, True, 1)
 
 
 def circle(cluster: Cluster, nodes: int) -> list[int]:
@@ -407,8 +430,8 @@ def test_rubbish_from_a_member_is_counted_and_harms_nobody() -> None:
 
 
 def test_a_lost_master_in_the_middle_of_a_conversion_between_cw_and_pr_leaves_cr() -> None:
+    from guestd.dlm.lock_messages import held
     from guestd.dlm.locks import Lock
-    from guestd.dlm.spread import held
 
     lock = Lock(1, 1, R, None, recovery=False)
     lock.enter("granted")

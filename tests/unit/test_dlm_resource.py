@@ -229,7 +229,7 @@ COMMON = settings(
 
 
 def check(phases: tuple[Phase, ...] = tuple(Phase)) -> None:
-    run_state_machine_as_test(Against, settings=settings(COMMON, phases=phases))  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(Against, settings=settings(COMMON, phases=phases))
 
 
 def test_a_resource_is_what_the_sequential_model_is() -> None:  # S7.1
