@@ -174,7 +174,6 @@ STUCK: Final[dict[str, Any]] = {
 
 LATE: Final[dict[str, Any]] = {
     "weights": (("doom", 5), ("delay-writes", 2), ("cut-node", 1)),
-    "fault_every_ms": 1500,
     "boot_ms_max": 8000,
     "slow_share": 800,
     "slow_ms_max": 200,

@@ -15,6 +15,7 @@ BASE: Final[dict[str, Any]] = {
     "election": "paxos",
     "timing_factor": 1.0,
     "faults_ms": 30_000,
+    "fault_every_ms": 1500,
     "converge_ms": 60_000,
     "quiet_ms": 3000,
 }
