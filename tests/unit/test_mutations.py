@@ -11,7 +11,7 @@ from guestd.core.value import replace
 from guestd.membership import view
 from guestd.membership.states import NODE_STATES, NodeState
 from hil.sim.checkers import Checker, every_checker
-from hil.sim.run import run
+from hil.sim.run import CONVERGES, NO_FAULT_OF_ITS_OWN, run
 from tests.mutations.__main__ import main
 from tests.mutations.catalogue import BY_NAME, MUTANTS
 from tests.mutations.mutant import Mutant
@@ -60,7 +60,7 @@ def test_a_fault_put_into_guestd_is_found(name: str, capsys: pytest.CaptureFixtu
     assert told["survived"] == []
     (found,) = told["mutants"]
     assert (found["name"], found["sound_failed"]) == (name, [])
-    assert found["claim"] in BY_NAME[name].claims
+    assert BY_NAME[name].is_caught_by(found["claim"])
 
 
 @pytest.mark.parametrize("checker", every_checker(), ids=lambda checker: type(checker).__name__)
@@ -73,6 +73,15 @@ def test_each_checker_finds_alone_what_it_is_there_for(checker: Checker) -> None
             if claims[-1] == checker.claim:
                 return
     pytest.fail(f"{mutant.name} not found in {SEEDS_MAX} seeds, which broke: {claims}")
+
+
+def test_what_is_raised_finds_a_mutant_only_that_is_about_that() -> None:
+    raised, other = BY_NAME["older-view-taken-in"], BY_NAME["no-fence"]
+    assert raised.claims == (NO_FAULT_OF_ITS_OWN,)
+    assert [one.is_caught_by(NO_FAULT_OF_ITS_OWN) for one in (raised, other)] == [True, False]
+    assert [one.is_caught_by(CONVERGES) for one in (BY_NAME["does-not-panic"], other)] == [True, False]
+    assert other.is_caught_by(BY_NAME["ballot-erased"].claims[0])
+    assert not other.is_caught_by(None)
 
 
 def test_what_is_not_there_cannot_be_replaced() -> None:

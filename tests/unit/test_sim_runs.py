@@ -17,6 +17,7 @@ from guestd.membership import datagram
 from guestd.membership.view import View, empty
 from hil.cli import main
 from hil.sim import speed
+from hil.sim.checkers.survivors import only_cuts
 from hil.sim.options import FAULTS, draw
 from hil.sim.run import Result, run
 from tests.mutations.catalogue import BY_NAME
@@ -43,6 +44,8 @@ def test_every_fault_does_happen() -> None:
     wanted = set(FAULTS) | {f"datagram-{kind}" for kind in ("cut", "duplicated", "late", "lost")}
     wanted |= {f"sector-{kind}" for kind in ("cache-lost", "flipped", "lost", "stale", "torn")}
     assert {kind for kind in wanted if struck[kind] < 20} == set()
+    rare = {"sector-both-flipped"} | {f"program-{kind}" for kind in ("closed", "died", "hung", "refused")}
+    assert {kind for kind in rare if struck[kind] < 5} == set()
     assert sum(result(seed).panics for seed in SEEDS) > 100  # they do hurt
 
 
@@ -62,6 +65,15 @@ def test_the_same_seed_is_the_same_run_in_another_process(hash_seed: str) -> Non
         text=True,
     ).stdout
     assert told == f"{[result(seed).digest for seed in (1, 3, 8)]}\n"
+
+
+def test_both_ways_to_an_owner_are_simulated_and_cuts_alone_and_contention() -> None:  # S3.2, S5.2
+    options = [draw(seed) for seed in SEEDS]
+    dekker = sum(one.election == "dekker" for one in options)
+    assert 10 <= dekker <= 40
+    assert sum(only_cuts(one) for one in options) >= 2
+    assert sum(one.slow_share == 800 for one in options) >= 4
+    assert all(one.election == "paxos" for preset in ("lite", "performance") for one in (draw(1, preset),))
 
 
 def test_another_seed_is_another_run() -> None:
