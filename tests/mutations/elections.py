@@ -116,6 +116,11 @@ def not_read_behind_the_fence(patch: Patch) -> None:
     patch.replace(Office, "_fenced", remembering)
 
 
+def living_master_not_fenced(patch: Patch) -> None:
+    """Who takes the office from a master that lives, and against which it holds nothing, does not fence it."""
+    patch.replace(Office, "_replaced_master", lambda _self: ())
+
+
 def told_before_written(patch: Patch) -> None:
     """The master takes a view in before its record is on the disk."""
     commit = Office._commit
@@ -192,6 +197,7 @@ MUTANTS = (
     Mutant(higher_ballot_not_seen, (OneOwner.claim,), CONTENTION),
     Mutant(slow_owner_left_alone, (History.claim, States.claim), STUCK, nodes=2),
     Mutant(not_read_behind_the_fence, (States.claim, History.claim, Steps.claim), LATE),
+    Mutant(living_master_not_fenced, (States.claim, History.claim), LATE),
     Mutant(told_before_written, (History.claim,), {"weights": POWER}),
     Mutant(failed_commit_counts, (History.claim,)),
     Mutant(

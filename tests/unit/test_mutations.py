@@ -147,6 +147,14 @@ def test_what_cannot_be_is_refused_with_what_is_legal(
     assert told in capsys.readouterr().err
 
 
+def test_a_mutant_that_does_not_fit_any_more_is_named_and_the_status_is_3(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(view, "restart_forced_leave")
+    assert main(["--only", "recovery-not-begun-again", "--seeds", "1", "--jobs", "1"]) == 3
+    assert "guestd.membership.view has no restart_forced_leave of its own any more" in capsys.readouterr().err
+
+
 def test_one_that_survives_is_named_and_the_status_is_1(capsys: pytest.CaptureFixture[str]) -> None:
     # In so few seeds it cannot show: an operator's boot takes longer than these runs, and nobody dies twice.
     assert main(["--only", "former-life-not-aborted", "--seeds", "1", "--jobs", "1"]) == 1
