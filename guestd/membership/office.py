@@ -133,7 +133,8 @@ class Office:
         slow = self._election.may_have_begun(member.view.epoch)
         won_epoch = Won(self._election.epoch, self._election.ballot, slow)
         members = {(node, entry.incarnation) for node, entry in enumerate(member.view.entries)}
-        out = self._forced_out(member.view, tuple(sorted({*victims, *(node for node, _ in {*slow} & members)})))
+        replaced = {*victims, *self._replaced_master(), *(node for node, _ in {*slow} & members)}
+        out = self._forced_out(member.view, tuple(sorted(replaced)))
         self._busy = True
         if self._context.config.fence == "scsi":
             own = (member.node, member.incarnation)
@@ -141,6 +142,15 @@ class Office:
             self._fence.keep_out(own, lives, lambda outcome: self._fenced(outcome, won_epoch, out))
         else:
             self._fenced(Outcome.FENCED, won_epoch, out)
+
+    def _replaced_master(self) -> tuple[int, ...]:
+        """The master of the present epoch, if this member takes its office; nothing may be held against it.
+
+        It goes on with its epoch until it has seen the next one, and what it committed meanwhile would be lost: so it
+        is fenced first, as any master whose office is taken over (spec S3.2).
+        """
+        member = self._member
+        return (member.view.master,) if member.role is Role.MEMBER else ()
 
     def _forced_out(self, view: View, victims: tuple[int, ...]) -> tuple[Life, ...]:
         """The lives that the next epoch forces out; of a cluster formed anew, all former members."""

@@ -36,6 +36,7 @@ FAULTS: Final = (
 _ONLY_CUTS: Final[dict[str, Any]] = {
     **dict.fromkeys(("loss_share", "late_share", "slow_share", "torn_share", "lost_share", "stale_share"), 0),
     "flip_share": 0,
+    "timing_factor": 1.0,
     "drift_ppm_max": 100,
     "weights": (("cut-node", 1), ("cut-one-way", 1), ("cut-link", 2), ("split", 3)),
     "fault_every_ms": 10_000,
@@ -44,6 +45,7 @@ _ONLY_CUTS: Final[dict[str, Any]] = {
 
 _CONTENTION: Final[dict[str, Any]] = {
     "weights": (("power-failure", 3), ("split", 1), ("doom", 1), ("freeze-process", 1)),
+    "timing_factor": 1.0,
     "fault_every_ms": 3000,
     "boot_ms_max": 800,
     "slow_share": 800,

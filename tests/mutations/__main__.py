@@ -11,6 +11,7 @@ from pathlib import Path
 from hil.errors import UsageError
 from tests.mutations.catalogue import MUTANTS, named
 from tests.mutations.hunt import Looked, hunt
+from tests.mutations.patching import MutationError
 from tests.mutations.report import described, page, summary, table
 
 SEEDS = 500
@@ -19,7 +20,7 @@ LINE_EVERY_S = 5.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 all were found, 1 one survives, 2 refused."""
+    """Exit status: 0 all were found, 1 one survives, 2 refused, 3 a mutant does not fit the code any more."""
     parser = argparse.ArgumentParser(prog="./run mutations", description=__doc__)
     parser.add_argument("--only", metavar="NAME", nargs="+", default=[], help="these mutants; default: all")
     parser.add_argument("--seeds", metavar="N", type=int, default=SEEDS, help=f"look that far; default: {SEEDS}")
@@ -34,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UsageError as refused:
         print(f"run mutations: {refused}", file=sys.stderr)
         return 2
+    except MutationError as broken:
+        print(f"run mutations: {broken} (tests/mutations/)", file=sys.stderr)
+        return 3
 
 
 def _look(asked: argparse.Namespace) -> int:

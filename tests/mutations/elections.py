@@ -15,7 +15,6 @@ from hil.checkers.history import History
 from hil.checkers.one_owner import OneOwner
 from hil.checkers.promise import Promise
 from hil.checkers.states import States
-from hil.checkers.steps import Steps
 from hil.sim.run import NO_FAULT_OF_ITS_OWN
 from tests.mutations.mutant import CUTS, POWER, Mutant
 from tests.mutations.patching import Patch
@@ -99,21 +98,9 @@ def slow_owner_left_alone(patch: Patch) -> None:
     patch.replace(Bid, "may_have_begun", lambda _self, _known_epoch, _blocks: ())
 
 
-def not_read_behind_the_fence(patch: Patch) -> None:
-    """The new master begins with the view that it knows, and not with the last one that the old one has written."""
-    begin = Office._begin_epoch
-
-    def hasty(self: Office, won: Any, out: Any, _base: Any) -> None:
-        begin(self, won, out, self._known_before)  # type: ignore[attr-defined]
-
-    fenced = Office._fenced
-
-    def remembering(self: Office, outcome: Any, won: Any, out: Any) -> None:
-        self._known_before = self._member.view  # type: ignore[attr-defined]
-        fenced(self, outcome, won, out)
-
-    patch.replace(Office, "_begin_epoch", hasty)
-    patch.replace(Office, "_fenced", remembering)
+def living_master_not_fenced(patch: Patch) -> None:
+    """Who takes the office from a master that lives, and against which it holds nothing, does not fence it."""
+    patch.replace(Office, "_replaced_master", lambda _self: ())
 
 
 def told_before_written(patch: Patch) -> None:
@@ -174,7 +161,6 @@ STUCK: Final[dict[str, Any]] = {
 
 LATE: Final[dict[str, Any]] = {
     "weights": (("doom", 5), ("delay-writes", 2), ("cut-node", 1)),
-    "fault_every_ms": 1500,
     "boot_ms_max": 8000,
     "slow_share": 800,
     "slow_ms_max": 200,
@@ -192,7 +178,7 @@ MUTANTS = (
     Mutant(nobody_gives_way, (OneOwner.claim,), {"weights": CUTS}),
     Mutant(higher_ballot_not_seen, (OneOwner.claim,), CONTENTION),
     Mutant(slow_owner_left_alone, (History.claim, States.claim), STUCK, nodes=2),
-    Mutant(not_read_behind_the_fence, (States.claim, History.claim, Steps.claim), LATE),
+    Mutant(living_master_not_fenced, (States.claim, History.claim), LATE),
     Mutant(told_before_written, (History.claim,), {"weights": POWER}),
     Mutant(failed_commit_counts, (History.claim,)),
     Mutant(

@@ -132,9 +132,9 @@ def forced_out_comes_back(patch: Patch) -> None:
 
 
 MUTANTS = (
-    Mutant(no_fence, (Fence.claim,), {"weights": CUTS, "fault_every_ms": 1500}),
-    Mutant(fence_after_the_commit, (Panics.claim, Fence.claim), {"weights": CUTS, "fault_every_ms": 1500}),
-    Mutant(preempt_without_abort, (Fence.claim,), {"weights": CUTS, "fault_every_ms": 1500}),
+    Mutant(no_fence, (Fence.claim,), {"weights": CUTS}),
+    Mutant(fence_after_the_commit, (Panics.claim, Fence.claim), {"weights": CUTS}),
+    Mutant(preempt_without_abort, (Fence.claim,), {"weights": CUTS}),
     Mutant(
         fence_not_verified, (Fence.claim,), {"weights": (("cut-node", 3), ("disk-errors", 3)), "fault_every_ms": 700}
     ),

@@ -22,7 +22,7 @@ CHUNK: Final = 4
 
 @dataclass
 class Looked:
-    """What became of some seeds of one mutant. ``seed``: the one in which an expected claim was broken, if any."""
+    """What became of some seeds of one mutant. ``seed``: the one in which a claim was broken that finds it, if any."""
 
     name: str
     seeds: int = 0
@@ -30,14 +30,14 @@ class Looked:
     claim: str = ""
     violation: str = ""
     others: Counter[str] = field(default_factory=Counter)
-    """Claims that are not expected and were broken, by how many seeds."""
+    """Claims that were broken and do not find it, by how many seeds."""
     sound_failed: list[int] = field(default_factory=list)
     """Seeds that guestd as it is does not pass."""
     wall_s: float = 0.0
 
     @property
     def found(self) -> bool:
-        """An expected claim was broken, and the same seeds pass without the mutant."""
+        """A claim was broken that finds it, and the same seeds pass without the mutant."""
         return self.seed is not None and not self.sound_failed
 
     def add(self, more: Looked) -> None:
@@ -50,15 +50,15 @@ class Looked:
 
 
 def look(name: str, seeds: Sequence[int]) -> Looked:
-    """These seeds, up to the first in which a claim that the mutant expects is broken; then all of them without it."""
+    """These seeds, up to the first in which a claim is broken that finds the mutant; then all of them without it."""
     mutant = BY_NAME[name]
     began, looked = time.perf_counter(), Looked(name)
     with mutant.applied():
         for seed in seeds:
             result = run(mutant.options(seed))
             looked.seeds += 1
-            if result.claim in mutant.claims:
-                looked.seed, looked.claim, looked.violation = seed, result.claim, result.violation or ""
+            if mutant.is_caught_by(result.claim):
+                looked.seed, looked.claim, looked.violation = seed, result.claim or "", result.violation or ""
                 break
             if result.claim is not None:
                 looked.others[result.claim] += 1

@@ -17,4 +17,8 @@ LEFT_OUT: Final[dict[str, str]] = {
         "the winner fences those whose flags it has ignored before it commits, and reads once more behind that fence. "
         "Both left out is `rival-not-fenced`"
     ),
+    "a new master does not read once more behind the fence of the old one": (
+        "not found in 48 seeds, and open: the old master's last commit would have to land between two commands of the "
+        "new one, and nothing in the simulator aims there. The model has it (election.md)"
+    ),
 }

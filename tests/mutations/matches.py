@@ -141,5 +141,5 @@ MUTANTS = (
     Mutant(turn_bits_forgotten, (Flags.claim,), CONTENTION),
     Mutant(flag_of_an_earlier_round_lowered, (Flags.claim,), CONTENTION, nodes=4),
     Mutant(rival_not_fenced, (OneOwner.claim, History.claim, Fence.claim), STUCK, nodes=2),
-    Mutant(owner_skips_the_fence, (Fence.claim,), CONTENTION),
+    Mutant(owner_skips_the_fence, (Fence.claim,), BUSY),
 )

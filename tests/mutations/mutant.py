@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from hil.sim.options import Options, draw
+from hil.sim.run import CONVERGES, NO_FAULT_OF_ITS_OWN, QUIET
 from tests.mutations.patching import Patch, applied
 
 NODES: Final = 3
@@ -15,6 +16,7 @@ BASE: Final[dict[str, Any]] = {
     "election": "paxos",
     "timing_factor": 1.0,
     "faults_ms": 30_000,
+    "fault_every_ms": 1500,
     "converge_ms": 60_000,
     "quiet_ms": 3000,
 }
@@ -29,8 +31,8 @@ LEAVES: Final = (("crash", 1), ("doom", 2), ("leave", 3))
 class Mutant:
     """``broken`` says in its docstring, in one sentence, what is wrong; its name is the mutant's.
 
-    ``claims``: any of them may be found broken first. ``changes``: to the options that the seed draws, where the fault
-    needs it. ``nodes``: how many.
+    ``claims``: those that are about it. ``changes``: to the options that the seed draws, where the fault needs it.
+    ``nodes``: how many.
     """
 
     broken: Callable[[Patch], None]
@@ -47,6 +49,14 @@ class Mutant:
     def about(self) -> str:
         """What is wrong."""
         return (self.broken.__doc__ or "").strip()
+
+    def is_caught_by(self, claim: str | None) -> bool:
+        """Whether it is found when that claim is broken.
+
+        By any one, for what goes wrong is wrong in many ways. But that something was raised, or that the cluster did
+        not come together, counts for those mutants only that are about that: the mutant itself may be to blame.
+        """
+        return claim in self.claims or (claim is not None and claim not in (NO_FAULT_OF_ITS_OWN, CONVERGES, QUIET))
 
     def applied(self) -> AbstractContextManager[Patch]:
         """guestd with the fault, in this process, within the block."""

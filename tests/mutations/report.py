@@ -73,12 +73,12 @@ def page(found: Sequence[Looked], seeds: int) -> str:
         f"{sum(one.found for one in found)} of {len(found)} are found, each within {seeds} seeds of about a minute of",
         "simulated time. `./run mutations --only NAME` looks for one.",
         "",
-        "| mutant | what is wrong | found at seed | s | claim that caught it |",
-        "|---|---|---|---|---|",
+        "| mutant | what is wrong | found at seed | claim that caught it |",
+        "|---|---|---|---|",
     ]
     for one in found:
-        name, at, _, wall_s, claim = _row(one)
-        lines.append(f"| `{name}` | {BY_NAME[name].about} | {at} | {wall_s} | {claim} |")
+        name, at, _, _, claim = _row(one)
+        lines.append(f"| `{name}` | {BY_NAME[name].about} | {at} | {claim} |")
     lines += ["", "## Left out", "", "| fault | why |", "|---|---|"]
     lines += [f"| {what} | {why} |" for what, why in LEFT_OUT.items()]
     return "\n".join(lines) + "\n"

@@ -75,7 +75,6 @@ DAMAGE: dict[str, Any] = {"flip_share": 500, "torn_share": 100}
 
 TORN: dict[str, Any] = {
     "weights": (("power-failure", 1),),
-    "fault_every_ms": 1500,
     "boot_ms_max": 500,
     "slow_share": 800,
     "slow_ms_max": 200,

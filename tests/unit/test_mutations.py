@@ -12,7 +12,7 @@ from guestd.membership import view
 from guestd.membership.states import NODE_STATES, NodeState
 from hil.checkers.checker import Checker
 from hil.sim.claims import every_claim
-from hil.sim.run import run
+from hil.sim.run import CONVERGES, NO_FAULT_OF_ITS_OWN, run
 from tests.mutations.__main__ import main
 from tests.mutations.catalogue import BY_NAME, MUTANTS
 from tests.mutations.mutant import Mutant
@@ -61,7 +61,7 @@ def test_a_fault_put_into_guestd_is_found(name: str, capsys: pytest.CaptureFixtu
     assert told["survived"] == []
     (found,) = told["mutants"]
     assert (found["name"], found["sound_failed"]) == (name, [])
-    assert found["claim"] in BY_NAME[name].claims
+    assert BY_NAME[name].is_caught_by(found["claim"])
 
 
 @pytest.mark.parametrize("checker", every_claim(), ids=lambda checker: type(checker).__name__)
@@ -74,6 +74,15 @@ def test_each_checker_finds_alone_what_it_is_there_for(checker: Checker) -> None
             if claims[-1] == checker.claim:
                 return
     pytest.fail(f"{mutant.name} not found in {SEEDS_MAX} seeds, which broke: {claims}")
+
+
+def test_what_is_raised_finds_a_mutant_only_that_is_about_that() -> None:
+    raised, other = BY_NAME["older-view-taken-in"], BY_NAME["no-fence"]
+    assert raised.claims == (NO_FAULT_OF_ITS_OWN,)
+    assert [one.is_caught_by(NO_FAULT_OF_ITS_OWN) for one in (raised, other)] == [True, False]
+    assert [one.is_caught_by(CONVERGES) for one in (BY_NAME["does-not-panic"], other)] == [True, False]
+    assert other.is_caught_by(BY_NAME["ballot-erased"].claims[0])
+    assert not other.is_caught_by(None)
 
 
 def test_what_is_not_there_cannot_be_replaced() -> None:
@@ -137,6 +146,14 @@ def test_what_cannot_be_is_refused_with_what_is_legal(
 ) -> None:
     assert main(arguments.split()) == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_mutant_that_does_not_fit_any_more_is_named_and_the_status_is_3(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(view, "restart_forced_leave")
+    assert main(["--only", "recovery-not-begun-again", "--seeds", "1", "--jobs", "1"]) == 3
+    assert "guestd.membership.view has no restart_forced_leave of its own any more" in capsys.readouterr().err
 
 
 def test_one_that_survives_is_named_and_the_status_is_1(capsys: pytest.CaptureFixture[str]) -> None:

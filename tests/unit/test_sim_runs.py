@@ -7,7 +7,9 @@ from functools import cache
 
 import pytest
 
+from hil.sim.claims.survivors import only_cuts
 from hil.sim.options import FAULTS, draw
+from hil.sim.planning import draw_plan
 from hil.sim.run import Result, run
 
 SEEDS = range(100)
@@ -31,7 +33,18 @@ def test_every_fault_does_happen() -> None:
     wanted = set(FAULTS) | {f"datagram-{kind}" for kind in ("cut", "duplicated", "late", "lost")}
     wanted |= {f"sector-{kind}" for kind in ("cache-lost", "flipped", "lost", "stale", "torn")}
     assert {kind for kind in wanted if struck[kind] < 20} == set()
+    rare = {"sector-both-flipped"} | {f"program-{kind}" for kind in ("closed", "died", "hung", "refused")}
+    assert {kind for kind in rare if struck[kind] < 5} == set()
     assert sum(result(seed).panics for seed in SEEDS) > 100  # they do hurt
+
+
+def test_both_ways_to_an_owner_are_simulated_and_cuts_alone_and_contention() -> None:  # S3.2, S5.2
+    options = [draw(seed) for seed in SEEDS]
+    dekker = sum(one.election == "dekker" for one in options)
+    assert 10 <= dekker <= 40
+    assert sum(only_cuts(one, draw_plan(one)) for one in options) >= 2
+    assert sum(one.slow_share == 800 for one in options) >= 4
+    assert {draw(1, preset).election for preset in ("lite", "performance")} == {"paxos"}
 
 
 def test_another_seed_is_another_run() -> None:
