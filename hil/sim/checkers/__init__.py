@@ -71,6 +71,7 @@ def every_checker() -> list[Checker]:
     from hil.sim.checkers.fence import Fence
     from hil.sim.checkers.forced_out import ForcedOut
     from hil.sim.checkers.history import History
+    from hil.sim.checkers.incarnations import Incarnations
     from hil.sim.checkers.one_owner import OneOwner
     from hil.sim.checkers.one_writer import OneWriter
     from hil.sim.checkers.panics import Panics
@@ -85,6 +86,7 @@ def every_checker() -> list[Checker]:
         Fence(),
         Promise(),
         History(),
+        Incarnations(),
         Steps(),
         Transitions(),
         ProgramsTold(),
