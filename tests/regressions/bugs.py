@@ -67,6 +67,7 @@ class Bug:
 
 
 BUGS = [
+    Bug("given_epoch", given_epoch_not_taken),
     Bug("cut_outwards", own_broken_links_not_counted),
     Bug("innocent_third", everybody_ripe_with_one),
     Bug("failed_commit", failed_commit_rewritten),
