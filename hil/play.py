@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from guestd.core.timing import Timing
 from hil.errors import UsageError
 from hil.sim.plan import Fault, Plan
 
@@ -98,9 +99,9 @@ class _Player:
             elif at_ms < self._plan.until_ms:
                 self._strike(index, self._plan.faults[index])
         self._pass_until(self._plan.until_ms / 1000)
-        times = self._cluster.settings["settings"]["timing"]
+        times = Timing(**self._cluster.settings["settings"]["timing"])
         # Who was silent until now may be forced out for it yet.
-        self._pass_until((self._plan.until_ms + times["death_ms"] + times["agreed_ms_max"]) / 1000)
+        self._pass_until((self._plan.until_ms + times.death_ms + times.agreed_ms_max) / 1000)
         self._switch_on()
 
     # -- time
@@ -166,7 +167,8 @@ class _Player:
         assert node is not None, f"{fault.kind} strikes no node"
         if fault.kind.startswith("cut-"):
             others = [number for number in range(len(cluster.nodes)) if number != node.id]
-            return self._cut(node, list(fault.others or others), fault.direction or "both")
+            named = [number for number in fault.others or others if number != node.id]
+            return self._cut(node, named, fault.direction or "both")
         if node.view.power != "running" or node.id in self._frozen:
             return None
         if fault.kind.startswith("freeze-"):

@@ -12,6 +12,7 @@ from hil.checkers.fence_first import FenceFirst
 from hil.checkers.flags import Flags
 from hil.checkers.forced_out import ForcedOut
 from hil.checkers.history import History
+from hil.checkers.incarnations import Incarnations
 from hil.checkers.level_order import LevelOrder
 from hil.checkers.one_instance import OneInstance
 from hil.checkers.one_owner import OneOwner
@@ -52,6 +53,7 @@ def every_checker(*, fence: str = "scsi", election: str = "paxos", refusals: boo
         Promise(),
         Choices(),
         Flags(),
+        Incarnations(),
         History(),
         States(),
         Steps(),

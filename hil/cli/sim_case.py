@@ -80,7 +80,7 @@ def shrink_seed(seed: int, preset: str, nodes: int | None, write: Path | None, *
         progress.clear()
     case, result = shrunk.after, shrunk.result
     if write is not None:
-        text = scenario(shrunk, write.name) if write.suffix == ".py" else case.toml()
+        text = scenario(shrunk, str(write)) if write.suffix == ".py" else case.toml()
         try:
             write.write_text(text, encoding="utf-8")
         except OSError as error:

@@ -24,7 +24,8 @@ _TEMPLATE = '''\
 
 {about}
 
-``hil sim --play {name}`` repeats the run; ``hil run {name}`` plays the plan on a cluster.
+The very run again: hil sim --play {name}
+On a cluster:       hil run {name}
 """
 
 import pytest
@@ -35,7 +36,7 @@ from hil.scenario import ScenarioCluster
 
 pytestmark = pytest.mark.lab
 
-SIMULATED = {{{options}}}
+SIMULATED: dict[str, object] = {{{options}}}
 
 PLAN = Plan(
     until_ms={until_ms},
@@ -53,7 +54,7 @@ def test_{test}(cluster: ScenarioCluster) -> None:
 
 
 def scenario(shrunk: Shrunk, name: str) -> str:
-    """The text of the file ``name``."""
+    """The text of the file ``name``, which is a path as it is typed."""
     before = shrunk.before
     seed, preset = before.options.seed, before.options.preset
     about = (

@@ -309,6 +309,12 @@ def level_left_out_of_the_own_join(run: Run) -> None:
             del line[place]
 
 
+def same_incarnation_again(run: Run) -> None:
+    first, *_, last = [event for event in run.events("incarnation") if event["node"] == 0]
+    line, place = line_of(run, last)
+    line[place] = {**last, "incarnation": first["incarnation"]}
+
+
 def told_twice(run: Run) -> None:
     event = run.events("notified", level=10, transition="forced-leave")[-1]
     line, place = line_of(run, event)
@@ -435,6 +441,7 @@ FORGED: list[tuple[str, Callable[[Run], None], dict[str, bool]]] = [
     ("fence", writes_after_its_fence, {"contents": False}),
     ("fence", life_before_writes, {"contents": False}),
     ("fence_first", not_fenced, {}),
+    ("incarnations", same_incarnation_again, {"contents": False, "ledger": False}),
     ("fence_first", not_verified, {"contents": False, "ledger": False}),
     ("fence_first", never_fenced, {"contents": False}),
     ("promise", ballot_goes_back, {}),
