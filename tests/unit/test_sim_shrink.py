@@ -12,6 +12,7 @@ import pytest
 
 from guestd.fence.fence import Fence, Outcome
 from guestd.transition import coordinator
+from hil.checkers.fence_first import FenceFirst
 from hil.cli import main
 from hil.errors import UsageError
 from hil.sim.case import Case, from_toml, read
@@ -64,7 +65,7 @@ def test_one_culprit_is_found_by_halving() -> None:
 
 # -- whole runs
 
-FENCE = "a life that is over writes nothing any more (S6.2, S6.3)"
+FENCE = FenceFirst.claim
 
 
 def no_fence(patch: pytest.MonkeyPatch) -> None:
@@ -300,7 +301,7 @@ def test_without_a_file_it_is_said_how_to_get_one(
         ("--shrink 1 --write x.json", "--write x.json: legal are FILE.py, a scenario, and FILE.toml"),
         ("--shrink 1 --write no/where/x.py", "--write no/where/x.py: there is no directory no/where"),
         ("--shrink 1 --preset performance", "seed 1 passes: there is nothing to shrink"),
-        ("--shrink 1 --preset wild", "preset 'wild' (legal: lite, swarm, performance)"),
+        ("--shrink 1 --preset wild", "preset 'wild' (legal: lite, swarm, quick, performance)"),
         ("--play nowhere.toml", "nowhere.toml: No such file or directory (legal: a .toml file"),
         ("--play nowhere.py", "nowhere.py: no such file (legal: a .toml file"),
         ("--play hil/sim/plan.py", "hil/sim/plan.py: no PLAN, or no SIMULATED, in it"),
