@@ -504,6 +504,24 @@ def test_a_forged_contest_is_found(contest: Run, claim: str, forge: Callable[[Ru
     assert outcomes(contest)[claim] == "violated"
 
 
+@pytest.mark.parametrize(
+    ("forge", "told"),
+    [
+        (joined_at_once, "it has not come to the end"),
+        (level_is_left_out_of_a_join, "were left out"),
+        (leave_goes_up, "in the wrong direction (S4.4)"),
+        (admitted_above_the_bottom, "who is admitted begins at the bottom"),
+        (forced_leave_goes_less_high_than_the_join, "and goes as far as the join had come"),
+    ],
+)
+def test_a_forged_commit_is_found_for_what_it_says(  # S2.4, S4.4, S4.8, S4.11
+    run: Run, forge: Callable[[Run], None], told: str
+) -> None:
+    forge(run)  # the commit after it does not follow either, so that something is wrong is not enough
+    (ruling,) = [ruling for ruling in judge(run.recording()).rulings if ruling.name == "states"]
+    assert told in (ruling.violation or "")
+
+
 @pytest.mark.parametrize("forge", [choice_taken_back, two_values_under_one_number])
 def test_of_a_choice_the_promise_tells_nothing(run: Run, forge: Callable[[Run], None]) -> None:  # S3.2
     forge(run)

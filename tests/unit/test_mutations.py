@@ -39,6 +39,10 @@ ALONE = {
     "OneCluster": "second-cluster",
     "Survivors": "one-too-few",
     "Refused": "conflict-ignored",
+    "FenceFirst": "no-fence",
+    "Barriers": "one-not-awaited",
+    "LevelOrder": "leave-goes-up",
+    "Tables": "states-not-looked-at",
 }
 """Of each checker a mutant that it finds soon, with no other to be quicker."""
 
