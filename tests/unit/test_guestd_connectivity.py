@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 
 import pytest
 
+from guestd.membership import connectivity
 from guestd.membership.connectivity import best_group, mask_of, nodes_of
 
 
@@ -64,3 +66,56 @@ def test_64_nodes_with_random_links_are_no_trouble() -> None:
                 hears[node] |= 1 << other
                 hears[other] |= 1 << node
     assert best_group((1 << 64) - 1, hears, 0).bit_count() > 15
+
+
+def steps(monkeypatch: pytest.MonkeyPatch, hears: dict[int, int]) -> tuple[int, int]:
+    """Taken for the group of 64 nodes, and its mask."""
+    searches = []
+
+    class Counted(connectivity.Search):
+        def __init__(self, links: Mapping[int, int]) -> None:
+            super().__init__(links)
+            searches.append(self)
+
+    monkeypatch.setattr(connectivity, "Search", Counted)
+    group = best_group((1 << 64) - 1, hears, 0)
+    return sum(search.steps for search in searches), group
+
+
+def broken_links(randomness: random.Random, share: float) -> dict[int, int]:
+    hears = {node: 1 << node for node in range(64)}
+    for node in range(64):
+        for other in range(node):
+            if randomness.random() >= share:
+                hears[node] |= 1 << other
+                hears[other] |= 1 << node
+    return hears
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_dozens_of_broken_links_among_64_nodes_are_far_from_the_end_of_the_search(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:  # S5.2
+    randomness = random.Random(seed)
+    hears = full(list(range(64)))
+    for _ in range(24):
+        node, other = randomness.sample(range(64), 2)
+        hears[node] &= ~(1 << other)
+    taken, group = steps(monkeypatch, hears)
+    assert taken < connectivity.STEPS_MAX / 2
+    assert group.bit_count() >= 64 - 24
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_search_ends_with_a_group_whatever_is_broken(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:  # S5.2
+    hears = broken_links(random.Random(seed), 0.1)
+    taken, group = steps(monkeypatch, hears)
+    assert taken <= connectivity.STEPS_MAX
+    assert all(group & ~hears[node] == 0 for node in nodes_of(group))
+    assert group.bit_count() > 20
+    connectivity._groups.clear()
+    assert best_group((1 << 64) - 1, dict(hears), 0) == group
+
+
+def test_some_questions_are_not_searched_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert steps(monkeypatch, broken_links(random.Random(2), 0.1))[0] == connectivity.STEPS_MAX

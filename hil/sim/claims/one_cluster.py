@@ -60,7 +60,10 @@ class OneCluster(Checker):
     def landed(self, node: Life, life: int, lba: int, data: bytes) -> None:
         """Who shows life."""
         if is_heartbeat(lba) and node.life == life:
-            beats = self._beats.setdefault((node.number, node.incarnation), deque(maxlen=16))
+            life_of_it = (node.number, node.incarnation)
+            beats = self._beats.get(life_of_it)
+            if beats is None:
+                beats = self._beats[life_of_it] = deque(maxlen=16)
             beats.append(self.world.queue.now_us)
 
     def ended(self, node: Life) -> None:
