@@ -53,6 +53,7 @@ _CONTENTION: Final[dict[str, Any]] = {
     "flip_share": 200,
 }
 """Nodes that come one after the other, at a slow disk: several bid for one epoch."""
+_CONTENDERS_MAX: Final = 8  # a contest of more, and the fences of all of them, takes minutes at such a disk
 
 _SIZES: Final = (((2, 2), 14), ((3, 3), 36), ((4, 5), 30), ((6, 8), 12), ((9, 16), 6), ((17, 64), 2))
 _FACTORS: Final = (1.0, 1.0, 1.0, 2.5, 10.0)
@@ -238,7 +239,9 @@ def _swarm(seed: int, preset: str, randomness: random.Random, nodes: int | None)
         program_share=some(10, 50),
     )
     theme = randomness.choices([None, _ONLY_CUTS, _CONTENTION], [17, 1, 2])[0]
-    return options if theme is None else replace(options, **theme)
+    if theme is None or (theme is _CONTENTION and size > _CONTENDERS_MAX):
+        return options
+    return replace(options, **theme)
 
 
 def _plain(seed: int, preset: str, randomness: random.Random, nodes: int | None) -> Options:

@@ -11,9 +11,11 @@ from guestd.transition.program import Program
 from guestd.transition.programs import Programs
 from guestd.transition.seat import Seat
 from guestd.transition.states import SubsystemState
+from hil.checkers.one_instance import OneInstance
 from hil.checkers.panics import Panics
 from hil.checkers.program_states import ProgramStates
 from hil.checkers.programs import ProgramsTold
+from hil.checkers.waits import Waits
 from hil.sim.claims.worked_on import WorkedOn
 from hil.sim.run import CONVERGES
 from tests.mutations.mutant import POWER, Mutant
@@ -80,6 +82,21 @@ def left_program_waited_for(patch: Patch) -> None:
     patch.replace(Participant, "deregister", lambda _self, _seat: None)
 
 
+def two_of_one_name(patch: Patch) -> None:
+    """A program that has closed its connection stays registered, and one of the same name is let in beside it."""
+    patch.replace(Programs, "_check", lambda _self, _level: None)
+
+    def forgotten(self: Programs, program: Any, _trigger: str) -> None:
+        del self._programs[program.connection]
+
+    patch.replace(Programs, "_end", forgotten)
+
+
+def leave_forgotten(patch: Patch) -> None:
+    """An order to leave is taken, and nothing is done."""
+    patch.replace(Manager, "leave", lambda _self: None)
+
+
 ENDINGS: Final[dict[str, Any]] = {"programs": 3, "program_share": 50, "answer_ms_max": 100}
 
 MUTANTS = (
@@ -90,4 +107,6 @@ MUTANTS = (
     Mutant(late_one_left_out, (CONVERGES,), {"programs": 3}),
     Mutant(states_of_before, (ProgramStates.claim,), {"programs": 3}),
     Mutant(nothing_agreed, (CONVERGES,), {"programs": 1}),
+    Mutant(two_of_one_name, (OneInstance.claim,), ENDINGS),
+    Mutant(leave_forgotten, (Waits.claim,), {"weights": (("leave", 1),)}),
 )
