@@ -150,7 +150,9 @@ class Office:
         is fenced first, as any master whose office is taken over (spec S3.2).
         """
         member = self._member
-        return (member.view.master,) if member.role is Role.MEMBER else ()
+        # Its own office it has lost only for as long as it has not taken another one.
+        replaces = member.role is Role.MEMBER and member.view.master != member.node
+        return (member.view.master,) if replaces else ()
 
     def _forced_out(self, view: View, victims: tuple[int, ...]) -> tuple[Life, ...]:
         """The lives that the next epoch forces out; of a cluster formed anew, all former members."""

@@ -68,6 +68,8 @@ class Node:
         self.life = 0
         self.incarnation = 0
         """Of this life, once its key is registered."""
+        self.ended_us: int | None = None
+        """When its last life was over."""
         self.frozen: list[tuple[Callable[..., None], tuple[Any, ...]]] | None = None
         """What happened to it since it stands still."""
         self.panics: list[str] = []
@@ -124,6 +126,8 @@ class Node:
         self.world.disk.power_lost(self.number)
 
     def _end(self) -> None:
+        if self.stack is not None:
+            self.ended_us = self.world.queue.now_us
         self.stack = None
         self.frozen = self.doom = None
         self._inbox.clear()

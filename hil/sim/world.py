@@ -116,7 +116,9 @@ class World:
             self.queue.after(delay_us, self._boot, node)
 
     def _boot(self, node: Node) -> None:
-        if node.stack is None:
+        # It may have been switched on and have died since this was asked for: that death brings a boot of its own.
+        soon = node.ended_us is not None and self.queue.now_us - node.ended_us < BOOT_US_MIN
+        if node.stack is None and not soon:
             self.trace.tell(node.number, "power on")
             node.power_off()  # a machine that stands with a panic has had power until now
             node.power_on()
