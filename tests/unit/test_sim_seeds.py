@@ -6,16 +6,20 @@ to it and the command that repeats it; the random ones begin where `HIL_SIM_SEED
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
 
 import pytest
 
+from hil.sim.campaign import processors
 from hil.sim.options import draw
 from hil.sim.run import Result, run_and_tell
 from tests.mutations.catalogue import BY_NAME
 
 PRESET = "quick"
-FIXED, RANDOM, TOGETHER = 500, 200, 10
+FIXED, RANDOM, TOGETHER = 500, 200, 50
 
 
 def told(result: Result) -> str:
@@ -32,27 +36,40 @@ def told(result: Result) -> str:
     )
 
 
-def failures(seeds: range) -> list[str]:
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Executor]:
+    """A process for each processor."""
+    with ProcessPoolExecutor(processors(), multiprocessing.get_context("spawn")) as executor:
+        yield executor
+
+
+def one(seed: int) -> str | None:
+    """What is told if it fails."""
+    result = run_and_tell(draw(seed, PRESET))
+    return None if result.passed else told(result)
+
+
+def failures(pool: Executor, seeds: range) -> list[str]:
     """Of those that fail, what is told."""
-    return [told(result) for result in (run_and_tell(draw(seed, PRESET)) for seed in seeds) if not result.passed]
+    return [failed for failed in pool.map(one, seeds) if failed is not None]
 
 
 @pytest.mark.parametrize("first", range(0, FIXED, TOGETHER))
-def test_guestd_stands_the_fixed_seeds(first: int) -> None:  # S3.2, S4.5, S5.2, S6.2, S10.9, A17, A23
-    found = failures(range(first, first + TOGETHER))
+def test_guestd_stands_the_fixed_seeds(first: int, pool: Executor) -> None:  # S3.2, S4.5, S5.2, S6.2, S10.9, A17, A23
+    found = failures(pool, range(first, first + TOGETHER))
     assert not found, "\n\n".join(found)
 
 
 @pytest.mark.parametrize("first", range(0, RANDOM, TOGETHER))
-def test_guestd_stands_random_seeds(first: int) -> None:  # S3.2, S4.5, S5.2, S6.2, S10.9
+def test_guestd_stands_random_seeds(first: int, pool: Executor) -> None:  # S3.2, S4.5, S5.2, S6.2, S10.9
     base = int(os.environ["HIL_SIM_SEED_BASE"])
-    found = failures(range(base + first, base + first + TOGETHER))
+    found = failures(pool, range(base + first, base + first + TOGETHER))
     assert not found, "\n\n".join([f"repeat all of them: HIL_SIM_SEED_BASE={base}", *found])
 
 
 def test_one_that_fails_is_told_with_what_led_to_it_and_what_repeats_it() -> None:
     with BY_NAME["barrier-skipped"].applied():
-        found = failures(range(20))
+        found = [failed for failed in map(one, range(20)) if failed is not None]
     assert found
     lines = found[0].splitlines()
     assert lines[0].startswith("seed ")

@@ -46,7 +46,7 @@ class Survivors(Checker):
         super().begin(bench)
         self.world = world = cast("World", bench)
         self._view: View | None = None
-        self._changed_us = 0  # the last commit
+        self._changed_us = 0  # the last commit, or the last change of the links: what was, may still be seen
         self._whole = True
         self._wanted: tuple[int, ...] | None = None
         if only_cuts(world.options, world.faults.plan) and world.options.nodes <= _NODES_MAX:
@@ -67,6 +67,7 @@ class Survivors(Checker):
         quiet_us = self.world.queue.now_us - self._changed_us
         was_whole, self._whole = self._whole, self.world.network.whole
         self._wanted = None
+        self._changed_us = self.world.queue.now_us
         if not was_whole or quiet_us < _QUIET_DEATHS * self.world.options.timing.death_ms * 1000 or self._view is None:
             return
         if self.world.why_not_converged() is None:
