@@ -95,7 +95,6 @@ PARTLY = {
     "A12": "with locks in the lock manager's own net, without them in a cluster",
     "A13": "the lock manager's side; there is no journal yet",
     "A15": "without services",
-    "A17": "record by record, not in a running cluster",
     "A18": "the target's side: a fence can be made to fail",
 }
 """Clauses whose tests leave something out, and what."""
