@@ -20,7 +20,6 @@ of ``disk-errors`` is 1000; ``drops`` is the machine's own affair.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -85,7 +84,7 @@ class _Player:
         self._off: dict[int, int] = {}  # node -> how many faults keep it without power
         self._frozen: dict[int, Fault] = {}
         self._cuts: list[list[tuple[int, int]]] = []  # the pairs (from, to) of each cut that is in force
-        self._began_s = _now(cluster)
+        self._began_s = cluster.clock
 
     def play(self) -> None:
         """All of it."""
@@ -107,8 +106,8 @@ class _Player:
     # -- time
 
     def _pass_until(self, since_beginning_s: float) -> None:
-        while (left_s := self._began_s + since_beginning_s - _now(self._cluster)) > 0:
-            _pass_time(self._cluster, min(left_s, OPERATOR_S))
+        while (left_s := self._began_s + since_beginning_s - self._cluster.clock) > 0:
+            self._cluster.pass_time(min(left_s, OPERATOR_S))
             self._switch_on()
 
     def _switch_on(self) -> None:
@@ -234,18 +233,3 @@ class _Player:
 
 def _heal_disk(fault: DiskFault) -> None:
     fault.heal()
-
-
-def _now(cluster: ScenarioCluster) -> float:
-    """Seconds of the cluster's clock."""
-    clock: float | None = getattr(cluster, "clock", None)
-    return time.monotonic() if clock is None else clock
-
-
-def _pass_time(cluster: ScenarioCluster, seconds: float) -> None:
-    passing = getattr(cluster, "pass_time", None)
-    if passing is not None:
-        passing(seconds)
-    else:
-        time.sleep(seconds)
-        cluster.poll()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hil.cli.options import AsJson
+from hil.cli.status_line import StatusLine
 from hil.errors import UsageError
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def sim(
         raise UsageError(f"--jobs {jobs} (legal: 1 or more)")
     wanted = parse_seeds("0:100" if seeds is None else seeds, minutes=minutes)
     totals, failed = Totals(), []
-    progress = _Progress()
+    progress = StatusLine(_LINE_EVERY_S)
     try:
         for result in campaign(wanted, preset, nodes, jobs or processors(), minutes, coverage=coverage):
             totals.add(result)
@@ -110,7 +109,7 @@ def sim(
                 if not as_json:
                     progress.clear()
                     print("\n".join(_lines(result, in_full=len(failed) <= _TOLD_IN_FULL)), flush=True)
-            progress.show(totals)
+            progress.show(totals.speed())
     finally:
         progress.clear()
     if as_json:
@@ -120,34 +119,6 @@ def sim(
         print("\n".join([_summary(totals), *(lines(totals.coverage) if coverage else [])]))
     if failed:
         raise typer.Exit(1)
-
-
-class _Progress:
-    """On standard error: one line that changes on a terminal, else a line every few seconds."""
-
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._last = time.monotonic()
-        self._shown = 0
-
-    def show(self, totals: Totals) -> None:
-        """How far it has come, and how fast."""
-        now = time.monotonic()
-        if now - self._last < (0.1 if self._live else _LINE_EVERY_S):
-            return
-        self._last = now
-        line = totals.speed()
-        if self._live:
-            print(f"\r{line.ljust(self._shown)}", end="", file=sys.stderr, flush=True)
-            self._shown = len(line)
-        else:
-            print(line, file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        """Room for other lines."""
-        if self._shown:
-            print(f"\r{' ' * self._shown}\r", end="", file=sys.stderr, flush=True)
-            self._shown = 0
 
 
 def _lines(result: Result, *, in_full: bool) -> list[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hil.cli.status_line import StatusLine
 from hil.errors import UsageError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def shrink_seed(seed: int, preset: str, nodes: int | None, write: Path | None, *
     from hil.sim.scenario_file import scenario
     from hil.sim.shrink import shrink
 
-    progress = _Progress()
+    progress = StatusLine()
     try:
         shrunk = shrink(Case.of(draw(seed, preset, nodes)), progress.show)
     finally:
@@ -126,24 +126,3 @@ def _described(case: Case, result: Result) -> dict[str, Any]:
         "digest": result.digest,
         "command": result.command if result.file is not None else None,
     }
-
-
-class _Progress:
-    """On standard error: one line that changes on a terminal, else a line for each step."""
-
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._shown = 0
-
-    def show(self, line: str) -> None:
-        """What is left."""
-        if self._live:
-            print(f"\r{line.ljust(self._shown)}", end="", file=sys.stderr, flush=True)
-            self._shown = len(line)
-        else:
-            print(line, file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        """Room for the result."""
-        if self._shown:
-            print(f"\r{' ' * self._shown}\r", end="", file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from hil.cli.status_line import StatusLine
 from hil.errors import UsageError
 from tests.mutations.catalogue import MUTANTS, named
 from tests.mutations.hunt import Looked, hunt
@@ -70,11 +71,9 @@ class _Progress:
     """On standard error: one line for each mutant that is done; between them, how far the others are."""
 
     def __init__(self, count: int) -> None:
-        self._live = sys.stderr.isatty()
+        self._line = StatusLine(LINE_EVERY_S)
         self._count = count
         self._done = 0
-        self._shown = 0
-        self._last = time.monotonic()
 
     def done(self, one: Looked) -> None:
         """That one was found, or not."""
@@ -85,22 +84,12 @@ class _Progress:
 
     def show(self, under_way: list[Looked]) -> None:
         """Those that are looked for."""
-        now = time.monotonic()
-        if not under_way or now - self._last < (0.1 if self._live else LINE_EVERY_S):
-            return
-        self._last = now
-        line = "looking for " + ", ".join(f"{one.name} (seed {one.seeds})" for one in under_way)
-        if self._live:
-            print(f"\r{line.ljust(self._shown)}", end="", file=sys.stderr, flush=True)
-            self._shown = len(line)
-        else:
-            print(line, file=sys.stderr, flush=True)
+        if under_way:
+            self._line.show("looking for " + ", ".join(f"{one.name} (seed {one.seeds})" for one in under_way))
 
     def clear(self) -> None:
         """Room for other lines."""
-        if self._shown:
-            print(f"\r{' ' * self._shown}\r", end="", file=sys.stderr, flush=True)
-            self._shown = 0
+        self._line.clear()
 
 
 if __name__ == "__main__":
