@@ -11,6 +11,7 @@ from guestd.fence.registration import Registration
 from guestd.membership.connectivity import mask_of
 from guestd.membership.election import Election
 from guestd.membership.office import Office
+from guestd.membership.roles import Role
 from guestd.membership.suspicion import Suspicion
 
 Patch = pytest.MonkeyPatch
@@ -58,6 +59,20 @@ def damaged_life_not_counted(patch: Patch) -> None:
     patch.setattr(Registration, "earlier", _always(0), raising=False)
 
 
+def living_master_not_fenced(patch: Patch) -> None:
+    """Who takes the office from a master that lives does not fence it."""
+    patch.setattr(Office, "_replaced_master", lambda _self: ())
+
+
+def own_office_fenced(patch: Patch) -> None:
+    """A member takes the master of its epoch for another node, also if that is itself."""
+
+    def replaced(self: Office) -> tuple[int, ...]:
+        return (self._member.view.master,) if self._member.role is Role.MEMBER else ()
+
+    patch.setattr(Office, "_replaced_master", replaced)
+
+
 @dataclass(frozen=True)
 class Bug:
     """``file``: the run that shows it, beside this module, without its ``.py``; there it is told what it was."""
@@ -72,4 +87,6 @@ BUGS = [
     Bug("innocent_third", everybody_ripe_with_one),
     Bug("failed_commit", failed_commit_rewritten),
     Bug("damaged_life", damaged_life_not_counted),
+    Bug("living_master", living_master_not_fenced),
+    Bug("own_office", own_office_fenced),
 ]
