@@ -46,6 +46,25 @@ def test_a_pair_of_copies_is_torn_in_the_second_one_if_the_write_is_answered() -
     assert first_lost > 5
 
 
+def test_something_of_a_torn_write_is_there_or_the_one_before_would_seem_to_come_again() -> None:  # S2.5, A17
+    bench = Bench(torn_share=300)
+    machine = bench.machines[0]
+    for number in range(1, WRITES):
+        before = [bench.sector(0, COMMIT + copy) for copy in range(2)]
+        machine.write(COMMIT, (bytes(504) + number.to_bytes(8, "little")) * 2)  # it begins as all others do
+        machine.answered()
+        assert [bench.sector(0, COMMIT + copy) for copy in range(2)] != before
+    assert bench.disk.damage.counts["torn"] > 30
+
+
+def test_a_write_of_what_is_there_cannot_be_torn() -> None:  # S2.5, A17
+    bench = Bench(torn_share=1000)
+    machine = bench.machines[0]
+    machine.write(BALLOT, bytes(1024))
+    assert machine.answered() == WriteDone(machine._tag, True)
+    assert bench.disk.damage.counts["torn"] == 0
+
+
 def test_only_heartbeats_that_begin_no_life_are_lost() -> None:  # S2.5, A17
     bench = Bench(lost_share=300)
     machine = bench.machines[0]

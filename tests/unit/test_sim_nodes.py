@@ -16,7 +16,7 @@ from guestd.core.inputs import Datagram, Input, Tick
 from hil.sim import speed
 from hil.sim.nodes import Freeze, Node
 from hil.sim.options import draw
-from hil.sim.world import World
+from hil.sim.world import BOOT_US_MIN, World
 
 DEATH_MS = 1200
 
@@ -213,6 +213,22 @@ def test_a_doomed_node_does_so_many_things_that_others_see_and_half_of_the_next(
     run(world, 20_000)
     others = [one for one in world.nodes if one is not doomed]
     assert all(one.stack is not None and one.stack.member.view.master != doomed.number for one in others)
+
+
+def test_no_machine_boots_sooner_after_its_end_than_a_command_is_on_its_way() -> None:  # S6.3
+    world = joined(boot_ms_max=800)
+    node = world.nodes[1]
+    for _ in range(20):  # somebody sees that it is off, again and again
+        node.power_off()
+        world.boot_later(node)
+        run(world, 100)
+    node.power_on()
+    ended_us = world.queue.now_us
+    node.power_off()
+    world.boot_later(node)
+    while node.stack is None:
+        run(world, 1)
+    assert world.queue.now_us - ended_us >= BOOT_US_MIN
 
 
 def test_an_input_for_an_earlier_life_is_nobodys() -> None:  # S2.6
