@@ -150,7 +150,7 @@ class Office:
         is fenced first, as any master whose office is taken over (spec S3.2).
         """
         member = self._member
-        # Its own office it has lost only for as long as it has not taken another one.
+        # Whose own commit failed and landed has read it back as a member: it is the master itself, and replaces nobody.
         replaces = member.role is Role.MEMBER and member.view.master != member.node
         return (member.view.master,) if replaces else ()
 
