@@ -41,7 +41,9 @@ def sim(
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", metavar="J", help="Processes; default: one for each processor.")
     ] = None,
-    preset: Annotated[str, typer.Option("--preset", metavar="P", help="lite, quick, swarm or performance.")] = "swarm",
+    preset: Annotated[
+        str, typer.Option("--preset", "--options", metavar="P", help="lite, quick, swarm or performance.")
+    ] = "swarm",
     nodes: Annotated[
         int | None, typer.Option("--nodes", metavar="N", help="How many nodes, 2 to 64; default: by the seed.")
     ] = None,
@@ -85,7 +87,7 @@ def sim(
 
     check_together(
         {"--seeds": seeds, "--play": play, "--shrink": shrink},
-        {"--jobs": jobs, "--minutes": minutes},
+        {"--jobs": jobs, "--minutes": minutes, "--coverage": coverage or None},
         write=write,
         nodes=nodes,
         preset=preset,

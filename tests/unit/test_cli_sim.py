@@ -29,6 +29,7 @@ from tests.mutations.catalogue import BY_NAME
         ("--minutes 0", "--minutes 0 (legal: more than 0)"),
         ("--minutes -1", "--minutes -1 (legal: more than 0)"),
         ("--minutes nan", "--minutes nan (legal: more than 0)"),
+        ("--options wild", "preset 'wild' (legal: lite, swarm, quick, performance)"),
         ("--preset wild", "preset 'wild' (legal: lite, swarm, quick, performance)"),
         ("--nodes 65", "65 nodes (legal: 2 to 64)"),
         ("--nodes 1", "1 nodes (legal: 2 to 64)"),

@@ -294,6 +294,7 @@ def test_without_a_file_it_is_said_how_to_get_one(
     [
         ("--shrink 1 --seeds 1:3", "--seeds and --shrink: one of them at a time"),
         ("--shrink 1 --play x.toml", "--play and --shrink: one of them at a time"),
+        ("--shrink 1 --coverage", "--coverage: with --seeds only, not with --shrink"),
         ("--shrink 1 --jobs 2", "--jobs: with --seeds only, not with --shrink"),
         ("--play x.toml --minutes 1", "--minutes: with --seeds only, not with --play"),
         ("--play x.toml --nodes 3", "--nodes and --preset: the file of --play says it"),
