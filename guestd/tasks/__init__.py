@@ -1,0 +1,1 @@
+"""Sequences of disk commands and locks, written as generators."""
