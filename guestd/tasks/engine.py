@@ -7,7 +7,8 @@ same order give the same steps.
 from __future__ import annotations
 
 from guestd.dlm.notices import Blocks, Denied, Gone, Granted
-from guestd.tasks.steps import Acquire, Convert, DiskError, Held, Read, Refused, Release, Signal, Together, Write
+from guestd.fence.persistent_reserve import GOOD
+from guestd.tasks.steps import Acquire, Convert, DiskError, Flush, Held, Read, Refused, Release, Signal, Together, Write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from guestd.tasks.steps import Task
 
     Ended = Callable[["Outcome"], None]
+
+
+SYNCHRONIZE_CACHE = bytes([0x35, *[0] * 9])  # SBC-4 5.24, of the whole unit
 
 
 class Outcome:
@@ -88,6 +92,8 @@ class Engine:
             self._disk.read(step.lba, step.count, lambda ok, data: answer(_of_disk(ok, step, data)))
         elif isinstance(step, Write):
             self._disk.write(step.lba, step.data, lambda ok, _: answer(_of_disk(ok, step, None)), durable=step.durable)
+        elif isinstance(step, Flush):
+            self._disk.scsi(SYNCHRONIZE_CACHE, b"", 0, lambda status, *_: answer(_of_flush(status)))
         elif isinstance(step, Signal):
             step.when(lambda found: answer(Outcome(found)))
         elif isinstance(step, Together):
@@ -165,3 +171,7 @@ def _of_disk(ok: bool, step: Read | Write, data: bytes | None) -> Outcome:
         return Outcome(data)
     what, blocks = ("read", step.count) if isinstance(step, Read) else ("write", len(step.data) // 512)
     return Outcome(error=DiskError(f"{what} of {blocks} blocks at {step.lba} failed"))
+
+
+def _of_flush(status: int) -> Outcome:
+    return Outcome(error=None if status == GOOD else DiskError(f"SYNCHRONIZE CACHE ended with status {status}"))

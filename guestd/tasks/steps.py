@@ -60,6 +60,10 @@ class Write(Step):
     durable: bool = False
 
 
+class Flush(Step):
+    """Answer: None, when all writes that had ended before are on the medium. Raises DiskError."""
+
+
 class Held(Value):
     """The answer to Acquire and Convert: a granted lock."""
 

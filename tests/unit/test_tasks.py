@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from guestd.core.disk import Disk
-from guestd.core.effects import Effect, ReadSectors, WriteSectors
-from guestd.core.inputs import ReadDone, WriteDone
+from guestd.core.effects import Effect, ReadSectors, ScsiCommand, WriteSectors
+from guestd.core.inputs import ReadDone, ScsiDone, WriteDone
 from guestd.dlm.change import SPREAD, STOP, Change
 from guestd.dlm.desk import LockDesk
 from guestd.dlm.manager import LockManager
 from guestd.dlm.messages import Reason
 from guestd.dlm.modes import Mode
 from guestd.dlm.notices import Blocks
-from guestd.tasks.engine import Engine, Outcome
+from guestd.tasks.engine import SYNCHRONIZE_CACHE, Engine, Outcome
 from guestd.tasks.steps import (
     Acquire,
     Convert,
     DiskError,
+    Flush,
     Held,
     Read,
     Refused,
@@ -29,6 +30,7 @@ from guestd.tasks.steps import (
     Together,
     Write,
 )
+from guestd.vdm.volume import Volume
 
 if TYPE_CHECKING:
     from guestd.tasks.steps import Task
@@ -81,6 +83,8 @@ class Node:
             data = b"".join(self.sectors.get(effect.lba + place, bytes(512)) for place in range(effect.count))
             ok = effect.lba not in self.broken
             self.disk.done(ReadDone(effect.tag, ok, data if ok else b""))
+        elif isinstance(effect, ScsiCommand):
+            self.disk.done(ScsiDone(effect.tag, 0 if effect.cdb == SYNCHRONIZE_CACHE and not self.broken else -1))
 
 
 def test_a_task_reads_and_writes_and_holds_a_lock_meanwhile() -> None:
@@ -108,7 +112,7 @@ def test_what_fails_comes_out_of_the_yield() -> None:
 
     def task() -> Task[list[str]]:
         said = []
-        for step in (Read(3, 1), Write(3, bytes(512)), Release(99)):
+        for step in (Read(3, 1), Write(3, bytes(512)), Flush(), Release(99)):
             try:
                 yield step
             except (DiskError, ValueError) as why:
@@ -123,8 +127,9 @@ def test_what_fails_comes_out_of_the_yield() -> None:
 
     said = node.run(task()).get()
     assert said[:2] == ["read of 1 blocks at 3 failed", "write of 1 blocks at 3 failed"]
-    assert "99" in said[2]
-    assert said[3] == f"{Reason.AGAIN} None"
+    assert said[2] == "SYNCHRONIZE CACHE ended with status -1"
+    assert "99" in said[3]
+    assert said[4] == f"{Reason.AGAIN} None"
 
 
 def test_an_exception_ends_the_task_and_goes_to_who_started_it() -> None:
@@ -211,3 +216,19 @@ def test_a_signal_that_was_fired_answers_at_once_and_only_the_first_answer_count
         return int(found)
 
     assert node.run(task()).get() == 5
+
+
+def test_a_volume_is_a_range_of_the_disk_and_nothing_beyond_it() -> None:
+    node = Node()
+    volume = Volume(100, 8)
+
+    def task() -> Task[bytes]:
+        yield from volume.write(7, b"y" * 512)
+        yield from volume.flush()
+        found = yield from volume.read(6, 2)
+        return found
+
+    assert node.run(task()).get() == bytes(512) + b"y" * 512
+    assert node.sectors == {107: b"y" * 512}
+    for step in (volume.read(7, 2), volume.read(-1, 1), volume.read(0, 0), volume.write(8, bytes(512))):
+        assert isinstance(node.run(step).error, ValueError)
