@@ -18,9 +18,7 @@ Errors:
 
 from __future__ import annotations
 
-import socket
-
-from guestd.core import json
+from guestd.connection import PATH, ClientError, Connection, Disconnected, Misused
 from guestd.core.value import Value
 
 TYPE_CHECKING = False
@@ -28,23 +26,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Self
 
-PATH = "/run/hil/guestd.sock"
-
-
-class ClientError(Exception):
-    """Base of the errors."""
+__all__ = [
+    "PATH",
+    "ClientError",
+    "Disconnected",
+    "Misused",
+    "Notification",
+    "Refused",
+    "Registration",
+    "Transition",
+    "register",
+]
 
 
 class Refused(ClientError):
     """The registration was refused."""
-
-
-class Disconnected(ClientError):
-    """The connection to guestd has ended."""
-
-
-class Misused(ClientError):
-    """guestd did not understand a message."""
 
 
 class Transition(Value):
@@ -67,13 +63,12 @@ class Notification(Value):
 class Registration:
     """One registered subsystem. Made by `register`; not for several threads at once."""
 
-    def __init__(self, connection: socket.socket, asked: Mapping[str, Any], timeout_s: float | None) -> None:
+    def __init__(self, connection: Connection, asked: Mapping[str, Any], timeout_s: float | None) -> None:
         """Ask, and wait for the answer."""
         self._connection = connection
-        self._text = b""
         self._ended = False
-        self._send(register=asked)
-        message = self._read(timeout_s)
+        self._connection.send(register=asked)
+        message = self._connection.read(timeout_s)
         if "refused" in message:
             raise Refused(message["refused"])
         self.node: int = message["registered"]["node"]
@@ -94,7 +89,7 @@ class Registration:
         work on that one is to be aborted. Raises TimeoutError, Disconnected, Misused.
         """
         while not self._ended:
-            message = self._read(timeout_s)
+            message = self._connection.read(timeout_s)
             if "notification" in message:
                 told = message["notification"]
                 transitions = tuple(Transition(**one) for one in told["transitions"])
@@ -104,15 +99,15 @@ class Registration:
 
     def acknowledge(self, notification: Notification) -> None:
         """All its transitions are processed. Raises Disconnected."""
-        self._send(acknowledge=notification.number)
+        self._connection.send(acknowledge=notification.number)
 
     def close(self) -> None:
         """De-register: what was not acknowledged counts as acknowledged. Once is enough; raises nothing."""
         try:
             if not self._ended:
-                self._send(close=True)
+                self._connection.send(close=True)
                 while not self._ended:
-                    self._take(self._read(None))
+                    self._take(self._connection.read(None))
         except ClientError:
             self._ended = True
         self._connection.close()
@@ -131,32 +126,6 @@ class Registration:
         if "error" in message:
             raise Misused(message["error"])
         self._ended = self._ended or "closed" in message
-
-    def _read(self, timeout_s: float | None) -> dict[str, Any]:
-        self._connection.settimeout(timeout_s)
-        while b"\n" not in self._text:
-            try:
-                data = self._connection.recv(1 << 16)
-            except BlockingIOError:  # a timeout of 0
-                raise TimeoutError("nothing to process") from None
-            except TimeoutError:
-                raise
-            except OSError as why:
-                raise Disconnected(f"guestd has gone: {why}") from why
-            if not data:
-                raise Disconnected("guestd has gone")
-            self._text += data
-        line, _, self._text = self._text.partition(b"\n")
-        message = json.loads(line)
-        assert isinstance(message, dict), line
-        return message
-
-    def _send(self, **message: Any) -> None:
-        self._connection.settimeout(None)
-        try:
-            self._connection.sendall(json.dumps(message).encode() + b"\n")
-        except OSError as why:
-            raise Disconnected(f"guestd has gone: {why}") from why
 
 
 def register(
@@ -177,9 +146,8 @@ def register(
 
     Raises Refused, Disconnected, TimeoutError, and OSError if there is no guestd.
     """
-    connection = socket.socket(socket.AF_UNIX)
+    connection = Connection(path)
     try:
-        connection.connect(path)
         asked = {"name": name, "order": order, "barriers": dict(barriers or {}), "on_death": on_death}
         return Registration(connection, asked, timeout_s)
     except BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from guestd.core.config import check
 from guestd.core.disk import Disk
-from guestd.core.effects import Broadcast, Emit
+from guestd.core.effects import Broadcast, Emit, Send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ class Context:
     def broadcast(self, payload: bytes) -> None:
         """Tell all nodes."""
         self.effects.append(Broadcast(payload))
+
+    def send(self, node: int, payload: bytes) -> None:
+        """Tell one node."""
+        self.effects.append(Send(node, payload))
 
     def take_effects(self) -> list[Effect]:
         """Everything asked for since the last call."""

@@ -49,6 +49,13 @@ class Broadcast(Effect):
     payload: bytes
 
 
+class Send(Effect):
+    """Send to one node over the interconnect; may be lost or come twice. Others may hear it too."""
+
+    node: int
+    payload: bytes
+
+
 class Wake(Effect):
     """Give one Tick more, that many milliseconds from now; the others come as they would."""
 

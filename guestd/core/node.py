@@ -8,32 +8,40 @@ Deterministic: the same inputs at the same times give the same effects, whatever
 
 from __future__ import annotations
 
+from guestd.core import json
+from guestd.core.config import Config
 from guestd.core.context import Context
 from guestd.core.effects import Emit, Exit, Panic
 from guestd.core.inputs import Datagram, Order, ProgramGone, ProgramMessage, ReadDone, ScsiDone, Start, Tick, WriteDone
-from guestd.dlm.subsystem import subsystem as dlm
+from guestd.core.kernel import Kernel
 from guestd.events.subsystem import subsystem as event_manager
+from guestd.interconnect import segment
 from guestd.membership.causes import Cause
 from guestd.membership.manager import Manager
-from guestd.sfs.subsystem import subsystem as sfs
 from guestd.transition.levels import Levels
 from guestd.transition.participant import Participant
 from guestd.transition.subsystem import Subsystem
-from guestd.vdm.subsystem import subsystem as vdm
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from guestd.core.config import Config
     from guestd.core.effects import Effect
     from guestd.core.inputs import Input
     from guestd.membership.member import Member
 
 
-def default_subsystems() -> list[Subsystem]:
-    """Those of spec S7, bottom-up, with the membership manager itself at level 0."""
-    return [Subsystem("membership", order=0, real=True), dlm(), vdm(), sfs(), event_manager()]
+def built_in_levels() -> Levels:
+    """Those of spec S7, with the membership manager itself at level 0."""
+    return Levels([subsystem.level for subsystem in _subsystems(Kernel(Context(_ANY, 0)))])
+
+
+def _subsystems(kernel: Kernel) -> list[Subsystem]:
+    """Bottom-up."""
+    return [Subsystem("membership", order=0, real=True), *kernel.subsystems(), event_manager()]
+
+
+_ANY = Config(bytes(16), "any", 2)
 
 
 class Stack:
@@ -42,9 +50,11 @@ class Stack:
     def __init__(self, config: Config, node: int) -> None:
         """Raises ValueError for a configuration that cannot be; says what is legal."""
         self._context = Context(config, node)
-        subsystems = default_subsystems()
+        self.kernel = Kernel(self._context)
+        subsystems = _subsystems(self.kernel)
         self.levels = Levels([subsystem.level for subsystem in subsystems])
-        self._manager = Manager(self._context, self.levels, Participant(node, config.nodes, self.levels, subsystems))
+        self._participant = Participant(node, config.nodes, self.levels, subsystems)
+        self._manager = Manager(self._context, self.levels, self._participant)
         self._last_order = 0
         self.ended = False  # after Panic or Exit: nothing is done any more
 
@@ -56,9 +66,11 @@ class Stack:
         context.now_ms = now_ms
         if type(given) is not Datagram:
             self._take(given)
+        elif given.payload[:4] == segment.MAGIC:
+            self.kernel.heard(given.payload)
         elif not manager.heard(given.payload):  # by far the most inputs
             return []
-        manager.settle()
+        self._settle()
         if not context.effects:
             return []
         effects = context.take_effects()
@@ -68,15 +80,28 @@ class Stack:
                 return effects[: index + 1]
         return effects
 
+    def _settle(self) -> None:
+        """The levels first: what they acknowledge goes out with the membership's next datagram."""
+        member = self._manager.member
+        if member.role.inside:
+            progress = self.kernel.settle(self._participant)
+            if progress:
+                self._manager.report(progress)
+        self._manager.settle()
+
     def _take(self, given: Input) -> None:
         if isinstance(given, Tick):
             self._manager.tick()
+            self.kernel.tick()
         elif isinstance(given, (WriteDone, ReadDone, ScsiDone)):
             self._context.disk.done(given)
         elif isinstance(given, ProgramMessage):
-            self._manager.program_said(given.connection, given.line)
+            message = _parsed(given.line)
+            if not self.kernel.said(given.connection, message):
+                self._manager.program_said(given.connection, message, given.line)
         elif isinstance(given, ProgramGone):
             self._manager.program_gone(given.connection)
+            self.kernel.gone(given.connection)
         elif isinstance(given, Order):
             self._order(given)
         elif isinstance(given, Start):
@@ -108,7 +133,7 @@ class Stack:
             self._manager.member.expel(Cause.ORDERED, given.reason or "ordered by the host")
         elif given.order == "status":
             self._context.emit("order-taken", **named)
-            self._context.emit("status", **self._manager.status())
+            self._context.emit("status", **self.status())
         else:
             legal = "leave, panic, status"
             self._context.emit("order-refused", **named, reason=f"unknown order (legal: {legal})")
@@ -120,4 +145,12 @@ class Stack:
 
     def status(self) -> dict[str, Any]:
         """What the order "status" answers."""
-        return self._manager.status()
+        return {**self._manager.status(), **self.kernel.status()}
+
+
+def _parsed(line: str) -> object:
+    """What a program has said; None if it is no JSON."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None

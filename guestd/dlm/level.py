@@ -11,6 +11,7 @@ join, of which these had not heard when it was over. Those who are told re-sprea
 from __future__ import annotations
 
 from guestd.dlm.change import BARRIERS, SPREAD, Change
+from guestd.dlm.desk import LockDesk
 from guestd.dlm.manager import LockManager
 from guestd.membership.position import Position
 from guestd.membership.states import NodeState
@@ -32,7 +33,18 @@ _MEMBERS = (SubsystemState.JOINED, SubsystemState.LEAVING, SubsystemState.FORCED
 class LockLevel(Subsystem):
     """One life of one node; its lock manager is there as soon as its own join has come to the level."""
 
-    __slots__ = ("_cluster_id", "_incarnations", "_node", "_recovering", "_spreading", "_told", "_unasked", "manager")
+    __slots__ = (
+        "_cluster_id",
+        "_incarnations",
+        "_node",
+        "_recovering",
+        "_spreading",
+        "_told",
+        "_unasked",
+        "desk",
+        "left",
+        "manager",
+    )
 
     def __init__(self, cluster_id: bytes, node: int) -> None:
         super().__init__("DLM", order=ORDER, barriers=dict.fromkeys(_STATES, BARRIERS), real=True)
@@ -44,6 +56,8 @@ class LockLevel(Subsystem):
         self._told: dict[int, Change] = {}  # by node: the last change that this level was told to re-spread for
         self._unasked: list[Change] = []  # in which it takes part although it was not told
         self.manager: LockManager | None = None
+        self.desk: LockDesk | None = None  # where the users of its locks ask
+        self.left = False  # this node's own leave has come through this level: there are no locks any more
 
     def see(self, view: View) -> None:
         """A newer view, before this level is notified of what is new in it."""
@@ -90,6 +104,10 @@ class LockLevel(Subsystem):
             self.manager.told([(change, SPREAD) for change in unasked])
         return tuple(_position(step) for step in self.manager.take_acknowledged())
 
+    def ended(self) -> None:
+        """Its own leave is acknowledged."""
+        self.left = True
+
     def _begin(self, notification: Notification) -> None:
         """The own join has come to this level: members are those whose change, if any, has not come to its end."""
         came = {at.subject for at in notification.positions if at.transition == "join"}
@@ -102,7 +120,7 @@ class LockLevel(Subsystem):
             }
         )
         manager.recovering(self._recovering)
-        self.manager = manager
+        self.manager, self.desk = manager, LockDesk(manager)
 
 
 def _position(step: Step) -> Position:

@@ -4,7 +4,7 @@
     lock = manager.lock(owner, (b"volume", b"file"), Mode.EX)
     manager.tick(now_ms); manager.heard(payload, now_ms)      # as they come
     manager.told([(Change(…), STOP)]); manager.recovering([…])  # from the membership
-    for payload in manager.datagrams(): …                     # after each of these: to all nodes
+    for node, payload in manager.datagrams(): …                # after each of these
     for notice in manager.take_notices(): …                   # Granted, Denied, Blocks, Gone
     for step in manager.take_acknowledged(): …                # changes that this node is done with
 
@@ -55,6 +55,7 @@ class LockManager:
         self._questions: list[tuple[int, Message]] = []  # to the directory, while this node has stopped
         self._acknowledged: list[Step] = []
         self.bad_count = 0
+        self.touched = False  # something has come in since its user set this back
 
     @property
     def stopped(self) -> bool:
@@ -84,6 +85,7 @@ class LockManager:
         parent: a granted lock of this node on the resource above. noqueue: at once or not at all. recovery: serves the
         recovery after a dead node, and passes what is held back for it. Raises LockError, or ValueError for a bad name.
         """
+        self.touched = True
         return self.client.request(owner, name, mode, parent, noqueue=noqueue, recovery=recovery)
 
     def convert(self, lock: int, mode: Mode, *, noqueue: bool = False, value: bytes | None = None) -> None:
@@ -92,14 +94,17 @@ class LockManager:
 
         value: 64 bytes for the value block, when a lock in PW or EX goes down or stays. Raises LockError.
         """
+        self.touched = True
         self.client.convert(lock, mode, noqueue=noqueue, value=value)
 
     def unlock(self, lock: int, *, value: bytes | None = None) -> None:
         """Give a granted lock up; Gone follows. value: as with `convert`. Raises LockError."""
+        self.touched = True
         self.client.release(lock, value=value)
 
     def cancel(self, lock: int) -> None:
         """Give up what a lock waits for: Denied follows, or Granted if that was under way. Raises LockError."""
+        self.touched = True
         self.client.cancel(lock, Reason.CANCELLED)
 
     def take_notices(self) -> list[Notice]:
@@ -116,11 +121,13 @@ class LockManager:
 
     def recovering(self, lives: list[Life]) -> None:
         """The dead lives after which not all levels on all nodes have recovered yet; before `told` of the same view."""
+        self.touched = True
         self._recovery.under_way(lives)
         self._drain()
 
     def told(self, steps: list[Step]) -> None:
         """Changes of the members have come to a barrier; `take_acknowledged` says when this node is done with it."""
+        self.touched = True
         self._acknowledged += self.spread.told(steps)
         if not self.spread.is_current(self._site.node):
             self._questions = []  # void: they were sent before their senders' parts
@@ -128,6 +135,7 @@ class LockManager:
 
     def passed(self, change: Change) -> None:
         """A change that this node was told of has gone on without it (`level.py`)."""
+        self.touched = True
         stopped = self._site.stopped
         self.spread.passed(change)
         if stopped and not self._site.stopped:
@@ -143,6 +151,7 @@ class LockManager:
 
     def heard(self, payload: bytes, now_ms: int) -> None:
         """A datagram of the channels has come in."""
+        self.touched = True
         self._site.now_ms = now_ms
         sender, received = self.channels.heard(payload)
         for data in received:
@@ -156,14 +165,15 @@ class LockManager:
 
     def tick(self, now_ms: int) -> None:
         """A heartbeat period has passed."""
+        self.touched = True
         self._site.now_ms = now_ms
         self.channels.tick()
         self.client.tick()
         self._deadlock.tick()
         self._drain()
 
-    def datagrams(self) -> list[bytes]:
-        """What is to be broadcast. To be called after every other call."""
+    def datagrams(self) -> list[tuple[int, bytes]]:
+        """What is to be sent, and to which node. To be called after every other call."""
         self._drain()
         return self.channels.flush()
 

@@ -57,12 +57,12 @@ class Channels:
         for _, channel in self._channels.values():
             channel.tick()
 
-    def flush(self) -> list[bytes]:
-        """The datagrams that are due. To be called after each input."""
+    def flush(self) -> list[tuple[int, bytes]]:
+        """The datagrams that are due, each with the peer that it is for. To be called after each input."""
         due = []
         for peer in sorted(self._channels):
             incarnation, channel = self._channels[peer]
             for first, messages in channel.segments():
                 said = Segment(self._node, peer, self._incarnation, incarnation, first, channel.expected, messages)
-                due.append(segment.encode(self._cluster_id, said))
+                due.append((peer, segment.encode(self._cluster_id, said)))
         return due

@@ -1,7 +1,6 @@
 """A datagram of the ordered channels: the next messages from one life of a node to one life of another.
 
-Broadcast like the membership's own datagrams (`membership/datagram.py`), whose magic differs; who is not meant drops
-it.
+Their magic is not that of the membership's own datagrams (`membership/datagram.py`). Who is not meant drops it.
 
     offset  size
     0       4     magic "HILC"

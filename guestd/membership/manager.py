@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from guestd.membership.regions import Region
     from guestd.membership.view import View
     from guestd.transition.levels import Levels
-    from guestd.transition.participant import Participant
+    from guestd.transition.participant import Participant, Progress
 
 REFUSED_STATUS = 2  # exit status when the database is not this cluster's
 
@@ -142,14 +142,19 @@ class Manager:
         self._news = self._news or new or self._look or self._office.wants
         return self._news
 
-    def program_said(self, connection: int, line: str) -> None:
-        """A line from a program of this node."""
-        self.member.report(self.member.programs.message(connection, line))
+    def program_said(self, connection: int, message: object, line: str) -> None:
+        """A line from a program of this node; message: as JSON, None if it is none."""
+        self.member.report(self.member.programs.message(connection, message, line))
         self._unsettled = True
 
     def program_gone(self, connection: int) -> None:
         """A program's connection has ended."""
         self.member.programs.gone(connection)
+        self._unsettled = True
+
+    def report(self, progress: Progress) -> None:
+        """What has happened at the levels of this node."""
+        self.member.report(progress)
         self._unsettled = True
 
     def leave(self) -> str | None:

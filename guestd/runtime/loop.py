@@ -6,7 +6,7 @@ import select
 import sys
 import time
 
-from guestd.core.effects import Answer, Broadcast, Emit, Exit, Panic, ReadSectors, ScsiCommand, Wake, WriteSectors
+from guestd.core.effects import Answer, Broadcast, Emit, Exit, Panic, ReadSectors, ScsiCommand, Send, Wake, WriteSectors
 from guestd.core.inputs import Datagram, Order, Start, Tick
 
 TYPE_CHECKING = False
@@ -89,8 +89,9 @@ class Loop:
                 ended = self._disk.take()
                 if ended is not None:
                     self._give(ended)
-            if self._interconnect.fileno() in ready:
-                self._receive()
+            for fileno in self._interconnect.filenos():
+                if fileno in ready:
+                    self._receive(fileno)
             if self._port.fileno() in ready:
                 self._port.flush()
                 self._take_orders()
@@ -109,9 +110,9 @@ class Loop:
                 due_ms = max(due_ms + self._tick_ms, _now_ms())  # late ticks are not made up for
         return self._status
 
-    def _receive(self) -> None:
+    def _receive(self, fileno: int) -> None:
         for _ in range(DATAGRAMS_AT_ONCE):
-            payload = self._interconnect.receive()
+            payload = self._interconnect.receive(fileno)
             if payload is None:
                 return
             self._give(Datagram(payload))
@@ -136,7 +137,7 @@ class Loop:
         writes = select.EPOLLOUT if self._port.wants_to_write else 0
         wanted = {
             self._disk.fileno(): select.EPOLLIN,
-            self._interconnect.fileno(): select.EPOLLIN,
+            **dict.fromkeys(self._interconnect.filenos(), select.EPOLLIN),
             self._port.fileno(): select.EPOLLIN | writes,
             **self._programs.wanted(),
         }
@@ -161,7 +162,9 @@ class Loop:
             if effect.kind == "refused":
                 print(f"hil: guestd: refused: {effect.fields['reason']}", file=sys.stderr, flush=True)
         elif isinstance(effect, Broadcast):
-            self._interconnect.send(effect.payload)
+            self._interconnect.broadcast(effect.payload)
+        elif isinstance(effect, Send):
+            self._interconnect.send(effect.node, effect.payload)
         elif isinstance(effect, (WriteSectors, ReadSectors, ScsiCommand)):
             self._disk.submit(effect)
         elif isinstance(effect, Wake):

@@ -55,7 +55,7 @@ def main() -> int:
         port = Port(lambda: settings.port_path or discovery.find_port(PORT_NAME))
         stages = {**settings.stages, "python": round(started_s, 2)}
     port.open()
-    interconnect = Interconnect(settings.broadcast, settings.port)
+    interconnect = Interconnect(settings.broadcast, settings.port, settings.addresses, settings.node)
     interconnect.open()
     disk = DiskThread(lambda: _find_disk(settings)[0])
     programs = ProgramSocket(settings.programs_path or (PROGRAMS_PATH if is_guest() else None))

@@ -4,7 +4,8 @@ A machine that is to be saved is told `{"wait": true}` and the rest later (`gues
 
 For a trial outside a guest, the environment names another file (HIL_CONFIG) and the node (HIL_NODE), and the file may
 carry four more keys: `disk.path` (a plain file instead of a device to look for), `port.path` (a Unix socket to connect
-to instead of the virtio port), `programs.path` (the socket for programs) and `interconnect.broadcast` on loopback.
+to instead of the virtio port), `programs.path` (the socket for programs) and `interconnect.broadcast` on loopback,
+with no `interconnect.addresses`.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Settings(Value):
     port_path: str | None
     programs_path: str | None
     broadcast: str
+    addresses: tuple[str, ...]  # of the nodes on the interconnect, by id; empty: they have none of their own
     port: int
     stages: dict[str, float]  # uptime in seconds at which the stages of the boot were reached
 
@@ -67,6 +69,7 @@ def load(environment: Mapping[str, str]) -> Settings:
             port_path=told.get("port", {}).get("path"),
             programs_path=told.get("programs", {}).get("path"),
             broadcast=told["interconnect"]["broadcast"],
+            addresses=tuple(told["interconnect"].get("addresses", ())),
             port=told["interconnect"]["port"],
             stages=_stages(environment.get("HIL_STAGES", "")),
         )

@@ -90,6 +90,8 @@ class Participant:
     def see(self, view: View) -> Progress:
         """Bring the subsystems up to a newer view."""
         self._entries = view.entries
+        for seat in self._seats:
+            seat.subsystem.see(view)
         due: dict[int, list[Position]] = {}  # by place of the seat
         own = view.entries[self._node]
         for subject, entry in enumerate(view.entries):
@@ -132,6 +134,17 @@ class Participant:
         acknowledged = tuple(self._count(seat, seat.acknowledge(positions)))
         self._settle()
         return Progress((), acknowledged)
+
+    def collect(self) -> Progress:
+        """Ask the subsystems what they are done with by now. To be called after all that they take in."""
+        acknowledged: list[Step] = []
+        for seat in self._seats:
+            positions = seat.subsystem.acknowledged()
+            if positions:
+                acknowledged += self._count(seat, seat.acknowledge(positions))
+        if acknowledged:
+            self._settle()
+        return Progress((), tuple(acknowledged))
 
     def is_behind(self) -> bool:
         """Whether late joins are under way or due at any level that this node's own join has come to."""

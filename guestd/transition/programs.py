@@ -7,7 +7,6 @@ is registered, also after a change of masters (`guestd.membership.registry`).
 
 from __future__ import annotations
 
-from guestd.core import json
 from guestd.core.effects import Answer
 from guestd.membership.announcement import PROGRAMS_MAX, Announcement
 from guestd.transition.participant import Progress
@@ -38,18 +37,15 @@ class Programs:
     def __bool__(self) -> bool:
         return bool(self._programs)
 
-    def message(self, connection: int, line: str) -> Progress:
+    def message(self, connection: int, message: object, line: str) -> Progress:
         """One line of a program has come in; what it says is documented in docs/programs.md."""
-        try:
-            message = json.loads(line)
-        except ValueError:
-            message = None
-        keys = list(message) if isinstance(message, dict) else []
+        said = message if isinstance(message, dict) else {}
+        keys = list(said)
         program = self._programs.get(connection)
-        if keys == ["register"] and isinstance(message["register"], dict):
-            self._register(connection, message["register"])
+        if keys == ["register"] and isinstance(said["register"], dict):
+            self._register(connection, said["register"])
         elif program is not None and keys == ["acknowledge"]:
-            return self._acknowledge(program, message["acknowledge"])
+            return self._acknowledge(program, said["acknowledge"])
         elif program is not None and keys == ["close"]:
             program.answer(closed="as it asked")
             self._end(program, "closed")

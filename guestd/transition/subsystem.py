@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from guestd.membership.position import Position
+    from guestd.membership.view import View
 
 
 class Notification(Value):
@@ -32,6 +33,13 @@ class Subsystem:
     def notify(self, notification: Notification) -> tuple[Position, ...]:
         """Process the transitions; returns those that are acknowledged already."""
         return notification.positions
+
+    def see(self, view: View) -> None:
+        """A newer view, before anything that is new in it is notified."""
+
+    def acknowledged(self) -> tuple[Position, ...]:
+        """What it is done with since it was last asked, of what it did not acknowledge at once."""
+        return ()
 
     def ended(self) -> None:
         """It has acknowledged its own node's leave, and is told nothing any more (spec S4.9)."""

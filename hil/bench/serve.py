@@ -126,7 +126,11 @@ def _guest_config(order: Order, config: ClusterConfig) -> dict[str, Any]:
         "cluster_id": order.cluster_id,
         "nodes": order.nodes,
         "disk": {"wwid": identity.wwid(target.serial_number(config.disk_mib))},
-        "interconnect": {"prefix": prefix, "broadcast": f"{prefix}255", "port": INTERCONNECT_PORT},
+        "interconnect": {
+            "broadcast": f"{prefix}255",
+            "addresses": [f"{prefix}{node + 1}" for node in range(order.nodes)],
+            "port": INTERCONNECT_PORT,
+        },
         "timing": order.timing,
         "fence": config.fence,
         "election": config.election,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from guestd.core.node import default_subsystems
+from guestd.core.node import built_in_levels
 from hil.checkers.checker import Checker
 from hil.checkers.observation import Observation
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from guestd.membership.view import View
     from hil.checkers.observation import Life
 
-_LEVELS: Final = {subsystem.level.name: subsystem.level for subsystem in default_subsystems()}
+_LEVELS: Final = {level.name: level for level in built_in_levels()}
 
 
 class OwnLevel(Checker):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from guestd.core.node import default_subsystems
+from guestd.core.node import built_in_levels
 from guestd.membership.states import NodeState
 from hil.checkers.checker import Checker
 from hil.checkers.observation import Observation
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from guestd.membership.view import Entry, View
     from hil.checkers.observation import Life
 
-_ORDERS: Final = sorted(subsystem.level.order for subsystem in default_subsystems())
+_ORDERS: Final = sorted(level.order for level in built_in_levels())
 _LIVE: Final = (NodeState.JOINING, NodeState.JOINED, NodeState.LEAVING)
 _ABOVE_ALL: Final = 254
 

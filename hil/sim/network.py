@@ -1,4 +1,4 @@
-"""The private interconnect: broadcasts that arrive, or not, or late, or twice.
+"""The private interconnect: datagrams, to all or to one, that arrive, or not, or late, or twice.
 
 Faults that a correct cluster must survive, and no others:
 
@@ -38,6 +38,7 @@ class Network:
         self._queue = queue
         # By sender: whether it is lost, late, doubled, and how long it takes.
         self._draws = [draws(randomness, 4) for _ in range(options.nodes)]
+        self._told_draws = [draws(randomness, 4) for _ in range(options.nodes)]  # the same, of what is for one node
         self._trace = trace
         self._delay_us = options.delay_us_max
         self._late = options.late_share / 1000
@@ -48,7 +49,7 @@ class Network:
         self._deaf: list[int] = [0] * options.nodes  # by sender: mask of those that it does not reach
         self.loss = options.loss_share / 1000
         self.on_changed: Callable[[], None] = lambda: None
-        self.counts = {"sent": 0, "cut": 0, "lost": 0, "late": 0, "duplicated": 0}
+        self.counts = {"sent": 0, "told": 0, "cut": 0, "lost": 0, "late": 0, "duplicated": 0}
 
     def connect(self, nodes: Sequence[Node]) -> None:
         """Whom it reaches."""
@@ -64,6 +65,7 @@ class Network:
         unreached = self._deaf[sender] | ~only
         loss, late, duplicate = self.loss, self._late, self._duplicate
         receivers = []
+        delay_us = int(draw_delay() * self._delay_us)  # drawn whoever hears it: what is lost changes no other delay
         whole = not (loss or late or duplicate or unreached)
         for node in self._nodes:
             number = node.number
@@ -85,7 +87,30 @@ class Network:
                     self._queue.after(int(draw_doubled() * self._late_us), self._arrive, (node,), datagram)
         if receivers:
             # A switch hands a broadcast to all ports at about the same time.
-            self._queue.after(int(draw_delay() * self._delay_us), self._arrive, receivers, datagram)
+            self._queue.after(delay_us, self._arrive, receivers, datagram)
+
+    def tell(self, sender: int, receiver: int, payload: bytes) -> None:
+        """To one node."""
+        self._trace.note(_SENT, sender, zlib.crc32(payload))
+        counts = self.counts
+        draw_lost, draw_late, draw_doubled, draw_delay = self._told_draws[sender]
+        counts["told"] += 1
+        node, delay_us = self._nodes[receiver], int(draw_delay() * self._delay_us)
+        if node.stack is None:
+            return
+        if self._deaf[sender] >> receiver & 1:
+            counts["cut"] += 1
+        elif self.loss and draw_lost() < self.loss:
+            counts["lost"] += 1
+        else:
+            datagram = Datagram(payload)
+            if self._late and draw_late() < self._late:
+                counts["late"] += 1
+                delay_us = int(draw_late() * self._late_us)
+            self._queue.after(delay_us, self._arrive, (node,), datagram)
+            if self._duplicate and draw_doubled() < self._duplicate:
+                counts["duplicated"] += 1
+                self._queue.after(int(draw_doubled() * self._late_us), self._arrive, (node,), datagram)
 
     def cut(self, pairs: Iterable[tuple[int, int]]) -> None:
         """Nothing gets from the first to the second of each pair any more, until as many calls of ``heal``."""

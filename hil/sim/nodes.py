@@ -31,6 +31,7 @@ from guestd.core.effects import (
     Panic,
     ReadSectors,
     ScsiCommand,
+    Send,
     Wake,
     WriteSectors,
 )
@@ -45,7 +46,7 @@ _INPUT: Final = 3  # in the digest
 _SOCKET_DATAGRAMS: Final = 200  # what a socket's buffer holds
 _CODES: Final = {kind: code for code, kind in enumerate(sorted(Input.__subclasses__(), key=lambda kind: kind.__name__))}
 _TICK: Final = Tick()
-_MOMENTS: Final = (Broadcast, WriteSectors, ScsiCommand)
+_MOMENTS: Final = (Broadcast, Send, WriteSectors, ScsiCommand)
 """Effects that others see: what a node does is visible between these only, so they are all the moments of its end."""
 
 
@@ -90,6 +91,7 @@ class Node:
         self._carry: dict[type[Effect], Callable[[Any], None]] = {
             Emit: self._emit,
             Broadcast: self._broadcast,
+            Send: self._send,
             WriteSectors: self._command,
             ReadSectors: self._command,
             ScsiCommand: self._command,
@@ -257,13 +259,16 @@ class Node:
         if isinstance(effect, Broadcast):
             only = self.world.generators[self.number].end.getrandbits(64)
             self.world.network.send(self.number, effect.payload, only=only)
-        else:
+        elif not isinstance(effect, Send):
             self._command(effect)  # on its way to the disk when the power goes
         self.world.doomed(self)
         return True
 
     def _broadcast(self, effect: Broadcast) -> None:
         self.world.network.send(self.number, effect.payload)
+
+    def _send(self, effect: Send) -> None:
+        self.world.network.tell(self.number, effect.node, effect.payload)
 
     def _command(self, effect: WriteSectors | ReadSectors | ScsiCommand) -> None:
         self.world.disk.submit(self, effect)

@@ -8,7 +8,7 @@ Where this project differs from the document, on purpose:
 
 - the membership manager is a level of its own, 0, and the first (or, in a leave, the last) step of each transition is
   its own; in the document it marks the node and goes on to the lock manager at once;
-- the lock manager asks for two barriers in a join; in the document's examples every level has one;
+- the lock manager asks for two barriers; in the document's examples every level has one;
 - the event manager registers with the others at the start, not from user space after the kernel's levels have joined
   (Figs. 7a to 7c): its join comes last all the same;
 - a node that forms a cluster bids for an epoch first, and so does the master for each change of the membership.
@@ -30,12 +30,13 @@ class Example:
     """Two nodes, and where the transcript has been read up to."""
 
     def __init__(self) -> None:
-        self.hung: set[tuple[int, str]] = set()  # (level, transition) that nobody acknowledges
+        self.hung: set[tuple[int, str]] = set()  # (level, transition) whose first barrier nobody acknowledges
         self.world = SlowWorld(2, 1, self._delay_ms, Timing(subsystem_ms=60_000))  # the figures take their time
         self._mark = 0
 
     def _delay_ms(self, node: int, level: int, position: Position) -> int | None:
-        return None if (level, position.transition) in self.hung else ACKNOWLEDGED_MS + node * 10
+        hung = position.barrier == 0 and (level, position.transition) in self.hung
+        return None if hung else ACKNOWLEDGED_MS + node * 10
 
     def joined(self, *nodes: int) -> Example:
         """Boot these nodes; forget what was done."""
@@ -229,6 +230,7 @@ def test_figures_11_and_12_n0_leaves_gracefully() -> None:  # S4.4, S4.5, S4.9
         n0 leaving | SFS 0           | n0 n1 | n0 n1
         n0 leaving | VDM 0           | n0 n1 | n0 n1
         n0 leaving | DLM 0           | n0 n1 | n0 n1
+        n0 leaving | DLM 1           | n0 n1 | n0 n1
         n0 leaving | membership 0    | n0 n1 | n0 n1
     """
     assert example.did() == drawn(steps)
@@ -307,6 +309,7 @@ def test_figures_13_to_15_n0_hangs_in_its_join_and_is_forced_out() -> None:  # S
         n0 joining        | SFS 0           | n0 n1 |
         n0 forced-leaving | membership 0    | n1    | n1
         n0 forced-leaving | DLM 0           | n1    | n1
+        n0 forced-leaving | DLM 1           | n1    | n1
         n0 forced-leaving | VDM 0           | n1    | n1
         n0 forced-leaving | SFS 0           | n1    | n1
         n0 joining        | membership 0    | n0 n1 | n0 n1

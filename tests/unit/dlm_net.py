@@ -305,8 +305,8 @@ class World:
         manager = level.manager
         if manager is None:
             return
-        for payload in manager.datagrams():
-            self._broadcast(number, payload)
+        for receiver, payload in manager.datagrams():
+            self._send(number, self.nodes[receiver], payload)
         for notice in manager.take_notices():
             self.checks.noticed(number, notice)
             delay_ms = self.random.randint(0, self.options.notice_ms_max)
@@ -332,19 +332,15 @@ class World:
             return False
         return number in node.manager.members
 
-    def _broadcast(self, sender: int, payload: bytes) -> None:
+    def _send(self, sender: int, node: Node, payload: bytes) -> None:
         self.digest = zlib.crc32(payload, self.digest)
-        for node in self.nodes:
-            copies = 1 + (self.random.random() < self.options.double)
-            for _ in range(copies):
-                if node.number == sender or node.level is None or (sender, node.number) in self.cut:
-                    continue
-                if self.random.random() < self.options.loss:
-                    continue
-                self.datagram_count += 1
-                delay_ms = self.random.randint(0, self.options.delay_ms_max)
-                hear = partial(self._hear, node.number, node.level, payload)
-                self.after(delay_ms, partial(self._do, node.number, node.level, hear))
+        for _ in range(1 + (self.random.random() < self.options.double)):
+            if node.level is None or (sender, node.number) in self.cut or self.random.random() < self.options.loss:
+                continue
+            self.datagram_count += 1
+            delay_ms = self.random.randint(0, self.options.delay_ms_max)
+            hear = partial(self._hear, node.number, node.level, payload)
+            self.after(delay_ms, partial(self._do, node.number, node.level, hear))
 
     def _hear(self, number: int, level: LockLevel, payload: bytes) -> None:
         if level.manager is not None:

@@ -66,6 +66,10 @@ class MortalWorld(SlowWorld):
         if not self._moment(node, "after a datagram to one node"):
             super()._send(node, payload)
 
+    def _tell(self, node: int, to: int, payload: bytes) -> None:
+        if not self._moment(node, "before a datagram for one node"):
+            super()._tell(node, to, payload)
+
     def _send_to_one(self, node: int, payload: bytes) -> None:
         others = [other for other, machine in enumerate(self.machines) if other != node and machine.running]
         for other in others[-1:]:

@@ -22,6 +22,7 @@ from guestd.core.effects import (
     Panic,
     ReadSectors,
     ScsiCommand,
+    Send,
     Wake,
     WriteSectors,
 )
@@ -109,6 +110,7 @@ class World:
         self.now_ms = 0
         self.loss = 0.0
         self.cut: set[tuple[int, int]] = set()  # (from, to)
+        self.unheard: set[tuple[int, int]] = set()  # the same, but only what is for all is lost
         self.disk_hung: set[int] = set()
         self.frozen: dict[int, list[Callable[[], None]]] = {}  # node -> what happened to it meanwhile
         self.journal: list[tuple[int, str, dict[str, Any]]] = []  # (node, kind, fields), of all nodes in one order
@@ -289,6 +291,8 @@ class World:
             self.after(self.random.randint(1, 8), lambda: self._disk(node, life, effect))
         elif isinstance(effect, Broadcast):
             self._send(node, effect.payload)
+        elif isinstance(effect, Send):
+            self._tell(node, effect.node, effect.payload)
         elif isinstance(effect, Wake):
             self.after(effect.after_ms, lambda: self._to(node, life, Tick()))
         elif isinstance(effect, Answer):
@@ -314,9 +318,15 @@ class World:
         if done is not None:
             self._to(node, life, done)
 
+    def _tell(self, node: int, to: int, payload: bytes) -> None:
+        for other, machine in enumerate(self.machines):
+            if self.ids[other] == to and (node, other) not in self.cut and self.random.random() >= self.loss:
+                self.after(self.random.randint(0, 3), self._delivery(other, machine.life, payload))
+
     def _send(self, node: int, payload: bytes) -> None:
         for other, machine in enumerate(self.machines):
-            if (node, other) not in self.cut and self.random.random() >= self.loss:
+            heard = (node, other) not in self.cut and (node, other) not in self.unheard
+            if heard and self.random.random() >= self.loss:
                 self.after(self.random.randint(0, 3), self._delivery(other, machine.life, payload))
 
     def _delivery(self, node: int, life: int, payload: bytes) -> Callable[[], None]:

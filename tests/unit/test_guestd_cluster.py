@@ -7,7 +7,8 @@ import pytest
 from guestd.core.config import ELECTIONS
 from tests.unit.guestd_world import World
 
-LEVELS = [(0, 0), (10, 0), (10, 1), (20, 0), (30, 0), (40, 0)]  # of a join: (level, barrier); the DLM has two
+LEVELS = [(0, 0), (10, 0), (10, 1), (20, 0), (30, 0), (40, 0)]  # going up: (level, barrier); the DLM has two
+DOWN = [(40, 0), (30, 0), (20, 0), (10, 0), (10, 1), (0, 0)]
 
 
 @pytest.fixture(params=ELECTIONS)
@@ -91,7 +92,7 @@ def test_a_node_without_power_is_forced_out_and_comes_back(world: World) -> None
     took_ms = world.run_until(lambda: world.all_joined(0, 1))
     timing = world.config.timing
     assert timing.death_ms - timing.heartbeat_ms <= took_ms <= timing.death_ms + timing.settle_ms + 1000
-    assert transition(world, 1, 2, "forced-leave") == [(0, 0), (10, 0), (20, 0), (30, 0), (40, 0)]
+    assert transition(world, 1, 2, "forced-leave") == LEVELS
     assert world.events(0, "silent")[0]["subject"] == 2
     world.power_on(2)
     world.run_until(world.all_joined)
@@ -145,11 +146,11 @@ def test_a_forced_leave_reaches_no_higher_than_the_join_did() -> None:  # S4.11
     told = transition(world, 1, 2, "join")
     forced = transition(world, 1, 2, "forced-leave")
     assert told[-1][0] in (20, 30)
-    reached = [level for level in (0, 10, 20, 30) if level <= told[-1][0]]
-    assert [level for level, _ in forced] == reached
+    reached = [step for step in LEVELS if step[0] <= told[-1][0]]
+    assert forced == reached
     # Nor does the master take the transition any higher, with nobody there to notify.
     complete = [e for e in world.events(0, "level-complete") if e["subject"] == 2 and e["transition"] == "forced-leave"]
-    assert [event["level"] for event in complete] == reached
+    assert [event["level"] for event in complete] == [level for level, barrier in reached if barrier == 0]
 
 
 @pytest.mark.parametrize("victim", [0, 1, 2])
@@ -290,7 +291,7 @@ def test_a_node_leaves_gracefully_from_the_top_down_and_may_come_back(world: Wor
     world.run_until(lambda: world.machines[leaver].exits == [0])
     others = [node for node in range(3) if node != leaver]
     for node in range(3):
-        assert transition(world, node, leaver, "leave") == [(40, 0), (30, 0), (20, 0), (10, 0), (0, 0)]
+        assert transition(world, node, leaver, "leave") == DOWN
     assert [e["state"] for e in world.events(leaver, "state")][-2:] == ["leaving", "inactive"]
     assert world.events(leaver, "left")
     world.run_until(lambda: world.all_joined(*others))
@@ -330,7 +331,7 @@ def test_a_node_that_wants_to_leave_while_it_joins_turns_round_between_levels() 
     left = transition(world, 0, 1, "leave")
     assert joined == LEVELS[: len(joined)]
     assert joined[-1] in ((10, 1), (20, 0), (30, 0))  # a level that was begun was finished
-    assert [level for level, _ in left] == [level for level in (40, 30, 20, 10, 0) if level <= joined[-1][0]]
+    assert left == [step for step in DOWN if step[0] <= joined[-1][0]]
 
 
 def test_a_node_that_dies_while_it_leaves_and_boots_again_is_recovered_first() -> None:  # S4.10
@@ -363,7 +364,7 @@ def test_one_node_alone_recovers_after_all_others_of_the_last_membership(world: 
     world.power_on(2)
     world.run_until(lambda: world.all_joined(2))
     for dead in (0, 1):
-        assert [level for level, _ in transition(world, 2, dead, "forced-leave")] == [0, 10, 20, 30, 40]
+        assert transition(world, 2, dead, "forced-leave") == LEVELS
     assert transition(world, 2, 2, "forced-leave") == []  # its own recovery is part of its join
 
 

@@ -10,7 +10,7 @@ from guestd.membership.position import Position
 from tests.unit.guestd_sudden_death import MortalWorld
 
 MASTER = 0
-ORDERS = [0, 10, 20, 30, 40]
+LEAVE = [(40, 0), (30, 0), (20, 0), (10, 0), (10, 1), (0, 0)]
 JOIN = [(0, 0), (10, 0), (10, 1), (20, 0), (30, 0), (40, 0)]  # (level, barrier); the DLM has two barriers
 BOUND_MS = 12_000  # for two deaths after one another, each of which is noticed after 3.75 s, and the transitions
 
@@ -133,22 +133,22 @@ def check_each_step_once(world: MortalWorld, observer: int) -> None:
 
 def check_life(told: dict[str, list[Step]], *, is_over: bool) -> None:
     """One life of one node, as another one saw it to the end or to now."""
-    join, leave, forced = told["join"], told["leave"], [level for level, _ in told["forced-leave"]]
+    join, leave, forced = told["join"], told["leave"], told["forced-leave"]
     assert join == JOIN[: len(join)], told
     if not is_over:
         assert (join, leave, forced) == (JOIN, [], []), told
         return
     # The join ended, or turned round between two levels, or was aborted by the forced leave.
     reached = join[-1][0]
-    down = [level for level in ORDERS[::-1] if level <= reached]
-    assert [level for level, _ in leave] == down[: len(leave)], told
+    down = [step for step in LEAVE if step[0] <= reached]
+    assert leave == down[: len(leave)], told
     if forced:
         # It goes up to the level that was leaving; or, if all had completed that, to the one below.
         leaving = leave[-1][0] if leave else reached
-        below = [*down[len(leave) :], 0][0]
-        assert forced in ([level for level in ORDERS if level <= top] for top in (leaving, below)), told
+        below = [*down[len(leave) :], (0, 0)][0][0]
+        assert forced in ([step for step in JOIN if step[0] <= top] for top in (leaving, below)), told
     else:
-        assert [level for level, _ in leave] == down, told
+        assert leave == down, told
 
 
 @pytest.mark.parametrize(("election", "kind", "at"), DEATHS_OF_THE_MASTER)
@@ -209,7 +209,7 @@ def test_a_second_death_in_the_recovery_of_the_first_while_a_third_node_joins(ag
     dead = {1, 2}
     assert {node for e in world.events(MASTER, "elected") for node in e["victims"]} == dead
     for node in dead:
-        assert [level for level, _ in steps(world, MASTER, node, 1)["forced-leave"]] == ORDERS
+        assert steps(world, MASTER, node, 1)["forced-leave"] == JOIN
         # The next life is told to nobody before the recovery after the last one has ended everywhere.
         lives = [e["incarnation"] for _, kind, e in world.journal if kind == "notified" and e["subject"] == node]
         assert lives == sorted(lives)

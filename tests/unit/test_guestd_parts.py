@@ -28,7 +28,7 @@ TOLD: dict[str, Any] = {
     "cluster_id": "ab" * 16,
     "nodes": 3,
     "disk": {"wwid": "naa.6001405000000000"},
-    "interconnect": {"prefix": "10.77.0.", "broadcast": "10.77.0.255", "port": 7400},
+    "interconnect": {"broadcast": "10.77.0.255", "addresses": ["10.77.0.1", "10.77.0.2", "10.77.0.3"], "port": 7400},
     "timing": {"heartbeat_ms": 250, "disk_heartbeat_ms": 500, "death_ms": 3000, "settle_ms": 750},
 }
 
@@ -42,6 +42,7 @@ def told(directory: Path, **changes: object) -> dict[str, str]:
 def test_the_settings_are_read(tmp_path: Path) -> None:
     found = settings.load(told(tmp_path))
     assert (found.node, found.wwid, found.broadcast, found.port) == (2, "naa.6001405000000000", "10.77.0.255", 7400)
+    assert found.addresses == ("10.77.0.1", "10.77.0.2", "10.77.0.3")
     assert found.config == Config(bytes.fromhex("ab" * 16), "demo", 3, Timing(250, 500, 3000, 750))
     assert found.stages == {"initramfs": 1.7, "modules": 2.0}
 

@@ -110,7 +110,11 @@ class Trio:
                 "disk": {"path": str(self.disk)},
                 "port": {"path": str(directory / f"port{node}")},
                 "programs": {"path": str(directory / f"programs{node}")},
-                "interconnect": {"prefix": "127.0.0.", "broadcast": "127.255.255.255", "port": port},
+                "interconnect": {
+                    "broadcast": "127.255.255.255",
+                    "addresses": [f"127.0.0.{1 + node}" for node in range(3)],
+                    "port": port,
+                },
                 "timing": TIMING,
                 "fence": "panic",  # a plain file takes no reservations
             }
@@ -238,9 +242,10 @@ def test_a_node_that_waits_has_no_identity_until_it_is_told_to_begin(trio: Trio)
     trio.wait(lambda: all(guest.last("guestd-waiting") for guest in guests))
     blank = trio.disk.read_bytes()
     guests[2].order("leave")  # one that comes too early is carried out in its turn
+    time.sleep(1)
+    assert trio.disk.read_bytes() == blank
     for guest, path, content in zip(guests, configurations, real, strict=True):
         assert [event["kind"] for event in guest.events] == ["guestd-waiting"]
-        assert trio.disk.read_bytes() == blank
         secret = b"key of node %d" % guest.node
         files = {path.name: content.hex(), f"../key{guest.node}": secret.hex()}
         guest.events.clear()
@@ -262,6 +267,9 @@ class Quiet:
 
     def fileno(self) -> int:
         return -1
+
+    def filenos(self) -> list[int]:
+        return []
 
     def open(self) -> None: ...
 

@@ -79,7 +79,7 @@ def test_all_arrives_once_and_in_order_whatever_the_network_does(seed: int) -> N
                 sent[node].append(message)
                 end.send(1 - node, message)
             end.tick()
-            air += [(1 - node, payload) for payload in end.flush()]
+            air += end.flush()
         randomness.shuffle(air)
         for _ in range(randomness.randrange(len(air) + 1)):
             to, payload = air.pop()
@@ -96,7 +96,8 @@ def test_all_arrives_once_and_in_order_whatever_the_network_does(seed: int) -> N
 def test_nothing_is_delivered_across_lives() -> None:  # S2.6, S7.1
     one, two = pair()
     one.send(1, b"of the first life")
-    (late,) = one.flush()
+    ((to, late),) = one.flush()
+    assert to == 1
     two.close(0)
     assert two.heard(late) == (0, [])
     two.open(0, 2)  # node 0 is back
@@ -111,12 +112,12 @@ def test_what_comes_before_the_channel_is_open_comes_again() -> None:
     one, two = Channels(ID, 0, 1), Channels(ID, 1, 1)
     one.open(1, 1)
     one.send(1, b"early")
-    for payload in one.flush():
+    for _, payload in one.flush():
         assert two.heard(payload) == (0, [])
     two.open(0, 1)
     for _ in range(RETRY_TICKS):
         one.tick()
-    assert [two.heard(payload) for payload in one.flush()] == [(0, [b"early"])]
+    assert [two.heard(payload) for _, payload in one.flush()] == [(0, [b"early"])]
 
 
 def test_a_silent_peer_is_asked_less_and_less_and_never_given_up() -> None:
@@ -135,10 +136,10 @@ def test_a_silent_peer_is_asked_less_and_less_and_never_given_up() -> None:
 def test_an_acknowledgement_alone_is_sent_only_if_something_came() -> None:
     one, two = pair()
     one.send(1, b"message")
-    (payload,) = one.flush()
+    ((_, payload),) = one.flush()
     assert two.flush() == []
     two.heard(payload)
-    (answer,) = two.flush()
+    ((_, answer),) = two.flush()
     assert segment.decode(ID, answer).messages == ()
     one.heard(answer)
     for _ in range(50):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import socket
@@ -16,6 +17,7 @@ import pytest
 
 from guestd import client
 from guestd.core.inputs import Input, ProgramGone, ProgramMessage
+from guestd.locks import LockDenied, LockLost, LockRefused, Locks, Wanted
 from guestd.runtime.program_socket import BUFFER_SIZE_MAX, LINE_SIZE_MAX, ProgramSocket
 from tests.unit.test_guestd_runtime import TIMING, TREE, Trio, trio
 
@@ -273,3 +275,40 @@ def test_a_program_that_is_killed_is_gone_or_takes_its_node_with_it_as_it_chose(
     finally:
         for running in programs:
             running.stop()
+
+
+def test_programs_on_two_nodes_lock_each_other_out_and_guestctl_shows_it(trio: Trio) -> None:  # S7.1
+    joined(trio)
+    paths = [str(trio.directory / f"programs{node}") for node in range(3)]
+    with Locks(paths[0]) as one, Locks(paths[1]) as two:
+        volume = one.acquire("volume", mode="CW")
+        assert one.values[volume] == bytes(64)
+        file = one.acquire("volume", "file", mode="EX", parent=volume)
+        with pytest.raises(LockDenied, match="again"):
+            two.acquire("volume", mode="EX", noqueue=True)
+        with pytest.raises(TimeoutError):
+            two.acquire("volume", mode="EX", timeout_s=0.3)
+        assert one.wanted(10) == Wanted(volume, "EX")
+        with pytest.raises(LockRefused, match="locks below"):
+            one.release(volume)
+        command = [sys.executable, "-m", "guestd.guestctl", "--socket", paths[0], "locks"]
+        told = subprocess.run(command, cwd=TREE, capture_output=True, text=True, check=True).stdout
+        assert "lock manager over nodes 0, 1, 2: granting" in told
+        assert "program:volume/file  EX, master: node 0" in told
+        as_json = subprocess.run([*command, "--json"], cwd=TREE, capture_output=True, text=True, check=True).stdout
+        assert [lock["name"] for lock in json.loads(as_json)["own"]] == ["program:volume", "program:volume/file"]
+        one.release(file)
+        one.convert(volume, "EX")
+        one.convert(volume, "PR", value=b"v" * 64)
+        other = two.acquire("volume", mode="PR")
+        assert two.values[other] == b"v" * 64
+        two.release(other)
+        trio.guests[2].stop()  # of the machine: the lock manager goes on over the others
+        trio.wait(lambda: "forced-leaving" in str(trio.guests[0].last("membership")))
+        two.acquire("something else", mode="EX", timeout_s=20)
+        trio.guests[0].order("leave")
+        with pytest.raises(LockLost):
+            one.wanted(20)
+    missing = subprocess.run([*command, "--json"], cwd=TREE, capture_output=True, text=True, check=False)
+    assert missing.returncode == 1
+    assert "does not answer" in missing.stderr

@@ -110,4 +110,4 @@ def test_what_is_late_comes_after_later_ones_but_not_later_than_it_may() -> None
 def test_no_rate_no_fault() -> None:
     link = Link()
     assert len(link.send_many()) == 3 * SENT
-    assert link.network.counts == {"sent": SENT, "cut": 0, "lost": 0, "late": 0, "duplicated": 0}
+    assert link.network.counts == {"sent": SENT, "told": 0, "cut": 0, "lost": 0, "late": 0, "duplicated": 0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from hil.errors import UsageError
 from hil.sim.options import FAULTS, draw
 from hil.sim.plan import KINDS, PARAMETERS, Fault, Plan, from_dict
 from hil.sim.planning import draw_plan
+from hil.sim.randomness import draws
 from hil.sim.run import run
 from hil.sim.world import World
 
@@ -265,10 +267,14 @@ def test_a_rate_at_zero_leaves_the_delays_as_they_were() -> None:
     made = [world(**several), world(**{**several, "loss_share": 0})]
     drawn = []
     for one in made:
-        one.queue.run_until(5_000_000)
-        drawn.append([draws[3]() for draws in one.network._draws])
+        one.queue.run_until(1_500_000)
+        one.network._draws = [
+            draws(random.Random(7), 4)
+        ] * 3  # what the cluster said up to here depends on what was lost
+        for _ in range(50):
+            one.network.send(0, b"for all")
+        drawn.append(one.network._draws[0][3]())
     assert made[0].network.counts["lost"] > 0
-    assert made[0].network.counts["sent"] == made[1].network.counts["sent"]
     assert drawn[0] == drawn[1]
 
 

@@ -1,0 +1,82 @@
+"""The levels above the membership that do their work in guestd itself (spec S7): what comes in for them, and what they
+have to say after each input."""
+
+from __future__ import annotations
+
+from guestd.core.effects import Answer
+from guestd.dlm import shown
+from guestd.dlm.level import LockLevel
+from guestd.dlm.programs import VERBS, ProgramLocks
+from guestd.sfs.subsystem import subsystem as sfs
+from guestd.transition.participant import Progress
+from guestd.vdm.subsystem import subsystem as vdm
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from guestd.core.context import Context
+    from guestd.transition.participant import Participant, Step
+    from guestd.transition.subsystem import Subsystem
+
+
+class Kernel:
+    """One per stack. `settle` must be called at the end of every input that may concern it."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.locks = LockLevel(context.config.cluster_id, context.node)
+        self._programs = ProgramLocks(context, self.locks)
+        self._left = False
+
+    def subsystems(self) -> list[Subsystem]:
+        """Bottom-up."""
+        return [self.locks, vdm(), sfs()]
+
+    def heard(self, payload: bytes) -> None:
+        """A datagram of the ordered channels has come in."""
+        if self.locks.manager is not None:
+            self.locks.manager.heard(payload, self._context.now_ms)
+
+    def said(self, connection: int, message: object) -> bool:
+        """A line of a program, as JSON; whether it is for one of these levels."""
+        if not isinstance(message, dict) or len(message) != 1:
+            return False
+        ((verb, asked),) = message.items()
+        if verb in VERBS:
+            self._programs.said(connection, verb, asked)
+        elif verb == "show" and asked == "locks":
+            self._context.effects.append(Answer(connection, {"locks": shown.everything(self.locks.manager)}))
+        else:
+            return False
+        return True
+
+    def gone(self, connection: int) -> None:
+        """The connection of a program has ended."""
+        self._programs.gone(connection)
+
+    def status(self) -> dict[str, Any]:
+        """For the order "status"."""
+        return {"dlm": shown.summary(self.locks.manager)}
+
+    def tick(self) -> None:
+        """A heartbeat period has passed."""
+        if self.locks.manager is not None:
+            self.locks.manager.tick(self._context.now_ms)
+
+    def settle(self, participant: Participant) -> Progress:
+        """Tell the users of locks, and the other nodes, what there is to tell; what has been acknowledged meanwhile."""
+        manager, desk = self.locks.manager, self.locks.desk
+        if manager is None or desk is None or not manager.touched:
+            return Progress()
+        acknowledged: list[Step] = []
+        while manager.touched:
+            manager.touched = False
+            desk.tell()
+            acknowledged += participant.collect().acknowledged
+        for node, payload in manager.datagrams():
+            self._context.send(node, payload)
+        if self.locks.left and not self._left:
+            self._left = True
+            self._programs.left()
+        return Progress((), tuple(acknowledged))
