@@ -74,9 +74,9 @@ class Kernel:
             manager.touched = False
             desk.tell()
             acknowledged += participant.collect().acknowledged
-        for node, payload in manager.datagrams():
-            self._context.send(node, payload)
-        if self.locks.left and not self._left:
+        if self.locks.left and not self._left:  # programs first: what the others are told lets them go on
             self._left = True
             self._programs.left()
+        for node, payload in manager.datagrams():
+            self._context.send(node, payload)
         return Progress((), tuple(acknowledged))

@@ -134,7 +134,8 @@ class ProgramLocks:
         numbers = self._numbers[connection]
         locks = desk.manager.client.locks
         parents = {lock.parent for lock in locks.values()}
-        for lock in [locks[number] for number in numbers.values()]:
+        # One that is gone by now is told of in a moment.
+        for lock in [locks[number] for number in numbers.values() if number in locks]:
             if lock.state in _WAITING and lock.cancelled is None:
                 desk.manager.cancel(lock.number)
             elif lock.state is LockState.GRANTED and lock.number not in parents:

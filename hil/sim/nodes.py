@@ -282,7 +282,7 @@ class Node:
         self.world.emitted(self, effect.kind, effect.fields)
 
     def _answer(self, effect: Answer) -> None:
-        self.world.programs.answer(self, effect.connection, effect.message)
+        self.world.answered(self, effect.connection, effect.message)
 
     def _panic(self, effect: Panic) -> None:
         self.panics.append(effect.reason)

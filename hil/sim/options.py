@@ -53,6 +53,7 @@ _CONTENTION: Final[dict[str, Any]] = {
     "flip_share": 200,
 }
 """Nodes that come one after the other, at a slow disk: several bid for one epoch."""
+_LOCKING_NODES_MAX: Final = 16
 _CONTENDERS_MAX: Final = 8  # a contest of more, and the fences of all of them, takes minutes at such a disk
 
 _SIZES: Final = (((2, 2), 14), ((3, 3), 36), ((4, 5), 30), ((6, 8), 12), ((9, 16), 6), ((17, 64), 2))
@@ -97,6 +98,7 @@ class Options:
     program_share: int = (
         0  # notifications at which a program ends, dies or hangs, and registrations that come to nothing
     )
+    lockers: int = 0  # programs on each node that lock
     election: str = "paxos"  # or "dekker": how an epoch gets its owner (docs/election.md)
 
     @property
@@ -237,6 +239,7 @@ def _swarm(seed: int, preset: str, randomness: random.Random, nodes: int | None)
         # Drawn last, as whatever is new: what was drawn before stays what it was.
         election=randomness.choice(["paxos", "paxos", "paxos", "dekker"]),
         program_share=some(10, 50),
+        lockers=some(1, 2) if size <= _LOCKING_NODES_MAX else 0,
     )
     theme = randomness.choices([None, _ONLY_CUTS, _CONTENTION], [17, 1, 2])[0]
     if theme is None or (theme is _CONTENTION and size > _CONTENDERS_MAX):
@@ -276,6 +279,7 @@ def _plain(seed: int, preset: str, randomness: random.Random, nodes: int | None)
         boot_ms_max=3000 if lite else 500,
         programs=1 if lite else 0,
         answer_ms_max=50,
+        lockers=1 if lite else 0,
     )
 
 

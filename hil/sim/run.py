@@ -23,9 +23,11 @@ from hil.sim.trace import Told
 from hil.sim.world import World
 
 STORY_LINES: Final = 40
+_DRAIN_US_MAX: Final = 30_000_000  # for all locks to be given up, times the cluster's factor
 _LOOK_US: Final = 100_000  # between two looks whether all have joined
 CONVERGES: Final = "after healing all nodes join within a bound (liveness)"
 QUIET: Final = "when all have joined nothing changes any more (S5.2)"
+GIVEN_UP: Final = "every wait for a lock ends, and locks that are given up are forgotten (S7.1)"
 NO_FAULT_OF_ITS_OWN: Final = "guestd finds no fault of its own"
 
 
@@ -109,7 +111,7 @@ def _run(world: World, began: float) -> Result:
         error_type = type(error).__name__
         violation = Violation(NO_FAULT_OF_ITS_OWN, f"{error_type}: {error}")
         details = traceback.format_exc().splitlines()[-12:]
-    if violation is not None and violation.claim in (CONVERGES, QUIET):
+    if violation is not None and violation.claim in (CONVERGES, QUIET, GIVEN_UP):
         details = world.pending()
     return Result(
         options=world.options,
@@ -154,9 +156,21 @@ def simulate(world: World) -> int:
     queue.run_until(queue.now_us + options.quiet_ms * 1000)
     if (why := world.why_not_converged()) is not None or world.epoch() != epoch:
         raise Violation(QUIET, why or f"epoch {epoch} has become {world.epoch()}")
+    if options.lockers:
+        _give_locks_up(world)
     for checker in world.checkers:
         checker.finished()
     return converged_ms
+
+
+def _give_locks_up(world: World) -> None:
+    """Every wait ends, and no lock manager remembers anything then."""
+    world.lockers.drain()
+    until_us = world.queue.now_us + round(_DRAIN_US_MAX * world.options.timing_factor)
+    while (why := world.lockers.left() or world.remembered()) is not None:
+        if world.queue.now_us > until_us:
+            raise Violation(GIVEN_UP, why)
+        world.queue.run_until(world.queue.now_us + _LOOK_US)
 
 
 def _struck(world: World) -> Counter[str]:
@@ -164,7 +178,8 @@ def _struck(world: World) -> Counter[str]:
     datagrams = Counter({f"datagram-{kind}": count for kind, count in world.network.counts.items() if kind != "sent"})
     sectors = Counter({f"sector-{kind}": count for kind, count in world.disk.damage.counts.items()})
     programs = Counter({f"program-{kind}": count for kind, count in world.programs.counts.items()})
-    return +(datagrams + sectors + programs)
+    locks = Counter({f"lock-{kind}": count for kind, count in world.lockers.counts.items()})
+    return +(datagrams + sectors + programs + locks)
 
 
 def _story(world: World) -> list[Told]:

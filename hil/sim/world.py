@@ -16,6 +16,7 @@ from hil.checkers.observation import Observation
 from hil.checkers.records import is_heartbeat, record_of
 from hil.sim.disk import Disk
 from hil.sim.faults import Faults
+from hil.sim.lockers import CONNECTIONS, Lockers
 from hil.sim.network import Network
 from hil.sim.nodes import Node
 from hil.sim.options import Options
@@ -67,6 +68,7 @@ class World:
         self.disk = self.make_disk(self._generator("disk"))
         self.network = Network(self.queue, self._generator("network"), options, self.trace)
         self.programs = Programs(self.queue, self._generator("programs"), options)
+        self.lockers = Lockers(self.queue, self._generator("lockers"), options)
         drifts, of_nodes = self._generator("drift"), self._generator("nodes")
         self.nodes: list[Node] = []
         self.generators: list[OfNode] = []
@@ -139,6 +141,7 @@ class World:
         for checker in self.checkers:
             checker.booted(node)
         self.programs.start(node)
+        self.lockers.start(node)
 
     def doomed(self, node: Node) -> None:
         """Its hour has come."""
@@ -203,6 +206,10 @@ class World:
         for checker in self.checkers:
             checker.told(program, told)
 
+    def answered(self, node: Node, connection: int, message: dict[str, Any]) -> None:
+        """A node says something to one of its programs."""
+        (self.lockers if connection >= CONNECTIONS else self.programs).answer(node, connection, message)
+
     # -- phases
 
     def heal(self) -> None:
@@ -210,7 +217,7 @@ class World:
         self.faults.heal()
         self.network.loss = 0.0
         self.disk.damage.enabled = False
-        self.programs.enabled = False
+        self.programs.enabled = self.lockers.enabled = False
         self.trace.tell(None, "all is healed")
         for node in self.nodes:
             if node.stack is None:
@@ -236,6 +243,18 @@ class World:
         if masters != [view.master]:
             return f"masters are {masters}, and the view says {view.master}"
         return self.programs.behind([entry.incarnation for entry in view.entries])
+
+    def remembered(self) -> str | None:
+        """A lock, or a resource, that some lock manager knows of; None if there is none."""
+        for node in self.nodes:
+            manager = None if node.stack is None else node.stack.kernel.locks.manager
+            if manager is None:
+                continue
+            names = [lock.name for lock in manager.client.locks.values()]
+            names += [name for tree in manager.mastery.trees.values() for name in tree]
+            if names:
+                return f"the lock manager of node {node.number} knows of {names[0]!r}, which nobody uses any more"
+        return None
 
     def epoch(self) -> int:
         """The newest that any running node knows."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hil.errors import UsageError
-from tests.mutations import contact, elections, fences, matches, programs, sectors, transitions
+from tests.mutations import contact, elections, fences, locks, matches, programs, sectors, transitions
 from tests.mutations.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -16,6 +16,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *contact.MUTANTS,
     *transitions.MUTANTS,
     *programs.MUTANTS,
+    *locks.MUTANTS,
 )
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from hil.sim.options import Options, draw
-from hil.sim.run import CONVERGES, NO_FAULT_OF_ITS_OWN, QUIET
+from hil.sim.run import CONVERGES, GIVEN_UP, NO_FAULT_OF_ITS_OWN, QUIET
 from tests.mutations.patching import Patch, applied
 
 NODES: Final = 3
@@ -56,7 +56,9 @@ class Mutant:
         By any one, for what goes wrong is wrong in many ways. But that something was raised, or that the cluster did
         not come together, counts for those mutants only that are about that: the mutant itself may be to blame.
         """
-        return claim in self.claims or (claim is not None and claim not in (NO_FAULT_OF_ITS_OWN, CONVERGES, QUIET))
+        return claim in self.claims or (
+            claim is not None and claim not in (NO_FAULT_OF_ITS_OWN, CONVERGES, QUIET, GIVEN_UP)
+        )
 
     def applied(self) -> AbstractContextManager[Patch]:
         """guestd with the fault, in this process, within the block."""

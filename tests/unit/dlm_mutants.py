@@ -237,7 +237,7 @@ MUTANTS = [
     Mutant(directory_kept),
     Mutant(never_let_go, DEATHS),
     Mutant(two_masters),
-    Mutant(doubled_delivery, seeds=120),
+    Mutant(doubled_delivery, DEATHS),
     Mutant(never_again),
     Mutant(unconfirmed_forgotten, CROWDS, seeds=60),
     Mutant(brought_locks_win, CROWDS, seeds=60),

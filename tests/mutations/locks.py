@@ -1,0 +1,103 @@
+"""Mutants of the lock manager: those of `tests/unit/dlm_mutants.py`, in whole clusters, and of its place in these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from guestd.dlm.level import LockLevel
+from guestd.dlm.programs import ProgramLocks
+from hil.sim.claims.locks import LocksHeld
+from hil.sim.run import CONVERGES, GIVEN_UP, NO_FAULT_OF_ITS_OWN, QUIET
+from tests.mutations.mutant import LEAVES, Mutant
+from tests.mutations.patching import Patch
+from tests.unit import dlm_mutants as library
+
+HELD: Final = (LocksHeld.claim, GIVEN_UP)
+ANY: Final = (*HELD, CONVERGES, QUIET, NO_FAULT_OF_ITS_OWN)
+"""What a lock manager that is confused may come to: the node waits for its acknowledgement, or it stumbles."""
+
+DEATHS: Final[dict[str, Any]] = {"weights": (("crash", 3), ("doom", 3)), "lockers": 3, "programs": 1}
+CALM: Final[dict[str, Any]] = {"weights": (("crash", 1),), "fault_every_ms": 8000, "lockers": 3}
+
+
+class _Setter:
+    """What the library's mutants are given: it replaces by ``setattr``."""
+
+    def __init__(self, patch: Patch) -> None:
+        self._patch = patch
+
+    def setattr(self, where: Any, name: str, made: Any) -> None:
+        self._patch.replace(where, name, made)
+
+
+def in_a_cluster(broken: Callable[[Any], None]) -> Callable[[Patch], None]:
+    """The same fault, put in by a :class:`Patch`."""
+
+    def made(patch: Patch) -> None:
+        broken(_Setter(patch))
+
+    made.__name__, made.__doc__ = f"lock_{broken.__name__}", broken.__doc__
+    return made
+
+
+def recovery_over_at_once(patch: Patch) -> None:
+    """The lock manager is not told which recoveries are under way, and lets go at once of what a dead node held."""
+    see = LockLevel.see
+
+    def blind(self: LockLevel, view: Any) -> None:
+        see(self, view)
+        self._recovering = []
+        if self.manager is not None:
+            self.manager.recovering([])
+
+    patch.replace(LockLevel, "see", blind)
+
+
+def spread_not_awaited(patch: Patch) -> None:
+    """The level acknowledges its second barrier before the parts of the others have come."""
+    notify = LockLevel.notify
+
+    def hasty(self: LockLevel, notification: Any) -> Any:
+        notify(self, notification)
+        return notification.positions
+
+    patch.replace(LockLevel, "notify", hasty)
+
+
+def dead_programs_keep_locks(patch: Patch) -> None:
+    """What a program held when it ended is held for ever."""
+    patch.replace(ProgramLocks, "gone", lambda _self, _connection: None)
+
+
+def waits_of_dead_programs_kept(patch: Patch) -> None:
+    """What a program waited for when it ended is granted to it later, and never given up."""
+    give_up = ProgramLocks._give_up
+
+    def once(self: ProgramLocks, connection: int) -> None:
+        if connection in self._dead:
+            give_up(self, connection)
+            self._dead.discard(connection)
+
+    patch.replace(ProgramLocks, "_give_up", once)
+
+
+MUTANTS: Final = (
+    Mutant(recovery_over_at_once, HELD, DEATHS),
+    Mutant(spread_not_awaited, ANY, DEATHS),
+    Mutant(dead_programs_keep_locks, HELD, CALM),
+    Mutant(waits_of_dead_programs_kept, HELD, CALM),
+    Mutant(in_a_cluster(library.orphans_released_early), HELD, DEATHS),
+    Mutant(in_a_cluster(library.withheld_forgotten), HELD, DEATHS),
+    Mutant(in_a_cluster(library.value_valid_after_death), HELD, DEATHS),
+    Mutant(in_a_cluster(library.value_valid_without_a_guard), HELD, DEATHS),
+    Mutant(in_a_cluster(library.value_lost_with_a_leave), HELD, {**DEATHS, "weights": LEAVES}),
+    Mutant(in_a_cluster(library.write_forgotten), HELD, CALM),
+    Mutant(in_a_cluster(library.no_search), HELD, CALM),
+    Mutant(in_a_cluster(library.search_stops_at_the_first_node), HELD, CALM),
+    Mutant(in_a_cluster(library.waiting_locks_forgotten), ANY, DEATHS),
+    Mutant(in_a_cluster(library.directory_kept), ANY, CALM),
+    Mutant(in_a_cluster(library.never_let_go), HELD, DEATHS),
+    Mutant(in_a_cluster(library.two_masters), ANY, CALM),
+    Mutant(in_a_cluster(library.never_again), ANY, {**CALM, "loss_share": 50}),
+)
