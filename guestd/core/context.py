@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from guestd.core.config import check
-from guestd.core.disk import Disk
+from guestd.core.disk import DATA, Disk, lane_of
 from guestd.core.effects import Broadcast, Emit, Send
 
 TYPE_CHECKING = False
@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from guestd.core.config import Config
+    from guestd.core.disk import Done
     from guestd.core.effects import Effect
 
 
 class Context:
     """One per stack."""
 
-    __slots__ = ("config", "disk", "effects", "node", "now_ms")
+    __slots__ = ("config", "data", "disk", "effects", "node", "now_ms")
 
     def __init__(self, config: Config, node: int) -> None:
         """Raises ValueError for a node or a configuration that cannot be."""
@@ -28,7 +29,8 @@ class Context:
         self.node = node
         self.now_ms = 0  # of the input that is being handled
         self.effects: list[Effect] = []
-        self.disk = Disk(self.effects)
+        self.disk = Disk(self.effects)  # the membership's lane
+        self.data = Disk(self.effects, DATA)  # that of the levels above it
 
     def emit(self, kind: str, **fields: Any) -> None:
         """Tell the host."""
@@ -41,6 +43,10 @@ class Context:
     def send(self, node: int, payload: bytes) -> None:
         """Tell one node."""
         self.effects.append(Send(node, payload))
+
+    def disk_done(self, done: Done) -> None:
+        """A disk command has ended."""
+        (self.data if lane_of(done.tag) == DATA else self.disk).done(done)
 
     def take_effects(self) -> list[Effect]:
         """Everything asked for since the last call."""

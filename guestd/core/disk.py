@@ -1,4 +1,7 @@
-"""The stack's way to the disk: one command at a time, in the order in which they were asked for."""
+"""The stack's ways to the disk, its lanes: in each one command at a time, in the order in which they were asked for.
+
+What the membership asks for never waits behind what the levels above it do: that has a lane of its own.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,13 @@ if TYPE_CHECKING:
     ScsiEnded = Callable[[int, bytes, int], None]  # called with status, data and sense key, as in ScsiDone
 
 SECTOR_SIZE = 512
+MEMBERSHIP, DATA = 0, 1  # the lanes
+LANES = 2
+
+
+def lane_of(tag: int) -> int:
+    """In which lane the command with that tag is."""
+    return tag % LANES
 
 
 class Disk:
@@ -24,11 +34,11 @@ class Disk:
 
     __slots__ = ("_effects", "_queue", "_tag", "conflict", "failed_count")
 
-    def __init__(self, effects: list[Effect]) -> None:
+    def __init__(self, effects: list[Effect], lane: int = MEMBERSHIP) -> None:
         """effects: the list that the stack hands out; a command is appended to it when it is its turn."""
         self._effects = effects
         self._queue: list[tuple[Command, Callable[[Done], None]]] = []
-        self._tag = 0
+        self._tag = lane
         self.failed_count = 0
         self.conflict = False  # a write was refused: this node was fenced (spec S6.4)
 
@@ -72,7 +82,7 @@ class Disk:
         then(ok, done.data)
 
     def _next_tag(self) -> int:
-        self._tag += 1
+        self._tag += LANES
         return self._tag
 
     def _append(self, command: Command, ended: Callable[[Done], None]) -> None:

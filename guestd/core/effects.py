@@ -16,8 +16,8 @@ class Effect(Value):
 class WriteSectors(Effect):
     """Write at a block address of the whole disk. Answered by WriteDone with the tag.
 
-    At most one disk effect is out at a time. What depends on the data being on the disk (a datagram that tells of a
-    commit record, for one) is emitted only when that answer has come in.
+    At most one disk effect of each lane (`guestd.core.disk.lane_of`) is out at a time. What depends on the data being
+    on the disk (a datagram that tells of a commit record, for one) is emitted only when that answer has come in.
     """
 
     tag: int

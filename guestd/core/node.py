@@ -94,7 +94,7 @@ class Stack:
             self._manager.tick()
             self.kernel.tick()
         elif isinstance(given, (WriteDone, ReadDone, ScsiDone)):
-            self._context.disk.done(given)
+            self._context.disk_done(given)
         elif isinstance(given, ProgramMessage):
             message = _parsed(given.line)
             if not self.kernel.said(given.connection, message):

@@ -11,6 +11,7 @@ import struct
 
 GOOD = 0x00
 CHECK_CONDITION = 0x02
+UNIT_ATTENTION = 0x6  # sense key, with CHECK CONDITION: the disk had something to tell first
 RESERVATION_CONFLICT = 0x18
 NO_ANSWER = -1  # the command did not reach the disk, or its answer did not come
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     Ended = Callable[[int], None]  # called with the SCSI status, or pr.NO_ANSWER
 
-_UNIT_ATTENTION = 0x6
 _ATTENTIONS_MAX = 8  # in a row; an initiator has a handful at most
 
 
@@ -53,7 +52,7 @@ class Reservations:
         self, cdb: bytes, data: bytes, reply_size: int, then: Callable[[int, bytes], None], told: int = 0
     ) -> None:
         def ended(status: int, reply: bytes, sense_key: int) -> None:
-            if status == pr.CHECK_CONDITION and sense_key == _UNIT_ATTENTION and told < _ATTENTIONS_MAX:
+            if status == pr.CHECK_CONDITION and sense_key == pr.UNIT_ATTENTION and told < _ATTENTIONS_MAX:
                 self._send(cdb, data, reply_size, then, told + 1)
             else:
                 then(status, reply)

@@ -36,6 +36,7 @@ CONFIGURATION_OFFSET = 4 << 10  # bytes from the beginning of a copy
 REGIONS_OFFSET = COPIES * COPY_SIZE  # bytes from the beginning of the database
 REGION_SIZE = 4 << 10
 DATABASE_SIZE = REGIONS_OFFSET + NODES_MAX * REGION_SIZE
+VOLUMES_OFFSET = 2 << 20  # bytes from the beginning of the disk: from there on it is the virtual disk manager's
 
 HEARTBEAT_SECTOR = 0  # sectors within a region
 BALLOT_SECTOR = 1  # its first copy, as the following
@@ -52,6 +53,8 @@ RECORD_MATCH = 6
 PERSISTENT_LBA = DATABASE_OFFSET // SECTOR_SIZE
 REGIONS_LBA = (DATABASE_OFFSET + REGIONS_OFFSET) // SECTOR_SIZE
 REGION_SECTORS = REGION_SIZE // SECTOR_SIZE
+REGIONS_END_LBA = REGIONS_LBA + NODES_MAX * REGION_SECTORS
+VOLUMES_LBA = VOLUMES_OFFSET // SECTOR_SIZE
 
 
 def persistent_sectors(nodes: int) -> int:

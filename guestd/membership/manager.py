@@ -172,7 +172,10 @@ class Manager:
     def settle(self) -> None:
         """After every input: decide what is due, tell the others what has changed, and end if it is over."""
         member = self.member
-        if self._context.disk.conflict and member.role not in (Role.GONE, Role.EXPELLED):
+        if (self._context.disk.conflict or self._context.data.conflict) and member.role not in (
+            Role.GONE,
+            Role.EXPELLED,
+        ):
             member.expel(
                 Cause.RESERVATION_CONFLICT,
                 f"node {member.node} (incarnation {member.incarnation}) found itself forced out: "
@@ -229,7 +232,7 @@ class Manager:
                 for level in member.participant.subsystems()
             },
             "programs": member.programs.described(),
-            "disk_failed_count": self._context.disk.failed_count,
+            "disk_failed_count": self._context.disk.failed_count + self._context.data.failed_count,
             "damaged_count": self._database.damaged_count,
             "bad_datagram_count": self._bad_datagrams,
         }

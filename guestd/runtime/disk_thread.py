@@ -1,6 +1,6 @@
-"""The one other thread: carries out disk commands, so that a disk that hangs does not stop the heartbeats on the wire.
+"""A thread for each lane: carries out disk commands, so that a disk that hangs stops no heartbeat on the wire.
 
-One command at a time (the stack never has two out). The loop is told of the end of a command through an eventfd.
+One command at a time (the stack never has two of a lane out). The loop is told of its end through an eventfd.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Done = WriteDone | ReadDone | ScsiDone
 
 SECTOR_SIZE = 512
-BUFFER_SIZE = 64 * 4096  # the regions of 64 nodes: the largest command there is
+BUFFER_SIZE = 1 << 20  # the largest command there is; the regions of 64 nodes take a quarter of it
 
 
 class DiskThread:

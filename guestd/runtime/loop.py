@@ -6,12 +6,13 @@ import select
 import sys
 import time
 
+from guestd.core.disk import lane_of
 from guestd.core.effects import Answer, Broadcast, Emit, Exit, Panic, ReadSectors, ScsiCommand, Send, Wake, WriteSectors
 from guestd.core.inputs import Datagram, Order, Start, Tick
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from guestd.core.effects import Effect
@@ -38,16 +39,16 @@ class Loop:
         tick_ms: int,
         port: Port,
         interconnect: Interconnect,
-        disk: DiskThread,
+        disks: Sequence[DiskThread],
         programs: ProgramSocket,
         panic: Callable[[str], int],
     ) -> None:
-        """panic: stops the kernel; returns an exit status only if it could not."""
+        """disks: one for each lane. panic: stops the kernel; returns an exit status only if it could not."""
         self._stack = stack
         self._tick_ms = tick_ms
         self._port = port
         self._interconnect = interconnect
-        self._disk = disk
+        self._disks = disks
         self._programs = programs
         self._panic = panic
         self._poll = select.epoll()
@@ -85,8 +86,8 @@ class Loop:
             self._register()
             next_ms = due_ms if self._wake_ms is None else min(due_ms, self._wake_ms)
             ready = {fd for fd, _ in self._poll.poll(max(0, next_ms - _now_ms()) / 1000)}
-            if self._disk.fileno() in ready:
-                ended = self._disk.take()
+            for disk in self._disks:
+                ended = disk.take() if disk.fileno() in ready else None
                 if ended is not None:
                     self._give(ended)
             for fileno in self._interconnect.filenos():
@@ -136,7 +137,7 @@ class Loop:
         """Keep epoll in step with what is open, and ask for room only while something waits to be written."""
         writes = select.EPOLLOUT if self._port.wants_to_write else 0
         wanted = {
-            self._disk.fileno(): select.EPOLLIN,
+            **dict.fromkeys([disk.fileno() for disk in self._disks], select.EPOLLIN),
             **dict.fromkeys(self._interconnect.filenos(), select.EPOLLIN),
             self._port.fileno(): select.EPOLLIN | writes,
             **self._programs.wanted(),
@@ -166,7 +167,7 @@ class Loop:
         elif isinstance(effect, Send):
             self._interconnect.send(effect.node, effect.payload)
         elif isinstance(effect, (WriteSectors, ReadSectors, ScsiCommand)):
-            self._disk.submit(effect)
+            self._disks[lane_of(effect.tag)].submit(effect)
         elif isinstance(effect, Wake):
             self._wake_ms = _now_ms() + effect.after_ms
         elif isinstance(effect, Answer):

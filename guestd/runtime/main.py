@@ -8,6 +8,7 @@ import sys
 import time
 
 from guestd import __version__
+from guestd.core.disk import LANES
 from guestd.core.node import Stack
 from guestd.runtime import discovery
 from guestd.runtime.disk_thread import DiskThread
@@ -57,9 +58,9 @@ def main() -> int:
     port.open()
     interconnect = Interconnect(settings.broadcast, settings.port, settings.addresses, settings.node)
     interconnect.open()
-    disk = DiskThread(lambda: _find_disk(settings)[0])
+    disks = [DiskThread(lambda: _find_disk(settings)[0]) for _ in range(LANES)]
     programs = ProgramSocket(settings.programs_path or (PROGRAMS_PATH if is_guest() else None))
-    loop = Loop(stack, settings.config.timing.heartbeat_ms, port, interconnect, disk, programs, panic)
+    loop = Loop(stack, settings.config.timing.heartbeat_ms, port, interconnect, disks, programs, panic)
     loop.emit(
         "guestd-started",
         node=settings.node,

@@ -7,7 +7,7 @@ same order give the same steps.
 from __future__ import annotations
 
 from guestd.dlm.notices import Blocks, Denied, Gone, Granted
-from guestd.fence.persistent_reserve import GOOD
+from guestd.fence.persistent_reserve import CHECK_CONDITION, GOOD, UNIT_ATTENTION
 from guestd.tasks.steps import Acquire, Convert, DiskError, Flush, Held, Read, Refused, Release, Signal, Together, Write
 
 TYPE_CHECKING = False
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Ended = Callable[["Outcome"], None]
 
 
+ATTENTIONS_MAX = 8
 SYNCHRONIZE_CACHE = bytes([0x35, *[0] * 9])  # SBC-4 5.24, of the whole unit
 
 
@@ -45,7 +46,7 @@ class Outcome:
 class Engine:
     """One per node's life."""
 
-    __slots__ = ("_disk", "_locks", "_ready", "_running", "_waits", "running_count")
+    __slots__ = ("_disk", "_locks", "_ready", "_running", "_waits", "running_count", "touched")
 
     def __init__(self, disk: Disk, locks: Callable[[], LockDesk]) -> None:
         """locks: the desk, once a task asks for a lock."""
@@ -54,6 +55,7 @@ class Engine:
         self._waits: dict[int, Callable[[Outcome], None]] = {}  # by lock: the task that waits for it
         self._ready: list[tuple[Task[Any], Outcome, Ended]] = []
         self._running = False
+        self.touched = False  # some task has gone on since its user set this back
         self.running_count = 0  # tasks that have not ended
 
     def start(self, task: Task[Any], then: Ended | None = None) -> None:
@@ -66,6 +68,7 @@ class Engine:
     def _resume(self, task: Task[Any], answer: Outcome, then: Ended) -> None:
         """Go on with that task; not within another one, which may be on its way to its own next step."""
         self._ready.append((task, answer, then))
+        self.touched = True
         if self._running:
             return
         self._running = True
@@ -93,13 +96,24 @@ class Engine:
         elif isinstance(step, Write):
             self._disk.write(step.lba, step.data, lambda ok, _: answer(_of_disk(ok, step, None)), durable=step.durable)
         elif isinstance(step, Flush):
-            self._disk.scsi(SYNCHRONIZE_CACHE, b"", 0, lambda status, *_: answer(_of_flush(status)))
+            self._flush(answer, ATTENTIONS_MAX)
         elif isinstance(step, Signal):
             step.when(lambda found: answer(Outcome(found)))
         elif isinstance(step, Together):
             self._together(step, answer)
         else:
             self._perform_lock(step, answer)
+
+    def _flush(self, answer: Callable[[Outcome], None], attentions: int) -> None:
+        """attentions: so often it is said again when the disk had something else to tell first (SPC-4 5.14)."""
+
+        def ended(status: int, _: bytes, sense_key: int) -> None:
+            if status == CHECK_CONDITION and sense_key == UNIT_ATTENTION and attentions:
+                self._flush(answer, attentions - 1)
+            else:
+                answer(_of_flush(status))
+
+        self._disk.scsi(SYNCHRONIZE_CACHE, b"", 0, ended)
 
     def _perform_lock(self, step: object, answer: Callable[[Outcome], None]) -> None:
         try:

@@ -21,6 +21,8 @@ Record = Ballot | Commit | Heartbeat | Match
 def record_of(cluster_id: bytes, nodes: int, lba: int, data: bytes) -> Record | None:
     """The record that a write of one region leaves there: of its first whole copy; None: there is none."""
     node, sector = place_of(lba)
+    if not layout.REGIONS_LBA <= lba < layout.REGIONS_END_LBA:
+        return None
     for copy in range(len(data) // SECTOR_SIZE):
         raw = data[copy * SECTOR_SIZE : (copy + 1) * SECTOR_SIZE]
         try:
@@ -43,4 +45,5 @@ def place_of(lba: int) -> tuple[int, int]:
 
 def is_heartbeat(lba: int) -> bool:
     """Whether a heartbeat lies there."""
-    return place_of(lba)[1] == layout.HEARTBEAT_SECTOR
+    inside = layout.REGIONS_LBA <= lba < layout.REGIONS_END_LBA
+    return inside and place_of(lba)[1] == layout.HEARTBEAT_SECTOR

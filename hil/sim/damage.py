@@ -11,7 +11,8 @@ that what was answered before is still there in the second. A read may find a he
 which none was torn; or both, of another node's ballot or match: that read says nothing of it, and the next one does.
 What is in the copies the disk does not look at: who writes one copy only has to live with that.
 
-What was not written durably may be gone when its node loses power (``volatile-cache`` of the target).
+What was not written durably may be gone when its node loses power (``volatile-cache`` of the target). Of the virtual
+disks (:mod:`hil.sim.cache`) that is all, and that a write is torn between two sectors when its node dies.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from guestd.membership import layout
 from guestd.membership.sector import SECTOR_SIZE
+from hil.sim.cache import Cache, is_of_volumes
 from hil.sim.randomness import Draw, draws
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class Damage:
         self._draws = [_Draws(*draws(randomness, len(_Draws._fields))) for _ in range(options.nodes)]
         self._shares = options
         self._cache: dict[int, bytes] = {}  # LBA -> what is stable there
+        self.cache = Cache(medium)
         self._before: dict[int, bytes] = {}  # LBA of a heartbeat -> what it was before
         self._torn: dict[int, bool] = {}  # LBA of a first copy: the last write was torn -> and has not landed yet
         self._records = (layout.MATCH_SECTOR if options.election == "dekker" else layout.COMMIT_SECTOR) + layout.COPIES
@@ -75,6 +78,8 @@ class Damage:
         """
         if not self._shares.torn_share or not self.enabled:
             return None
+        if is_of_volumes(lba):
+            return self._tears_data(data, lba) if dies else None
         draw = self._of(lba).torn
         if not (dies and draw() < 0.2) and draw() * 1000 >= self._shares.torn_share:
             return None
@@ -95,8 +100,20 @@ class Damage:
         self._torn[lba] = True
         return data[:at] + bytes(self._medium[start + at : start + end]), answered
 
-    def written(self, lba: int, data: bytes, *, durable: bool) -> None:
+    def _tears_data(self, data: bytes, lba: int) -> tuple[bytes, bool] | None:
+        """Some of its sectors, from the first on."""
+        draw, sectors = self._of(lba).torn, len(data) // SECTOR_SIZE
+        if sectors == 1 or draw() < 0.5:
+            return None
+        self.counts["torn"] += 1
+        return data[: SECTOR_SIZE * (1 + int(draw() * (sectors - 1)))], False
+
+    def written(self, node: int, lba: int, data: bytes, *, durable: bool) -> None:
         """That is about to reach the medium."""
+        if is_of_volumes(lba):
+            if self._shares.cache_share:
+                self.cache.written(node, lba, len(data), durable=durable)
+            return
         start = lba * SECTOR_SIZE
         if self._torn and self._torn.pop(lba, False):
             self._torn[lba] = False
@@ -116,6 +133,7 @@ class Damage:
 
     def power_lost(self, node: int) -> None:
         """What that node had in the disk's cache may be gone."""
+        self.cache.power_lost(node, self._shares.cache_share if self.enabled else 0, self._draws[node].cache)
         first = layout.region_lba(node, 0)
         for lba in [lba for lba in self._cache if first <= lba < first + layout.REGION_SECTORS]:
             stable = self._cache.pop(lba)
@@ -166,7 +184,10 @@ class Damage:
 
 
 def _is_heartbeat(lba: int) -> bool:
-    return lba >= layout.REGIONS_LBA and (lba - layout.REGIONS_LBA) % layout.REGION_SECTORS == layout.HEARTBEAT_SECTOR
+    return (
+        layout.REGIONS_LBA <= lba < layout.REGIONS_END_LBA
+        and (lba - layout.REGIONS_LBA) % layout.REGION_SECTORS == layout.HEARTBEAT_SECTOR
+    )
 
 
 def _put(data: bytes, at: int, piece: bytes) -> bytes:

@@ -28,6 +28,7 @@ from guestd.core.inputs import ReadDone, ScsiDone, WriteDone
 from guestd.fence.keys import life_of
 from guestd.membership import layout
 from guestd.membership.sector import SECTOR_SIZE
+from guestd.tasks.engine import SYNCHRONIZE_CACHE
 from hil.checkers.observation import Removal
 from hil.scsi.reservations import Conflict, Identity, Request, State, change
 from hil.sim import ledger
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 _COMMAND: Final = 2  # in the digest
 _READ_KEYS: Final = 0x5E
+_SYNCHRONIZE_CACHE: Final = SYNCHRONIZE_CACHE[0]
 _CHECK_CONDITION, _CONFLICT, _NO_ANSWER, _UNIT_ATTENTION = 0x02, 0x18, -1, 0x6
 _PARAMETERS: Final = struct.Struct(">QQ4xB3x")
 _TIMEOUT_US: Final = 3_000_000  # of an initiator for a command that was aborted
@@ -199,7 +201,7 @@ class Disk:
         data, start = command.data, command.lba * SECTOR_SIZE
         self._enter(node, life, "write", command.lba, outcome)
         self._trace.note(_COMMAND, node.number, command.lba << 32 | zlib.crc32(data))
-        self.damage.written(command.lba, data, durable=command.durable)
+        self.damage.written(node.number, command.lba, data, durable=command.durable)
         self.medium[start : start + len(data)] = data
         if self._trace.recording:
             self._trace.touch(DISK)
@@ -259,6 +261,10 @@ class Disk:
             self._attentions[number] = max(0, self._attentions[number] - 1)
             self._enter(node, life, name, -1, ledger.ATTENTION)
             return ScsiDone(command.tag, _CHECK_CONDITION, sense_key=_UNIT_ATTENTION)
+        if command.cdb[0] == _SYNCHRONIZE_CACHE:
+            self._enter(node, life, name, -1, ledger.DONE)
+            self.damage.cache.flushed()
+            return ScsiDone(command.tag, 0)
         if command.cdb[0] == _READ_KEYS:
             self._enter(node, life, name, -1, ledger.DONE)
             keys = list(self.state.keys.values())
@@ -334,6 +340,8 @@ def _number(identity: Identity) -> int:
 
 def _name(command: Command) -> str:
     if isinstance(command, ScsiCommand):
+        if command.cdb[0] == _SYNCHRONIZE_CACHE:
+            return "synchronize-cache"
         return "read-keys" if command.cdb[0] == _READ_KEYS else ACTIONS[command.cdb[1] & 0x1F]
     return "read" if isinstance(command, ReadSectors) else "write"
 
