@@ -139,7 +139,7 @@ def sim(
         )
         print(json.dumps(told, indent=2))
     else:
-        print("\n".join([_summary(totals), f"by {named(modules)}", *(lines(totals.coverage) if coverage else [])]))
+        print("\n".join([_summary(totals, named(modules)), *(lines(totals.coverage) if coverage else [])]))
     if failed:
         raise typer.Exit(1)
 
@@ -173,13 +173,13 @@ def _lines(result: Result, *, in_full: bool) -> list[str]:
     return [*lines, f"  repeat: {result.command}"]
 
 
-def _summary(totals: Totals) -> str:
+def _summary(totals: Totals, python: str) -> str:
     faults = ", ".join(f"{kind} {count}" for kind, count in sorted(totals.faults.items())) or "none"
     verdict = f"{totals.failed} of {totals.seeds} seeds failed" if totals.failed else f"{totals.seeds} seeds passed"
     return (
         f"{verdict}: {totals.simulated_s:.0f} simulated s in {totals.wall_s:.1f} s "
         f"({totals.seeds / totals.wall_s:.1f} seeds/s, {totals.simulated_s / totals.wall_s:.0f} simulated s/s), "
-        f"{totals.events} events, {totals.panics} panics\nfaults: {faults}"
+        f"{totals.events} events, {totals.panics} panics; {python}\nfaults: {faults}"
     )
 
 

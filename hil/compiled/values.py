@@ -1,7 +1,8 @@
 """guestd's values (``guestd/core/value.py``), spelled out as plain classes for the compiler.
 
-What ``ValueType`` makes at run time is written into the source of each class: the constructor, the comparison, the hash
-and what ``replace`` needs. They cannot be changed by mistake there: mypy and guestd's own tests see to that.
+What ``ValueType`` makes at run time is written into the source of each class: constructor, comparison, hash, and
+what ``replace`` needs. They can be changed there: mypy and guestd's tests see to it that nobody does. They cannot be
+part of a cycle, so the garbage collector is spared them.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, TypeVar
 
+from mypy_extensions import mypyc_attr
+
 _V = TypeVar("_V", bound="Value")
 
 
+@mypyc_attr(acyclic=True)
 class Value:
     value_fields: ClassVar[tuple[str, ...]] = ()
     value_defaults: ClassVar[dict[str, Any]] = {}
@@ -37,6 +41,7 @@ def replace(value: _V, **changes: Any) -> _V:
 '''
 
 _FUTURE: Final = "from __future__ import annotations\n"
+_IMPORTS: Final = f"{_FUTURE}from typing import Any, ClassVar\nfrom mypy_extensions import mypyc_attr\n"
 
 
 class Field(NamedTuple):
@@ -105,6 +110,7 @@ def _one_module(text: str, fields: Mapping[str, list[Field]]) -> str:
     edits: list[Edit] = []
     values = [made for made in _classes(text) if made.name in fields and set(_bases(made)) & set(fields)]
     for made in values:
+        edits.append(Edit(made.lineno, made.lineno - 1, ["@mypyc_attr(acyclic=True, free_list_len=1)"]))
         edits += _declarations(made, text)
         assert made.end_lineno is not None
         edits.append(Edit(made.end_lineno + 1, made.end_lineno, _methods(made, fields[made.name])))
@@ -113,7 +119,7 @@ def _one_module(text: str, fields: Mapping[str, list[Field]]) -> str:
     for edit in sorted(edits, reverse=True):
         lines[edit.first - 1 : edit.last] = edit.lines
     changed = "\n".join(lines)
-    return changed.replace(_FUTURE, f"{_FUTURE}from typing import Any, ClassVar\n", 1) if values else changed
+    return changed.replace(_FUTURE, _IMPORTS, 1) if values else changed
 
 
 def _declarations(made: ast.ClassDef, text: str) -> Iterator[Edit]:

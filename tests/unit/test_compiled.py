@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.mutations.catalogue import BY_NAME
 # What is asked of values, of either kind; each line of output is one answer.
 _ASKED = """
 import sys
+from importlib import metadata
 from pathlib import Path
 from hil.compiled.use import in_use, use
 use(Path(sys.argv[1]) if sys.argv[1] else None)
@@ -159,9 +161,9 @@ def test_what_cannot_be_built_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert not list((tmp_path / "hil/simulator").glob("building-*"))
 
     def absent(_name: str) -> str:
-        raise cache.metadata.PackageNotFoundError("mypy")
+        raise metadata.PackageNotFoundError("mypy")
 
-    monkeypatch.setattr(cache.metadata, "version", absent)
+    monkeypatch.setattr(metadata, "version", absent)
     assert cache.found() is None
     with pytest.raises(cache.NotBuilt, match="mypy"):
         cache.built()
