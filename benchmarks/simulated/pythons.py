@@ -14,8 +14,8 @@ SEEDS = (1, 3, 8)
 _PROGRAM = """
 import sys
 from pathlib import Path
-from hil.compiled.use import use
-use(Path(sys.argv[1]) if sys.argv[1] else None)
+from hil.compiled.use import start
+start(Path(sys.argv[1]) if sys.argv[1] else None)
 from hil.sim.options import draw
 from hil.sim.run import run
 for seed in sys.argv[2:]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import platform
 import sys
 from importlib.abc import MetaPathFinder
@@ -47,6 +48,17 @@ def use(place: Path | None) -> None:
     if there:
         raise RuntimeError(f"{', '.join(there)}: imported before the compiled modules were to be used")
     sys.meta_path.insert(0, finder)
+
+
+def start(place: Path | None) -> None:
+    """:func:`use`, for a process that simulates: everything is imported at once, in one order, whatever asks for it.
+
+    Compiled modules that import each other are sensitive to which of them comes first.
+    """
+    use(place)
+    if place is not None:
+        importlib.import_module("hil.sim.options")
+        importlib.import_module("hil.sim.run")
 
 
 def named(place: Path | None) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from hil.compiled.use import in_use, use
+from hil.compiled.use import in_use, start
 from hil.errors import UsageError
 from hil.sim.coverage import Row
 from hil.sim.options import draw
@@ -148,7 +148,7 @@ def campaign(
     waiting: set[Future[Result]] = set()
     numbers = iter(seeds)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=use, initargs=(compiled,)) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=start, initargs=(compiled,)) as pool:
         try:
             over = False
             while True:

@@ -15,7 +15,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 import pytest
 
 from hil.compiled import cache
-from hil.compiled.use import use
+from hil.compiled.use import start
 from hil.sim.campaign import processors
 from hil.sim.options import draw
 from hil.sim.run import Result, run, run_and_tell
@@ -43,7 +43,7 @@ def told(result: Result) -> str:
 def pool() -> Iterator[Executor]:
     """A process for each processor."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processors(), context, initializer=use, initargs=(cache.found(),)) as executor:
+    with ProcessPoolExecutor(processors(), context, initializer=start, initargs=(cache.found(),)) as executor:
         yield executor
 
 
