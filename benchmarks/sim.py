@@ -2,7 +2,7 @@
 
 Swarm seeds, every checker on. Speed is told by the wall clock, which is what has a bound, and by processor time: the
 two differ by what others take of this machine. Exit status 1 when a bound is missed, a seed fails or a digest differs.
-Options: ``--seeds N --first S --json``.
+Options: ``--seeds N --first S --interpreted --json``.
 """
 
 from __future__ import annotations
@@ -12,10 +12,16 @@ import json
 import os
 import platform
 import sys
-from typing import Any, NamedTuple, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from benchmarks.simulated import pythons, sizes
-from benchmarks.simulated.speed import Speed, on_one, on_several
+from benchmarks.simulated import pythons
+from hil.compiled import cache
+from hil.compiled.use import named
+
+if TYPE_CHECKING:
+    from benchmarks.simulated.sizes import Cost, Reboot
+    from benchmarks.simulated.speed import Speed
 
 SIMULATED_S_LEAST = 1000.0
 SEEDS_PER_MINUTE_LEAST = 600.0
@@ -40,25 +46,32 @@ class Row(NamedTuple):
 
 def main() -> int:
     """Measure all, and print it."""
+    # Not above: the processes that measure import this file first, and must import the compiled modules.
+    from benchmarks.simulated import sizes
+    from benchmarks.simulated.speed import in_a_process, on_one, on_several
+
     assert __doc__ is not None
     parser = argparse.ArgumentParser(prog="./run bench sim", description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=120, help="how many for each speed (120)")
     parser.add_argument("--first", type=int, default=1000, help="the first of them (1000)")
+    parser.add_argument("--interpreted", action="store_true", help="the sources instead of the compiled modules")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     arguments = parser.parse_args()
     if arguments.seeds < 1 or arguments.first < 0:
         parser.error(f"--seeds {arguments.seeds} --first {arguments.first} (legal: 1 or more, 0 or more)")
     seeds = range(arguments.first, arguments.first + arguments.seeds)
-    one = _note("one processor", on_one(seeds))
-    two = _note(f"{JOBS} processes", on_several(seeds, JOBS))
-    costs = [_note(f"{nodes} nodes", sizes.measure(nodes)) for nodes in sizes.SIZES]
-    same, absent = same_digests()
+    compiled = None if arguments.interpreted else _compiled()
+    _note("measured", named(compiled))
+    one = _note("one processor", on_one(seeds, compiled))
+    two = _note(f"{JOBS} processes", on_several(seeds, JOBS, compiled))
+    costs = [_note(f"{nodes} nodes", in_a_process(sizes.measure, nodes, compiled)) for nodes in sizes.SIZES]
+    same, absent = same_digests(compiled)
     rows = [*speed_rows(one, two), *size_rows(costs)]
     met = all(row.met for row in rows) and same and not (one.failed or two.failed)
     if arguments.json:
-        print(json.dumps(as_json(rows, one, two, costs, same, absent, met)))
+        print(json.dumps({"python": named(compiled)} | as_json(rows, one, two, costs, same, absent, met)))
     else:
-        print(table(rows))
+        print(table(rows, named(compiled)))
         print(f"seeds {seeds.start} to {seeds.stop - 1}: {one.failed + two.failed} failed")
         print(
             f"digests: {'the same' if same else 'MISS, they DIFFER'} with PYTHONHASHSEED {pythons.HASH_SEEDS}, {absent}"
@@ -77,7 +90,7 @@ def speed_rows(one: Speed, two: Speed) -> list[Row]:
     ]
 
 
-def size_rows(costs: list[tuple[sizes.Cost, sizes.Reboot]]) -> list[Row]:
+def size_rows(costs: list[tuple[Cost, Reboot]]) -> list[Row]:
     """The price of size, and the mass reboot of the largest."""
     rows = []
     for cost, reboot in costs:
@@ -93,19 +106,23 @@ def size_rows(costs: list[tuple[sizes.Cost, sizes.Reboot]]) -> list[Row]:
     ]
 
 
-def same_digests() -> tuple[bool, str]:
+def same_digests(compiled: Path | None = None) -> tuple[bool, str]:
     """Whether they are the same everywhere; and where, with the Pythons that are not on this machine by name."""
     found = {version: pythons.interpreter(version) for version in pythons.WANTED}
     there = {version: python for version, python in found.items() if python is not None}
     told = [pythons.digests(python, seed) for python in there.values() for seed in pythons.HASH_SEEDS]
+    if compiled is not None:
+        told.append(pythons.digests(Path(sys.executable), "1", compiled=compiled))
     missing = [version for version in found if version not in there]
-    where = f"Python {', '.join(there)}" + (f"; not on this machine: Python {', '.join(missing)}" if missing else "")
+    where = f"Python {', '.join(there)}{'' if compiled is None else ' and compiled'}"
+    if missing:
+        where += f"; not on this machine: Python {', '.join(missing)}"
     return all(one == told[0] for one in told), where
 
 
-def table(rows: list[Row]) -> str:
-    """For people."""
-    lines = [f"{os.cpu_count()} processors, Linux {platform.release()}, Python {platform.python_version()}", ""]
+def table(rows: list[Row], python: str) -> str:
+    """For people. python: what was measured."""
+    lines = [f"{os.cpu_count()} processors, Linux {platform.release()}, {python}", ""]
     for row in rows:
         bound = "" if row.least is None else f"  {'ok' if row.met else 'MISS'}, at least {row.least:g}"
         lines.append(f"{row.name:44} {row.value:9.2f} {row.unit}{bound}".rstrip())
@@ -116,7 +133,7 @@ def as_json(
     rows: list[Row],
     one: Speed,
     two: Speed,
-    costs: list[tuple[sizes.Cost, sizes.Reboot]],
+    costs: list[tuple[Cost, Reboot]],
     same: bool,
     where: str,
     met: bool,
@@ -124,7 +141,6 @@ def as_json(
     """For programs."""
     return {
         "processors": os.cpu_count(),
-        "python": platform.python_version(),
         "rows": [row._asdict() | {"met": row.met} for row in rows],
         "one": one._asdict(),
         "two": two._asdict(),
@@ -132,6 +148,15 @@ def as_json(
         "digests": {"same": same, "where": where},
         "met": met,
     }
+
+
+def _compiled() -> Path | None:
+    """The modules that are measured; None, and why on standard error, where they cannot be built."""
+    try:
+        return cache.built()
+    except cache.NotBuilt as why:
+        print(f"interpreted, for there are no compiled modules: {why}", file=sys.stderr)
+        return None
 
 
 def _note(what: str, value: _Measured) -> _Measured:

@@ -13,9 +13,12 @@ HASH_SEEDS = ("1", "4711")
 SEEDS = (1, 3, 8)
 _PROGRAM = """
 import sys
+from pathlib import Path
+from hil.compiled.use import start
+start(Path(sys.argv[1]) if sys.argv[1] else None)
 from hil.sim.options import draw
 from hil.sim.run import run
-for seed in sys.argv[1:]:
+for seed in sys.argv[2:]:
     print(run(draw(int(seed))).digest)
 """
 
@@ -41,10 +44,10 @@ def _is(candidate: Path, version: str) -> bool:
     return told.returncode == 0 and told.stdout.strip() == version
 
 
-def digests(python: Path, hash_seed: str, seeds: tuple[int, ...] = SEEDS) -> list[str]:
-    """Of these seeds, in a process of its own."""
+def digests(python: Path, hash_seed: str, seeds: tuple[int, ...] = SEEDS, compiled: Path | None = None) -> list[str]:
+    """Of these seeds, in a process of its own. compiled: of the modules that are there."""
     told = subprocess.run(
-        [str(python), "-c", _PROGRAM, *map(str, seeds)],
+        [str(python), "-c", _PROGRAM, str(compiled or ""), *map(str, seeds)],
         env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         check=True,

@@ -6,12 +6,19 @@ import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from hil.compiled.use import start
 from hil.sim.options import Options, draw
 from hil.sim.run import Result, run
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
 SIMULATED_MS = 120_000
+
+_Measured = TypeVar("_Measured")
 
 
 class Speed(NamedTuple):
@@ -59,19 +66,33 @@ def timed(options: Options) -> tuple[Result, float]:
     return result, time.process_time() - began
 
 
-def on_one(seeds: range) -> Speed:
-    """In this process, one after the other."""
-    timed(three(seeds.start))  # everything is imported and compiled then
-    began = time.monotonic()
-    return _sum([timed(three(seed)) for seed in seeds], began)
+def on_one(seeds: range, compiled: Path | None = None) -> Speed:
+    """One after the other, 3 nodes."""
+    return _on([three(seed) for seed in seeds], 1, compiled)
 
 
-def on_several(seeds: range, jobs: int) -> Speed:
-    """In so many processes, started before the clock is."""
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+def on_several(seeds: range, jobs: int, compiled: Path | None = None) -> Speed:
+    """In so many processes, 3 to 5 nodes."""
+    return _on([several(seed) for seed in seeds], jobs, compiled)
+
+
+def in_a_process(measure: Callable[[int], _Measured], given: int, compiled: Path | None = None) -> _Measured:
+    """What it measures, in a process of its own."""
+    with _pool(1, compiled) as pool:
+        return pool.submit(measure, given).result()
+
+
+def _pool(jobs: int, compiled: Path | None) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(jobs, mp_context=context, initializer=start, initargs=(compiled,))
+
+
+def _on(wanted: list[Options], jobs: int, compiled: Path | None) -> Speed:
+    """In processes that are started, and have imported everything, before the clock is."""
+    with _pool(jobs, compiled) as pool:
         list(pool.map(timed, [draw(job, "lite") for job in range(2 * jobs)]))
         began = time.monotonic()
-        done = list(pool.map(timed, [several(seed) for seed in seeds]))
+        done = list(pool.map(timed, wanted))
         return _sum(done, began)
 
 

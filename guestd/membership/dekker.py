@@ -119,7 +119,10 @@ class Tournament:
         """The epoch has an owner."""
         return self.phase is Phase.WON
 
-    won = decided  # there is no other way to know of one than the commit record
+    @property
+    def won(self) -> bool:
+        """The same: there is no other way to know of an owner than the commit record."""
+        return self.decided
 
     def written(self) -> None:
         """The block is on the disk: all blocks must be read now, with a read that starts after this call."""

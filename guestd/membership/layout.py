@@ -41,7 +41,7 @@ VOLUMES_OFFSET = 2 << 20  # bytes from the beginning of the disk: from there on 
 HEARTBEAT_SECTOR = 0  # sectors within a region
 BALLOT_SECTOR = 1  # its first copy, as the following
 COMMIT_SECTOR = BALLOT_SECTOR + COPIES
-MATCH_SECTOR = COMMIT_SECTOR + COPIES
+MATCH_SECTOR: int = COMMIT_SECTOR + COPIES
 
 RECORD_HEADER = 1  # record types
 RECORD_CONFIGURATION = 2

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     _Record = TypeVar("_Record")
-    _Numbered = TypeVar("_Numbered", Ballot, Commit, Match)
+    _Numbered = TypeVar("_Numbered", bound=Ballot | Commit | Match)
 
 
 RECORDS_SIZE = (layout.MATCH_SECTOR + layout.COPIES) * SECTOR_SIZE  # of a region, from its beginning
@@ -109,7 +109,7 @@ def _region(cluster_id: bytes, nodes: int, node: int, data: bytes) -> Region:
         newest: _Numbered | None = None
         before = len(damaged)
         for copy in range(layout.COPIES):
-            found = record(f"{name}, copy {copy + 1}", first + copy, decode)
+            found: _Numbered | None = record(f"{name}, copy {copy + 1}", first + copy, decode)
             if found is not None and (newest is None or found.sequence > newest.sequence):
                 newest = found
         if len(damaged) - before == layout.COPIES:

@@ -5,7 +5,7 @@ One file per claim. The same code judges simulated and real runs; what it hears 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
 from hil.checkers.observation import Observation
 from hil.errors import ClaimFailed
@@ -45,11 +45,11 @@ class Checker:
     """Base of all; hears everything and says nothing. ``claim``: in one sentence."""
 
     claim = ""
-    kinds: tuple[str, ...] = ()
+    kinds: ClassVar[tuple[str, ...]] = ()
     """The events that it hears."""
-    needs: tuple[Observation, ...] = (Observation.EVENTS,)
+    needs: ClassVar[tuple[Observation, ...]] = (Observation.EVENTS,)
     """Without these the claim is not judged."""
-    also: tuple[Observation, ...] = ()
+    also: ClassVar[tuple[Observation, ...]] = ()
     """With these it is judged by more."""
 
     def begin(self, bench: Bench) -> None:

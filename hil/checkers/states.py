@@ -76,7 +76,7 @@ def _why_no_change(old: Entry, new: Entry, *, formed: bool) -> str | None:
     if new.incarnation != old.incarnation:
         return "another life that was not admitted"
     if new.state is NodeState.FORCED_LEAVING and (formed or old.state is not NodeState.FORCED_LEAVING):
-        if old.state not in (*_LIVE, NodeState.FORCED_LEAVING):
+        if old.state is not NodeState.FORCED_LEAVING and old.state not in _LIVE:
             return "forced out without being a member"
         if (new.level, new.barrier, new.reach, new.forced) != (0, 0, old.reach, True):
             return "a forced leave begins at the bottom, and goes as far as the join had come"

@@ -146,7 +146,7 @@ class Tables(Checker):
             if state is before and incarnation == life:
                 continue
             legal = legal_in[before] if incarnation == life else frozenset()
-            if one_step and state not in (before, *_after(before)):
+            if one_step and state != before and state not in _after(before):
                 legal = frozenset()
             if state not in legal:
                 where = "in the same epoch" if same_epoch else "in a new epoch"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,9 @@ _TOLD_IN_FULL = 5
 
 _LINE_EVERY_S = 5.0
 """Between two lines of progress without a terminal."""
+
+_LONG_SEEDS, _LONG_MINUTES = 1000, 10.0
+"""A campaign of so much is worth the minutes that the compiled modules take to build."""
 
 
 def register(app: typer.Typer) -> None:
@@ -65,6 +69,14 @@ def sim(
     coverage: Annotated[
         bool, typer.Option("--coverage", help="Tell which rows of guestd's state tables were exercised.")
     ] = False,
+    compiled: Annotated[
+        bool | None,
+        typer.Option(
+            "--compiled/--interpreted",
+            help="Run guestd and the simulator as machine code, built first if need be (minutes), or as sources. "
+            " \\[default: compiled if it was built or is worth it]",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Simulate clusters under random faults: complete guestd stacks on a virtual clock (docs/simulator.md).
@@ -75,19 +87,21 @@ def sim(
     --shrink leaves out of a seed that fails whatever it fails without: faults, nodes, chance, time. --write has the
     result as a file that --play plays; a .py file is a scenario as well, for `hil run`.
 
-    With --json: one object with preset, seeds, failed (a list of {seed, claim, violation, details, options, story,
-    digest, command}), simulated_s, wall_s, seeds_per_s, simulated_s_per_s, events, panics and faults (kind to count).
+    With --json: one object with python, preset, seeds, failed (a list of {seed, claim, violation, details, options,
+    story, digest, command}), simulated_s, wall_s, seeds_per_s, simulated_s_per_s, events, panics and faults (kind to
+    count).
     Of --play and --shrink: options (those that are not calm), until_ms, faults, claim (null: passed), violation,
     details, story, digest, command; of --shrink also seed, runs, wall_s and file.
     With --coverage also coverage: by table rows, exercised, never (a list of "state trigger") and counts.
     """
     from hil.cli.sim_case import check_together, play_file, shrink_seed
+    from hil.compiled.use import named
     from hil.sim.campaign import Totals, campaign, parse_seeds, processors
     from hil.sim.coverage import described, lines
 
     check_together(
         {"--seeds": seeds, "--play": play, "--shrink": shrink},
-        {"--jobs": jobs, "--minutes": minutes, "--coverage": coverage or None},
+        {"--jobs": jobs, "--minutes": minutes, "--coverage": coverage or None, "--compiled": compiled},
         write=write,
         nodes=nodes,
         preset=preset,
@@ -101,10 +115,13 @@ def sim(
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs {jobs} (legal: 1 or more)")
     wanted = parse_seeds("0:100" if seeds is None else seeds, minutes=minutes)
+    count = 0 if wanted.end is None else wanted.end - wanted.first
+    modules = _modules(compiled, long=count >= _LONG_SEEDS or (minutes or 0) >= _LONG_MINUTES)
     totals, failed = Totals(), []
     progress = StatusLine(_LINE_EVERY_S)
     try:
-        for result in campaign(wanted, preset, nodes, jobs or processors(), minutes, coverage=coverage):
+        results = campaign(wanted, preset, nodes, jobs or processors(), minutes, coverage=coverage, compiled=modules)
+        for result in results:
             totals.add(result)
             if not result.passed:
                 failed.append(result)
@@ -115,12 +132,35 @@ def sim(
     finally:
         progress.clear()
     if as_json:
-        told = _described(preset, totals, failed) | ({"coverage": described(totals.coverage)} if coverage else {})
+        told = (
+            {"python": named(modules)}
+            | _described(preset, totals, failed)
+            | ({"coverage": described(totals.coverage)} if coverage else {})
+        )
         print(json.dumps(told, indent=2))
     else:
-        print("\n".join([_summary(totals), *(lines(totals.coverage) if coverage else [])]))
+        print("\n".join([_summary(totals, named(modules)), *(lines(totals.coverage) if coverage else [])]))
     if failed:
         raise typer.Exit(1)
+
+
+def _modules(wanted: bool | None, *, long: bool) -> Path | None:
+    """Those that the workers run; None: the sources. Raises :class:`UsageError` if they were asked for in vain."""
+    from hil.compiled import cache
+
+    if wanted is False:
+        return None
+    place = cache.found()
+    if place is not None or not (wanted or long):
+        return place
+    print("compiling the simulator: one to three minutes, once for these sources", file=sys.stderr, flush=True)
+    try:
+        return cache.built()
+    except cache.NotBuilt as why:
+        if wanted:
+            raise UsageError(f"--compiled: {why}") from None
+        print(f"interpreted instead: {why}", file=sys.stderr, flush=True)
+        return None
 
 
 def _lines(result: Result, *, in_full: bool) -> list[str]:
@@ -133,13 +173,13 @@ def _lines(result: Result, *, in_full: bool) -> list[str]:
     return [*lines, f"  repeat: {result.command}"]
 
 
-def _summary(totals: Totals) -> str:
+def _summary(totals: Totals, python: str) -> str:
     faults = ", ".join(f"{kind} {count}" for kind, count in sorted(totals.faults.items())) or "none"
     verdict = f"{totals.failed} of {totals.seeds} seeds failed" if totals.failed else f"{totals.seeds} seeds passed"
     return (
         f"{verdict}: {totals.simulated_s:.0f} simulated s in {totals.wall_s:.1f} s "
         f"({totals.seeds / totals.wall_s:.1f} seeds/s, {totals.simulated_s / totals.wall_s:.0f} simulated s/s), "
-        f"{totals.events} events, {totals.panics} panics\nfaults: {faults}"
+        f"{totals.events} events, {totals.panics} panics; {python}\nfaults: {faults}"
     )
 
 

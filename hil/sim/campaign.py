@@ -1,7 +1,8 @@
 """Many seeds over many processes: each worker simulates one seed at a time, and says what became of it.
 
 Workers are spawned, not forked: each imports what it needs and shares nothing, so a seed gives the same in any of them,
-and in a process of its own (`test_sim_determinism.py`).
+and in a process of its own (`test_sim_determinism.py`). They may run the compiled modules (:mod:`hil.compiled`): a seed
+that fails there is run again by the interpreter, and it is that run which is told.
 """
 
 from __future__ import annotations
@@ -12,15 +13,20 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
 
+from hil.compiled.use import in_use, start
 from hil.errors import UsageError
 from hil.sim.coverage import Row
 from hil.sim.options import draw
-from hil.sim.run import Result, run_and_tell
+from hil.sim.run import Result, run, run_and_tell
 
 AHEAD = 2
 """So many seeds are handed out for each worker: none waits, and not many are lost at the end."""
+
+SAME_RUN: Final = "a seed is the same run compiled and interpreted"
 
 
 @dataclass(frozen=True)
@@ -99,19 +105,41 @@ class Totals:
 
 def simulate_seed(seed: int, preset: str, nodes: int | None, coverage: bool) -> Result:
     """What a worker does."""
-    return run_and_tell(draw(seed, preset, nodes), coverage=coverage)
+    options = draw(seed, preset, nodes)
+    return run(options, coverage=coverage) if in_use() else run_and_tell(options, coverage=coverage)
+
+
+def interpreted(failed: Result, *, coverage: bool = False) -> Result:
+    """A seed that failed in a worker with the compiled modules: what the interpreter has to say of it, in full."""
+    told = run(failed.options, recording=True, coverage=coverage)
+    if (told.digest, told.claim) == (failed.digest, failed.claim):
+        return told
+    here, there = told.violation or "passed", failed.violation
+    return replace(
+        told,
+        claim=SAME_RUN,
+        violation=f"interpreted: {here} (digest {told.digest}); compiled: {there} (digest {failed.digest})",
+        details=[*told.details, *failed.details],
+    )
 
 
 def campaign(
-    seeds: Seeds, preset: str, nodes: int | None, jobs: int, minutes: float | None, *, coverage: bool = False
+    seeds: Seeds,
+    preset: str,
+    nodes: int | None,
+    jobs: int,
+    minutes: float | None,
+    *,
+    coverage: bool = False,
+    compiled: Path | None = None,
 ) -> Iterator[Result]:
     """The results as they come, in any order; ends with the range or after so many minutes.
 
-    coverage: count the rows of guestd's state tables.
+    coverage: count the rows of guestd's state tables. compiled: the modules that the workers run; None: the sources.
     """
     draw(0, preset, nodes)  # what cannot be is said before anything is started
     until = None if minutes is None else time.monotonic() + 60 * minutes
-    if jobs == 1:
+    if jobs == 1 and compiled is None:
         for seed in seeds:
             if until is not None and time.monotonic() >= until:
                 return
@@ -119,7 +147,8 @@ def campaign(
         return
     waiting: set[Future[Result]] = set()
     numbers = iter(seeds)
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=start, initargs=(compiled,)) as pool:
         try:
             over = False
             while True:
@@ -132,7 +161,9 @@ def campaign(
                     return
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for one in sorted(done, key=lambda future: future.result().options.seed):
-                    yield one.result()
+                    result = one.result()
+                    again = compiled is not None and not result.passed
+                    yield interpreted(result, coverage=coverage) if again else result
         finally:
             for one in waiting:
                 one.cancel()

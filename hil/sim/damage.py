@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _WRITTEN_BACK: Final = 0.3  # the share of writes at which the disk has written back the one before
 _BOTH_SHARE: Final = 0.3  # of damaged copies of another node's block: the other copy is damaged as well
-_INCARNATION: Final = slice(32, 36)  # of a heartbeat (docs/membership-database.md)
+_INCARNATION: Final = 32  # of a heartbeat (docs/membership-database.md)
 
 
 class _Draws(NamedTuple):
@@ -119,7 +119,7 @@ class Damage:
             self._torn[lba] = False
         if self._shares.stale_share and _is_heartbeat(lba):
             before = bytes(self._medium[start : start + SECTOR_SIZE])
-            if before[_INCARNATION] == data[_INCARNATION]:
+            if before[_INCARNATION : _INCARNATION + 4] == data[_INCARNATION : _INCARNATION + 4]:
                 self._before[lba] = before
             else:
                 self._before.pop(lba, None)

@@ -227,13 +227,14 @@ class Node:
         self._handle(given)
 
     def _handle(self, given: Input) -> None:
-        assert self.stack is not None, f"node {self.number} is off"
+        stack = self.stack
+        assert stack is not None, f"node {self.number} is off"
         now_ms = int((self._queue.now_us - self._zero_us) * self._rate)
         trace = self._trace
         trace.note(_INPUT, self.number, _CODES[type(given)] << 32 | now_ms)
         if trace.recording:
             trace.touch(self.number)
-        for effect in self.stack.handle(given, now_ms):
+        for effect in stack.handle(given, now_ms):
             if self.doom is not None and self._dies_at(effect):
                 return
             self._carry[type(effect)](effect)

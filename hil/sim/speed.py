@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from guestd.core.value import Value
 from guestd.membership import datagram, regions
+from hil.compiled.use import in_use
 
 _KEPT: Final = 512
 _MISSING: Final = object()
@@ -23,7 +24,13 @@ _MISSING: Final = object()
 
 @contextmanager
 def installed() -> Iterator[None]:
-    """Within the block, in this process; afterwards everything is as guestd made it. Not to be nested."""
+    """Within the block, in this process; afterwards everything is as guestd made it. Not to be nested.
+
+    Compiled modules have all of it already (:mod:`hil.compiled`).
+    """
+    if in_use():
+        yield
+        return
     before: list[tuple[Any, str, Any]] = []
 
     def put(where: Any, name: str, made: Any) -> None:

@@ -34,6 +34,8 @@ CLUSTER_ID: Final = "00112233445566778899aabbccddeeff"
 BOOT_US_MIN: Final = 300_000
 """No datagram is on its way for so long (:mod:`hil.sim.network`)."""
 
+_EVERYTHING: Final = tuple(Observation)
+
 
 class OfNode(NamedTuple):
     """The generators of one node, each for one thing: what one draws more or less does not change another."""
@@ -185,7 +187,7 @@ class World:
     @property
     def provides(self) -> Sequence[Observation]:
         """Everything."""
-        return tuple(Observation)
+        return _EVERYTHING
 
     def acknowledged(self, node: int, incarnation: int) -> Sequence[Position] | None:
         """By its own stack; None: that life does not run any more."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from hil.cli import main
+from hil.compiled import cache
 from tests.mutations.catalogue import BY_NAME
 
 
@@ -65,7 +66,8 @@ def test_one_object_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.fixture
-def broken() -> Iterator[None]:
+def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(cache, "found", lambda: None)  # it is this process's guestd that is broken
     with BY_NAME["barrier-skipped"].applied():
         yield
 
@@ -84,3 +86,26 @@ def test_a_seed_that_fails_is_told_with_its_claim_its_options_what_led_to_it_and
     (failed,) = json.loads(capsys.readouterr().out)["failed"]
     assert (failed["seed"], failed["command"]) == (2, "hil sim --seeds 2:3 --preset lite --nodes 3")
     assert failed["claim"] and failed["violation"] and failed["story"] and failed["digest"]  # noqa: PT018 - all of it
+
+
+def test_what_runs_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["sim", "--seeds", "1", "--preset", "quick", "--jobs", "1"]
+    assert main.main([*arguments, "--interpreted"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith(", interpreted")
+    place = cache.found()
+    assert main.main(arguments) == 0
+    wanted = ", interpreted" if place is None else ", compiled by mypyc"
+    assert capsys.readouterr().out.splitlines()[0].endswith(wanted)
+
+    def refuse() -> None:
+        raise cache.NotBuilt("no compiler")
+
+    monkeypatch.setattr(cache, "found", lambda: None)
+    monkeypatch.setattr(cache, "built", refuse)
+    assert main.main([*arguments, "--compiled"]) == 2
+    assert "--compiled: no compiler" in capsys.readouterr().err
+    monkeypatch.setattr("hil.cli.sim._LONG_SEEDS", 1)  # worth it: but it is done without, if need be
+    assert main.main([*arguments, "--json"]) == 0
+    told = capsys.readouterr()
+    assert "interpreted instead: no compiler" in told.err
+    assert json.loads(told.out)["python"].endswith(", interpreted")

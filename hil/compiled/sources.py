@@ -1,0 +1,117 @@
+"""Which modules are compiled, and the tree of sources that the compiler is given.
+
+It is the checkout's, with these differences, none of which changes what a run does:
+
+* guestd's values are spelled out as plain classes (:mod:`hil.compiled.values`): a metaclass would keep them interpreted
+* fields of named tuples are ``Any``: their types are evaluated when they are made, and are known to the checker only
+* the decoders in ``REMEMBERED`` keep what they have decoded, as with :mod:`hil.sim.speed`
+"""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from hil.compiled.values import VALUE, spelled_out
+
+ROOT: Final = Path(__file__).parents[2]
+
+INTERPRETED: Final = frozenset(
+    {
+        "guestd.core.enumeration",  # a metaclass of its own
+        "guestd.core.json",  # gives its class to the interpreter's scanner
+        "guestd.core.machine",  # `hil sim --coverage` exchanges a method of it
+        "hil.errors",  # exceptions
+        # What comes out of a worker is taken in by a process that is interpreted.
+        "hil.sim.options",
+        "hil.sim.plan",
+        "hil.sim.run",
+        # They exchange methods.
+        "hil.sim.coverage",
+        "hil.sim.speed",
+    }
+)
+
+REMEMBERED: Final = {
+    "guestd.membership.datagram": ("decode",),
+    "guestd.membership.records": ("decode_heartbeat", "decode_ballot"),
+}
+
+_KEPT: Final = 512
+_IMPORTS: Final = """
+import hil.sim.run, sys
+print(*sorted(name for name in sys.modules if name.split(".")[0] in ("guestd", "hil")))
+"""
+_FUTURE: Final = "from __future__ import annotations\n"
+
+
+def imported() -> list[str]:
+    """The names of guestd's and hil's modules that a run needs."""
+    command = [sys.executable, "-c", _IMPORTS]
+    told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    return [name for name in told if not name.startswith("hil.compiled")]
+
+
+def write_tree(tree: Path) -> list[str]:
+    """Write it into a new directory; returns the files to be compiled, relative to it."""
+    for package in ("guestd", "hil"):
+        shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
+    files = {name: f"{name.replace('.', '/')}.py" for name in imported() if name not in INTERPRETED}
+    compiled = {name: file for name, file in files.items() if (tree / file).exists()}  # else it is a package
+    texts = spelled_out({name: (ROOT / file).read_text() for name, file in compiled.items()})
+    for name, file in compiled.items():
+        text = VALUE if name == "guestd.core.value" else texts[name]
+        for function in REMEMBERED.get(name, ()):
+            text = _remembering(text, function)
+        (tree / file).write_text(_not_an_extension(_with_any(text)))
+    return sorted(compiled.values())
+
+
+def _with_any(text: str) -> str:
+    """Fields of named tuples without their types."""
+    lines = text.encode().split(b"\n")  # the parser counts bytes
+    found = False
+    for made in ast.walk(ast.parse(text)):
+        if isinstance(made, ast.ClassDef) and "NamedTuple" in map(ast.unparse, made.bases):
+            for field in made.body:
+                if isinstance(field, ast.AnnAssign):
+                    kind, found = field.annotation, True
+                    line = lines[kind.lineno - 1]
+                    lines[kind.lineno - 1] = line[: kind.col_offset] + b"Any" + line[kind.end_col_offset :]
+    changed = b"\n".join(lines).decode()
+    return changed.replace(_FUTURE, f"{_FUTURE}from typing import Any\n", 1) if found else changed
+
+
+def _not_an_extension(text: str) -> str:
+    """Exceptions whose base is interpreted are so too."""
+    mark = "class Violation("
+    return text.replace(mark, f"from mypy_extensions import mypyc_attr\n\n\n@mypyc_attr(native_class=False)\n{mark}")
+
+
+def _remembering(text: str, name: str) -> str:
+    """With a function of that name that looks first whether the one which had it was asked the same before."""
+    (made,) = (one for one in ast.parse(text).body if isinstance(one, ast.FunctionDef) and one.name == name)
+    assert made.returns is not None
+    names = ", ".join(one.arg for one in made.args.args)
+    types = ", ".join(ast.unparse(one.annotation) for one in made.args.args if one.annotation is not None)
+    result = ast.unparse(made.returns)
+    plain = text.replace(f"def {name}(", f"def _{name}_anew(", 1)
+    return f"""{plain}
+
+_known_{name}: dict[tuple[{types}], {result}] = {{}}
+
+
+def {name}({ast.unparse(made.args)}) -> {result}:
+    asked = ({names})
+    if asked in _known_{name}:
+        return _known_{name}[asked]
+    found = _{name}_anew({names})
+    if len(_known_{name}) >= {_KEPT}:
+        _known_{name}.clear()
+    _known_{name}[asked] = found
+    return found
+"""
