@@ -27,6 +27,7 @@ from guestd.dlm.resource import Entry, Resource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from guestd.dlm.messages import LastValue
     from guestd.dlm.names import Name
     from guestd.dlm.site import Site
 
@@ -159,6 +160,12 @@ class Mastery:
         """That node has left, and needed none of its locks any more; to be settled when the lock manager goes on."""
         for entry in [one for one in self.entries.values() if one.node == node and one.orphan_of is None]:
             self._drop(entry)
+
+    def learn(self, last: LastValue) -> None:
+        """What a user of a node that leaves has left, by an operation that this master may not have taken."""
+        resource = self.trees.get(last.name[0], {}).get(last.name)
+        if resource is not None and resource.sequence < last.sequence:
+            resource.value, resource.sequence, resource.valid = last.value, last.sequence, last.valid
 
     def bury(self, node: int, incarnation: int) -> None:
         """That node has died: what it waited for is forgotten, what it held is an orphan (spec S7.1)."""

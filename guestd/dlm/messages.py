@@ -212,7 +212,7 @@ class SpreadEnd(Message):
     """The end of the sender's part."""
 
 
-FORMATS = {
+FORMATS: dict[int, tuple[type[Message], str]] = {
     1: (Lookup, "<Q"),
     2: (Master, "<QB"),
     3: (Remove, "<"),

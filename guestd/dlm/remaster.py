@@ -35,9 +35,11 @@ class Remaster:
         self._brought: dict[Name, list[tuple[int, Held]]] = {}
 
     def remember(self, values: list[LastValue]) -> None:
-        """What a master that leaves knew."""
+        """What a node that leaves knew."""
         for one in values:
-            self._last_values[one.name] = one
+            known = self._last_values.get(one.name)
+            if known is None or known.sequence < one.sequence:
+                self._last_values[one.name] = one
 
     def take(self, node: int, lock: Held) -> None:
         """A lock of that node on a resource that this node is to master."""

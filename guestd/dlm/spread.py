@@ -204,11 +204,14 @@ class Spread:
                 lock.sent_to = to
 
     def _say_last(self) -> None:
-        """This node leaves: its value blocks go to all, of whom some become the masters of its trees."""
+        """This node leaves: the value blocks that it knows best go to all, of whom some master these trees."""
         site, mastery = self._site, self._mastery
         begin = begin_of(site.members, [self._started[node] for node in sorted(self._started)])
         resources = [resource for tree in mastery.trees.values() for resource in tree.values()]
         values = [LastValue(one.valid, one.sequence, one.value, one.name) for one in resources]
+        # And what its users have left by operations that no master has answered.
+        left = [held(lock) for lock in self._client.locks.values() if lock.pending and lock.writes]
+        values += [LastValue(one.valid, one.sequence, one.value, one.name) for one in left]
         for node in sorted(site.members):
             for message in (begin, *values, SpreadEnd()):
                 site.send(node, message)
@@ -233,4 +236,7 @@ class Spread:
                     remaster.take(node, lock)
         for root in remaster.settle():
             known[root] = self._site.node
+        for node in leaving:
+            for value in self._parts[node].last_values:
+                self._mastery.learn(value)
         self._directory.masters = known

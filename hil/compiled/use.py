@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
+_REPLACED = ("guestd.", "hil.checkers.", "hil.scsi.", "hil.sim.")
+
+
 class _Finder(MetaPathFinder):
     """Modules by their names; what is not among them is found as ever."""
 
@@ -53,8 +56,12 @@ def use(place: Path | None) -> None:
 def start(place: Path | None) -> None:
     """:func:`use`, for a process that simulates: everything is imported at once, in one order, whatever asks for it.
 
-    Compiled modules that import each other are sensitive to which of them comes first.
+    Compiled modules that import each other are sensitive to which of them comes first. What a new process has imported
+    by itself (the command line that its parent was started as) is forgotten first: nothing has been made of it yet.
     """
+    if place is not None and not in_use():
+        for name in [name for name in sys.modules if name.startswith(_REPLACED)]:
+            del sys.modules[name]
     use(place)
     if place is not None:
         importlib.import_module("hil.sim.options")

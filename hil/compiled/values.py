@@ -44,6 +44,10 @@ _FUTURE: Final = "from __future__ import annotations\n"
 _IMPORTS: Final = f"{_FUTURE}from typing import Any, ClassVar\nfrom mypy_extensions import mypyc_attr\n"
 
 
+Class = tuple[str, str]
+"""Its module and its name."""
+
+
 class Field(NamedTuple):
     """One field of a value; ``type`` and ``default`` as they stand in the source."""
 
@@ -61,31 +65,40 @@ class Edit(NamedTuple):
 
 
 def spelled_out(texts: Mapping[str, str]) -> dict[str, str]:
-    """The sources of these modules, by name, with all values spelled out. Each name of a class must be there once."""
+    """The sources of these modules, by name, with all values spelled out."""
     fields = _fields_of_all(texts)
-    return {module: _one_module(text, fields) for module, text in texts.items()}
+    return {module: _one_module(module, text, fields) for module, text in texts.items()}
 
 
 def _classes(text: str) -> Iterator[ast.ClassDef]:
     return (one for one in ast.parse(text).body if isinstance(one, ast.ClassDef))
 
 
-def _bases(made: ast.ClassDef) -> list[str]:
-    return [base.id for base in made.bases if isinstance(base, ast.Name)]
+def _base(module: str, text: str, made: ast.ClassDef) -> Class | None:
+    """The class that it is derived from, wherever that is defined; None for none, or several."""
+    names = [base.id for base in made.bases if isinstance(base, ast.Name)]
+    if len(names) != 1:
+        return None
+    for one in ast.walk(ast.parse(text)):
+        if isinstance(one, ast.ImportFrom) and names[0] in (alias.asname or alias.name for alias in one.names):
+            return one.module or "", names[0]
+    return module, names[0]
 
 
-def _fields_of_all(texts: Mapping[str, str]) -> dict[str, list[Field]]:
-    """By name of the class; those that it inherits first."""
-    waiting = [(made, text) for text in texts.values() for made in _classes(text)]
-    fields: dict[str, list[Field]] = {"Value": []}
-    while True:
-        ready = [(made, text) for made, text in waiting if made.name not in fields and set(_bases(made)) & set(fields)]
-        if not ready:
-            return fields
-        for made, text in ready:
-            assert made.name not in fields, f"two values are called {made.name}"
-            (base,) = _bases(made)
-            fields[made.name] = [*fields[base], *_own_fields(made, text)]
+def _fields_of_all(texts: Mapping[str, str]) -> dict[Class, list[Field]]:
+    """Of each class; those that it inherits first."""
+    waiting = {
+        (module, made.name): (_base(module, text, made), made, text)
+        for module, text in texts.items()
+        for made in _classes(text)
+    }
+    fields: dict[Class, list[Field]] = {("guestd.core.value", "Value"): []}
+    while ready := [name for name, (base, *_) in waiting.items() if name not in fields and base in fields]:
+        for name in ready:
+            base, made, text = waiting[name]
+            assert base is not None, f"{name} is derived from nothing that is known"
+            fields[name] = [*fields[base], *_own_fields(made, text)]
+    return fields
 
 
 def _own_fields(made: ast.ClassDef, text: str) -> list[Field]:
@@ -106,14 +119,14 @@ def _source(text: str, part: ast.AST) -> str:
     return found
 
 
-def _one_module(text: str, fields: Mapping[str, list[Field]]) -> str:
+def _one_module(module: str, text: str, fields: Mapping[Class, list[Field]]) -> str:
     edits: list[Edit] = []
-    values = [made for made in _classes(text) if made.name in fields and set(_bases(made)) & set(fields)]
+    values = [made for made in _classes(text) if _base(module, text, made) in fields]
     for made in values:
         edits.append(Edit(made.lineno, made.lineno - 1, ["@mypyc_attr(acyclic=True, free_list_len=1)"]))
         edits += _declarations(made, text)
         assert made.end_lineno is not None
-        edits.append(Edit(made.end_lineno + 1, made.end_lineno, _methods(made, fields[made.name])))
+        edits.append(Edit(made.end_lineno + 1, made.end_lineno, _methods(made, fields[module, made.name])))
     edits += _assignments(text)
     lines = text.split("\n")
     for edit in sorted(edits, reverse=True):

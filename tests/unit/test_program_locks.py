@@ -153,6 +153,23 @@ def test_who_leaves_loses_its_locks_and_the_others_their_fear(world: World) -> N
     assert leaver.all("gone") == [{"id": 1}]
 
 
+@pytest.mark.parametrize("master", [0, 1])
+def test_what_is_left_while_its_node_leaves_is_not_lost(world: World, master: int) -> None:
+    leaver, stayer = User(world, 0), User(world, 1)
+    first, second = (leaver, stayer) if master == 0 else (stayer, leaver)
+    for user in (first, second):
+        user.lock(1, "NL")
+        user.waits(world, "granted")
+    leaver.send(convert={"id": 1, "mode": "EX"})
+    leaver.waits(world, "granted", 2)
+    world.order(0, "leave")
+    world.run_until(lambda: world.view.entries[0].level == 10)  # nobody sends anything any more
+    leaver.send(unlock={"id": 1, "value": VALUE})
+    stayer.send(convert={"id": 1, "mode": "EX"})
+    told = stayer.waits(world, "granted", 2)
+    assert (told["valid"], told["value"]) == (True, VALUE)
+
+
 def test_before_its_node_is_a_member_a_program_gets_no_lock() -> None:
     world = World(nodes=2, seed=1, timing=Timing())
     world.power_on(0)
