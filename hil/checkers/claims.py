@@ -34,6 +34,7 @@ OF_THE_SIMULATOR: Final = {
     "one_cluster": "a node that boots forms no second cluster beside one that lives (S5.4)",
     "survivors": "the largest group that hears each other survives, once; a tie goes to the master's, then the lowest"
     " (S5.2)",
+    "locks": "locks exclude, wait for the recovery after their dead holders, and hand on their last value (S7.1, A13)",
 }
 """Claims that look inside the simulator, by the names of their files there (``hil/sim/claims``), which nothing here may
 import. No other run is judged by them, and that is told."""

@@ -323,7 +323,7 @@ def told_twice(run: Run) -> None:
 
 def acknowledged_later(run: Run) -> None:
     """Node and level such that another node was told of the next level with a view that this one had, too."""
-    for event in reversed(run.events("acknowledged", subsystem="DLM", transition="join")):
+    for event in reversed(run.events("acknowledged", subsystem="VDM", transition="join")):
         line, place = line_of(run, event)
         later = [number for number, one in enumerate(line[place:], place) if one["kind"] == "membership"]
         told = run.events("notified", subject=event["subject"], incarnation=event["incarnation"], transition="join")
@@ -416,7 +416,7 @@ def leaves_before_it_joins(run: Run) -> None:
 
 def told_after_its_own_leave(run: Run) -> None:
     """A level that has acknowledged it with its last barrier."""
-    done = run.events("acknowledged", subsystem="DLM", transition="leave")
+    done = run.events("acknowledged", subsystem="DLM", transition="leave", barrier=1)
     event = next(one for one in reversed(done) if one["subject"] == one["node"])
     line, place = line_of(run, event)
     told = [one for one in line[:place] if one["kind"] == "notified" and one["subsystem"] == "DLM"]

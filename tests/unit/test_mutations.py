@@ -20,6 +20,7 @@ from tests.mutations.patching import MutationError, Patch, applied, present
 
 SEEDS_MAX = 20
 ALONE = {
+    "LocksHeld": "recovery-over-at-once",
     "OneOwner": "nobody-gives-way",
     "OneWriter": "writes-elsewhere",
     "Fence": "preempt-without-abort",
