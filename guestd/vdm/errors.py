@@ -6,6 +6,7 @@
     ├── NoRoom                   no free units, no free record, or too many extents
     ├── DiskInUse                somebody has it open
     ├── FixedDisk                the bootstrap or the membership database, which are not VDM's to change
+    ├── NodeLeaves               it is too late
     └── TablesRefused            the tables on the disk cannot be believed; nothing is written then
 
 A disk command that fails is a `guestd.tasks.steps.DiskError`: the change that was under way is there wholly or not at
@@ -45,6 +46,10 @@ class DiskInUse(VdmError):
 
 class FixedDisk(VdmError):
     """It lies at a fixed place and is shown only."""
+
+
+class NodeLeaves(VdmError):
+    """This node leaves the cluster, and begins nothing more."""
 
 
 class TablesRefused(VdmError):

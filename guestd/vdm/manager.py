@@ -18,7 +18,7 @@ from guestd.membership.sector import SECTOR_SIZE, Damaged, unseal
 from guestd.tasks.steps import DiskError, Read, Refused, Write
 from guestd.vdm import layout, locks, plans, records, tables
 from guestd.vdm.dirty import DirtyLog
-from guestd.vdm.errors import DiskInUse, TablesRefused, UnknownDisk
+from guestd.vdm.errors import DiskInUse, NodeLeaves, TablesRefused, UnknownDisk
 from guestd.vdm.extents import free
 from guestd.vdm.listing import FIXED, Listed, listed
 from guestd.vdm.records import check_name
@@ -40,7 +40,18 @@ if TYPE_CHECKING:
 class VirtualDisks:
     """One life of one node."""
 
-    __slots__ = ("_logs", "_tables", "cluster_id", "node", "nodes", "owners", "start", "volumes")
+    __slots__ = (
+        "_logs",
+        "_tables",
+        "cluster_id",
+        "leaving",
+        "node",
+        "nodes",
+        "owners",
+        "region_blocks",
+        "start",
+        "volumes",
+    )
 
     def __init__(self, cluster_id: bytes, node: int, nodes: int, start: Callable[[Task[Any]], None]) -> None:
         """start: begins a task that must succeed, as `Engine.start`."""
@@ -52,6 +63,8 @@ class VirtualDisks:
         self.volumes: list[VirtualDisk] = []  # that are open
         self._logs: dict[int, DirtyLog] = {}  # by id of the mirror
         self._tables: Tables | None = None  # as they were last read or written
+        self.region_blocks = 0  # of the dirty-region logs, when the tables have been read
+        self.leaving = False
 
     # -- what users ask for
 
@@ -109,7 +122,8 @@ class VirtualDisks:
             return volume
 
     def close_all(self) -> Task[None]:
-        """This node leaves. Raises DiskError."""
+        """This node leaves: nothing is begun any more. Raises DiskError."""
+        self.leaving = True
         for volume in list(self.volumes):
             yield from volume.close()
 
@@ -117,6 +131,7 @@ class VirtualDisks:
 
     def view(self) -> Task[Tables]:
         """As they are now; read if somebody has changed them."""
+        self.check_leaving()
         held = locks.Locks(self.owners)
         lock = yield from held.take(locks.TABLES, Mode.PR)
         try:
@@ -161,12 +176,15 @@ class VirtualDisks:
             raise TablesRefused("; ".join(wrong))
         return newest[1]
 
+    def check_leaving(self) -> None:
+        """Raises NodeLeaves."""
+        if self.leaving:
+            raise NodeLeaves("this node leaves the cluster")
+
     def log(self, slot: int, identity: int) -> DirtyLog:
         """This node's log of that mirror."""
-        assert self._tables is not None, "the mirror was found in them"
         if identity not in self._logs:
-            region = self._tables.header.region_blocks
-            self._logs[identity] = DirtyLog(self.cluster_id, self.node, slot, identity, region)
+            self._logs[identity] = DirtyLog(self.cluster_id, self.node, slot, identity, self.region_blocks)
         return self._logs[identity]
 
     def tidy(self, log: DirtyLog, slot: int, identity: int) -> Task[None]:
@@ -176,12 +194,6 @@ class VirtualDisks:
             yield from resynchronise(self, slot, identity, failed, self.region_blocks)
             log.synchronised(failed)
         yield from log.clean()
-
-    @property
-    def region_blocks(self) -> int:
-        """Of the dirty-region logs of this node."""
-        assert self._tables is not None, "they have been read"
-        return self._tables.header.region_blocks
 
     # -- inner workings
 
@@ -196,6 +208,7 @@ class VirtualDisks:
             if unread is not None:
                 raise unread from why
             raise
+        self.region_blocks = loaded.tables.header.region_blocks
         if not loaded.repairs:
             self._tables = loaded.tables
         return loaded.tables, loaded.repairs
@@ -227,6 +240,7 @@ class VirtualDisks:
 
         alone: only while nobody has it open. Raises DiskInUse.
         """
+        self.check_leaving()
         held = locks.Locks(self.owners)
         lock = yield from held.take(locks.TABLES, Mode.EX)
         try:

@@ -1,7 +1,7 @@
 """The records of VDM, and how they become sectors (layout: `layout.py`, frame: `guestd/membership/sector.py`).
 
 The sequence number in the frame of header, disk and intent is that of the change which wrote it: the tables have one,
-and each change is one more. In a log it only grows.
+and each change is one more. In a log it counts the writes of one life.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DISK_SIZE = _DISK.size + EXTENTS_MAX * _EXTENT.size
 
 
 class Header(Value):
-    """What the tables are of. digest: CRC-32 of all sectors of disks, so that none of them can be an old one."""
+    """What the tables are of. digest: CRC-32 of the checksums of all records, so that none can be an old one."""
 
     nodes: int  # of the cluster: how many intents and logs there are
     units: int  # in the area of extents

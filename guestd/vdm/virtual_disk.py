@@ -149,6 +149,7 @@ class VirtualDisk(Volume):
             if len(self.disk.copies) > 1:
                 self._log = self._manager.log(self.slot, self.disk.id)
                 yield from self._take_sync()
+            self._manager.check_leaving()
         except Exception:
             yield from self._locks.drop_all()
             raise
