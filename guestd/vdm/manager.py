@@ -41,6 +41,7 @@ class VirtualDisks:
     """One life of one node."""
 
     __slots__ = (
+        "_last",
         "_logs",
         "_tables",
         "cluster_id",
@@ -63,6 +64,7 @@ class VirtualDisks:
         self.volumes: list[VirtualDisk] = []  # that are open
         self._logs: dict[int, DirtyLog] = {}  # by id of the mirror
         self._tables: Tables | None = None  # as they were last read or written
+        self._last: Tables | None = None  # the same, also when it is not known what stands there now
         self.region_blocks = 0  # of the dirty-region logs, when the tables have been read
         self.leaving = False
 
@@ -203,14 +205,14 @@ class VirtualDisks:
             return self._tables, ()
         sectors, unread = yield from self._read_sectors()
         try:
-            loaded = tables.load(self.cluster_id, sectors)
+            loaded = tables.load(self.cluster_id, sectors, self._last)
         except TablesRefused as why:
             if unread is not None:
                 raise unread from why
             raise
         self.region_blocks = loaded.tables.header.region_blocks
         if not loaded.repairs:
-            self._tables = loaded.tables
+            self._tables = self._last = loaded.tables
         return loaded.tables, loaded.repairs
 
     def _read_sectors(self) -> Task[tuple[list[bytes], DiskError | None]]:
@@ -281,7 +283,7 @@ class VirtualDisks:
         self._tables = None  # nobody knows until the last one has ended
         for lba, data in writes:
             yield Write(lba, data, durable=True)
-        self._tables = then
+        self._tables = self._last = then
 
     def _tell_grown(self, disk: Disk) -> Task[None]:
         """Ends when all that have it open know that they have to look again."""

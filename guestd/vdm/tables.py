@@ -61,13 +61,14 @@ class Loaded(Value):
     intent: Intent | None  # that is completed by the repairs
 
 
-def load(cluster_id: bytes, sectors: list[bytes]) -> Loaded:
+def load(cluster_id: bytes, sectors: list[bytes], known: Tables | None = None) -> Loaded:
     """From the sectors of both copies and of the intents of at least as many nodes as there are (`tables_blocks`).
 
-    A sector that could not be read is empty. Raises TablesRefused.
+    A sector that could not be read is empty. known: as they were some time ago; what is the same is not decoded again.
+    Raises TablesRefused.
     """
     try:
-        return _load(cluster_id, sectors)
+        return _load(cluster_id, sectors, known)
     except OtherVersion as why:
         raise TablesRefused(str(why), why.validity) from None
 
@@ -115,7 +116,7 @@ def empty(cluster_id: bytes, nodes: int, disk_blocks: int) -> Tables:
 # -- inner workings
 
 
-def _load(cluster_id: bytes, sectors: list[bytes]) -> Loaded:
+def _load(cluster_id: bytes, sectors: list[bytes], known: Tables | None) -> Loaded:
     damaged: list[tuple[str, str]] = []
     headers = [sectors[layout.header_lba(copy) - layout.TABLES_LBA] for copy in range(layout.COPIES)]
     read = _read(cluster_id, layout.RECORD_HEADER, NO_NODE, headers, records.header_in)
@@ -125,7 +126,11 @@ def _load(cluster_id: bytes, sectors: list[bytes]) -> Loaded:
     wanted: list[bytes] = []
     for slot in range(layout.SLOTS):
         copies = [sectors[layout.disk_lba(slot, copy) - layout.TABLES_LBA] for copy in range(layout.COPIES)]
-        disk, sector = _record(cluster_id, slot, sequence, intent, copies, damaged)
+        changed = intent is not None and intent.slot == slot
+        if known and known.sequence <= sequence and not changed and copies == [known.sectors[slot]] * layout.COPIES:
+            disk, sector = known.disks[slot], copies[0]
+        else:
+            disk, sector = _record(cluster_id, slot, sequence, intent, copies, damaged)
         disks.append(disk)
         wanted.append(sector)
     digest = header.digest if intent is None else intent.digest

@@ -59,7 +59,7 @@ class SharedDisk:
     def write(self, lba: int, data: bytes, *, durable: bool, kept: Iterable[int] | None = None) -> None:
         """kept: which of its sectors are written; None: all."""
         for place in range(len(data) // 512) if kept is None else kept:
-            sector = data[512 * place :][:512]
+            sector = data[512 * place : 512 * (place + 1)]
             if durable:
                 self.cache.pop(lba + place, None)
                 self.medium[lba + place] = sector

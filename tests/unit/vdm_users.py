@@ -282,7 +282,7 @@ class Play:
                     world.power_on(one.number)
 
     def _somebody_leaves(self) -> bool:
-        """Then nobody joins: the lock managers of joining nodes wait for ever for the last member if that one leaves."""
+        """Then nobody joins: lock managers that join wait for ever for the last member if that one leaves."""
         return any(entry.state is NodeState.LEAVING for entry in self.world.view.entries)
 
     def _look_for_the_end_of_all(self) -> None:
