@@ -26,6 +26,8 @@ from tests.unit.vdm_net import SharedDisk, VdmWorld, check, check_agreement, che
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from guestd.tasks.steps import Task
+    from guestd.vdm.manager import VirtualDisks
     from guestd.vdm.records import Disk
     from guestd.vdm.virtual_disk import VirtualDisk
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from guestd.tasks.steps import Flush, Read, Write
-from guestd.vdm import layout, locks, manager, resync, tables
-from guestd.vdm.dirty import DirtyLog
+from guestd.vdm import layout, manager, resync, tables
+from guestd.vdm.dirty import DirtyLog, regions_in
 from guestd.vdm.level import VdmLevel
 from guestd.vdm.manager import VirtualDisks
 from guestd.vdm.virtual_disk import VirtualDisk
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 Patch = pytest.MonkeyPatch
 Mutant = Callable[[Patch], None]
+
+
+def nothing(*_arguments: Any) -> Task[None]:
+    """A task that does nothing."""
+    yield from ()
 
 
 def no_intent(patch: Patch) -> None:
@@ -61,19 +66,11 @@ def not_durable(patch: Patch) -> None:
 def nothing_recovered(patch: Patch) -> None:
     """A forced leave is acknowledged at once."""
 
-    def recover(_self: VdmLevel) -> Task[None]:
-        return None
-        yield Flush()
-
-    patch.setattr(VdmLevel, "_recover", recover)
+    patch.setattr(VdmLevel, "_recover", nothing)
 
 
 def no_resynchronisation(patch: Patch) -> None:
     """The logs of dead nodes are emptied, and nothing else."""
-
-    def nothing(*_arguments: Any) -> Task[None]:
-        return None
-        yield Flush()
 
     patch.setattr(resync, "resynchronise", nothing)
     patch.setattr(manager, "resynchronise", nothing)
@@ -95,19 +92,17 @@ def log_after_the_write(patch: Patch) -> None:
 def log_forgets_the_cache(patch: Patch) -> None:
     """Regions leave the log although a write to them was never flushed."""
     end = DirtyLog.end
-    patch.setattr(
-        DirtyLog, "end", lambda self, regions, **options: end(self, regions, failed=options.get("failed", False))
-    )
+
+    def forgetful(self: DirtyLog, regions: Any, *, failed: bool = False, **_options: bool) -> None:
+        end(self, regions, failed=failed)
+
+    patch.setattr(DirtyLog, "end", forgetful)
     patch.setattr("guestd.vdm.dirty.CLEAN_MAX", 0)
     patch.setattr(DirtyLog._write, "__defaults__", (0,))
 
 
 def new_mirror_not_in_the_log(patch: Patch) -> None:
     """A mirror is made without a word that its copies differ."""
-
-    def nothing(*_arguments: Any) -> Task[None]:
-        return None
-        yield Flush()
 
     patch.setattr(manager, "initial", nothing)
 
@@ -131,7 +126,7 @@ def resynchronised_under_writes(patch: Patch) -> None:
     def resynchronise(owner: VirtualDisks, slot: int, identity: int, dirty: int, region_blocks: int) -> Task[None]:
         disk = yield from owner.read_record(slot)
         if disk is not None and disk.id == identity and len(disk.copies) > 1:
-            for region in resync.regions_in(dirty):
+            for region in regions_in(dirty):
                 yield from resync._copy_region(disk, region * region_blocks, region_blocks)
             yield Flush()
 
@@ -156,19 +151,11 @@ def stale_tables(patch: Patch) -> None:
 def deleted_while_open(patch: Patch) -> None:
     """Nobody asks whether a disk is open."""
 
-    def alone(_held: locks.Locks, _disk: Any) -> Task[None]:
-        return None
-        yield Flush()
-
-    patch.setattr(VirtualDisks, "_take_alone", staticmethod(alone))
+    patch.setattr(VirtualDisks, "_take_alone", staticmethod(nothing))
 
 
 def growth_untold(patch: Patch) -> None:
     """Who makes a disk grow tells nobody."""
-
-    def nothing(_self: VirtualDisks, _disk: Any) -> Task[None]:
-        return None
-        yield Flush()
 
     patch.setattr(VirtualDisks, "_tell_grown", nothing)
 
