@@ -1,7 +1,8 @@
 """VDM as the subsystem at level 20 of one node: what it does when the members change (spec S7.2).
 
 * Its own join: it says by a lock that it lives, reads the tables, completes what a power failure has left, and
-  resynchronises what it finds in its own log and in those of nodes that do not live.
+  resynchronises what it finds in its own log and in those of nodes that do not live. This is a recovery too, and passes
+  what is held back: a forced leave that nobody is left for at a level above waits there for the first join to come.
 * A forced leave: it completes or undoes what the dead node was changing, and resynchronises what that was writing.
 * Its own leave: it closes what is open.
 * Anything else: nothing.
@@ -20,7 +21,7 @@ from guestd.dlm.modes import Mode
 from guestd.tasks.steps import DiskError
 from guestd.transition.subsystem import Subsystem
 from guestd.vdm import locks
-from guestd.vdm.errors import TablesRefused, UnknownDisk
+from guestd.vdm.errors import NodeLeaves, TablesRefused, UnknownDisk
 from guestd.vdm.manager import VirtualDisks
 from guestd.vdm.resync import recover_log, recover_logs
 
@@ -91,6 +92,8 @@ class VdmLevel(Subsystem):
             if isinstance(outcome.error, DiskError):
                 self._again.append((work, positions))
                 return
+            if isinstance(outcome.error, NodeLeaves):
+                return  # others recover; what this node has not acknowledged ends with its leave
             if isinstance(outcome.error, TablesRefused):
                 self.refused = str(outcome.error)
             else:
@@ -102,19 +105,20 @@ class VdmLevel(Subsystem):
 
     def _join(self) -> Task[None]:
         if not self._lives:
-            yield from self._life.take(locks.TABLES, Mode.NL)  # so that their value block lives as long as anybody does
-            yield from self._life.take(locks.of_node(self._node), Mode.EX)
+            # So that their value block lives as long as anybody does.
+            yield from self._life.take(locks.TABLES, Mode.NL, recovery=True)
+            yield from self._life.take(locks.of_node(self._node), Mode.EX, recovery=True)
             self._lives = True
-        yield from self.disks.repair()
+        yield from self.disks.repair(recovery=True)
         yield from recover_log(self.disks, self._node)
-        yield from recover_logs(self.disks, recovery=False)
+        yield from recover_logs(self.disks)
 
     def _recover(self) -> Task[None]:
         held = locks.Locks(self.disks.owners)
         yield from held.take(locks.RECOVERY, Mode.EX, recovery=True)
         try:
             yield from self.disks.repair(recovery=True)
-            yield from recover_logs(self.disks, recovery=True)
+            yield from recover_logs(self.disks)
             for volume in list(self.disks.volumes):
                 yield from self._look_again(volume.look_again)
         except Exception:
@@ -131,5 +135,4 @@ class VdmLevel(Subsystem):
 
     def _leave(self) -> Task[None]:
         yield from self.disks.close_all()
-        yield from self.disks.owners.only(self._life.owner)  # then nobody writes any more under locks that are gone
         yield from self._life.drop_all()

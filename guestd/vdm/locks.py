@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from guestd.dlm.messages import VALUE_SIZE
 from guestd.dlm.modes import Mode
-from guestd.tasks.steps import Acquire, Refused, Release, Signal
+from guestd.tasks.steps import Acquire, Release, Signal
+from guestd.vdm.errors import NodeLeaves
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,45 +45,58 @@ def of_disk(identity: int) -> Name:
 
 
 class Owners:
-    """Gives each task an owner of its own, so that it never waits for itself; and knows which of them hold locks."""
+    """Gives each task an owner of its own: it never waits for itself."""
 
-    __slots__ = ("_active", "_count", "_fewer")
+    __slots__ = ("_count",)
 
     def __init__(self) -> None:
         self._count = 0
-        self._active: dict[int, bool] = {}
-        self._fewer: Signal | None = None  # fired when one of them holds nothing any more
 
     def next(self) -> int:
         """Another one."""
         self._count += 1
         return _OWNERS + self._count
 
-    def enter(self, owner: int) -> None:
-        """It asks for its first lock."""
-        self._active[owner] = True
 
-    def leave(self, owner: int) -> None:
-        """It holds nothing any more."""
-        del self._active[owner]
-        if self._fewer is not None:
-            fewer, self._fewer = self._fewer, None
-            fewer.fire()
+class Writers:
+    """Who writes under a lock just now: a node that leaves waits for them, for its locks end with its leave.
 
-    def only(self, owner: int) -> Task[None]:
-        """Until nobody else holds anything."""
-        while any(one != owner for one in self._active):
-            self._fewer = self._fewer or Signal()
-            yield self._fewer
+    It does not wait for those who wait for a lock, which may be for the end of a recovery that waits for its leave.
+    """
+
+    __slots__ = ("_closed", "_count", "_none")
+
+    def __init__(self) -> None:
+        self._closed = False
+        self._count = 0
+        self._none: Signal | None = None
+
+    def enter(self) -> None:
+        """When the lock is held. Raises NodeLeaves."""
+        if self._closed:
+            raise NodeLeaves("this node leaves the cluster")
+        self._count += 1
+
+    def leave(self) -> None:
+        """Before the lock is given up."""
+        self._count -= 1
+        if not self._count and self._none is not None:
+            self._none.fire()
+
+    def close(self) -> Task[None]:
+        """Nobody enters any more; until nobody is left."""
+        self._closed = True
+        if self._count:
+            self._none = self._none or Signal()
+            yield self._none
 
 
 class Locks:
     """What one task holds, in the order in which it was taken."""
 
-    __slots__ = ("_held", "_owners", "owner")
+    __slots__ = ("_held", "owner")
 
     def __init__(self, owners: Owners) -> None:
-        self._owners = owners
         self.owner = owners.next()
         self._held: list[int] = []
 
@@ -98,30 +112,19 @@ class Locks:
     ) -> Task[Held]:
         """One more. Raises Refused."""
         above = None if parent is None else parent.number
-        self._owners.enter(self.owner)
-        try:
-            held: Held = yield Acquire(self.owner, name, mode, above, noqueue, recovery, on_blocks)
-        except Refused:
-            if not self._held:
-                self._owners.leave(self.owner)
-            raise
+        held: Held = yield Acquire(self.owner, name, mode, above, noqueue, recovery, on_blocks)
         self._held.append(held.number)
         return held
 
     def drop(self, held: Held, value: bytes | None = None) -> Task[None]:
         """Give one up."""
-        yield Release(held.number, value)
         self._held.remove(held.number)
-        if not self._held:
-            self._owners.leave(self.owner)
+        yield Release(held.number, value)
 
     def drop_all(self) -> Task[None]:
         """Give the rest up, the last one first."""
         while self._held:
-            yield Release(self._held[-1])
-            self._held.pop()
-            if not self._held:
-                self._owners.leave(self.owner)
+            yield Release(self._held.pop())
 
 
 def block_of(sequence: int) -> bytes:

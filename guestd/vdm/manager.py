@@ -52,6 +52,7 @@ class VirtualDisks:
         "region_blocks",
         "start",
         "volumes",
+        "writers",
     )
 
     def __init__(self, cluster_id: bytes, node: int, nodes: int, start: Callable[[Task[Any]], None]) -> None:
@@ -67,6 +68,7 @@ class VirtualDisks:
         self._last: Tables | None = None  # the same, also when it is not known what stands there now
         self.region_blocks = 0  # of the dirty-region logs, when the tables have been read
         self.leaving = False
+        self.writers = locks.Writers()
 
     # -- what users ask for
 
@@ -110,15 +112,19 @@ class VirtualDisks:
         text = check_name(name)
         yield from self._change("delete", lambda now: plans.deleted(now, text), alone=True)
 
-    def open(self, name: str | bytes) -> Task[VirtualDisk]:
-        """To be closed by `VirtualDisk.close`. Raises UnknownDisk, FixedDisk."""
+    def open(self, name: str | bytes, *, recovery: bool = False) -> Task[VirtualDisk]:
+        """To be closed by `VirtualDisk.close`. Raises UnknownDisk, FixedDisk.
+
+        recovery: the level above needs it for its own join, or for its own recovery after a dead node: then it does
+        not wait for the end of any recovery. Whoever takes the tables' lock completes what the dead node has left.
+        """
         text = check_name(name)
         while True:
-            found = yield from self.view()
+            found = yield from self.view(recovery=recovery)
             slot, disk = plans.find(found, text)
             volume = VirtualDisk(self, slot, disk)
             try:
-                yield from volume.attach()
+                yield from volume.attach(recovery=recovery)
             except UnknownDisk:
                 continue  # deleted in between; and perhaps made anew
             return volume
@@ -128,14 +134,15 @@ class VirtualDisks:
         self.leaving = True
         for volume in list(self.volumes):
             yield from volume.close()
+        yield from self.writers.close()
 
     # -- the tables
 
-    def view(self) -> Task[Tables]:
-        """As they are now; read if somebody has changed them."""
+    def view(self, *, recovery: bool = False) -> Task[Tables]:
+        """As they are now; read if somebody has changed them. recovery: as in `open`."""
         self.check_leaving()
         held = locks.Locks(self.owners)
-        lock = yield from held.take(locks.TABLES, Mode.PR)
+        lock = yield from held.take(locks.TABLES, Mode.PR, recovery=recovery)
         try:
             found, repairs = yield from self._current(lock)
         except Exception:
@@ -143,7 +150,7 @@ class VirtualDisks:
             raise
         yield from held.drop_all()
         if repairs:
-            found = yield from self.repair()
+            found = yield from self.repair(recovery=recovery)
         return found
 
     def repair(self, *, recovery: bool = False) -> Task[Tables]:
@@ -151,7 +158,11 @@ class VirtualDisks:
         held = locks.Locks(self.owners)
         lock = yield from held.take(locks.TABLES, Mode.EX, recovery=recovery)
         try:
-            now = yield from self._repaired(lock)
+            self.writers.enter()
+            try:
+                now = yield from self._repaired(lock)
+            finally:
+                self.writers.leave()
         except Exception:
             yield from self._end(held, lock)
             raise
@@ -246,17 +257,11 @@ class VirtualDisks:
         held = locks.Locks(self.owners)
         lock = yield from held.take(locks.TABLES, Mode.EX)
         try:
-            now = yield from self._repaired(lock)
-            slot, disk = plan(now)
-            before = now.disks[slot]
-            if alone and before is not None:
-                yield from self._take_alone(held, before)
-            first = plans.unsynchronised(before, disk)
-            if first is not None and disk is not None:
-                yield from initial(self, slot, disk, first)
-            if disk != before:
-                after = tables.with_record(self.cluster_id, now, slot, disk)
-                yield from self._write(tables.writes(self.cluster_id, self.node, operation, slot, after), after)
+            self.writers.enter()
+            try:
+                slot, disk = yield from self._make(held, lock, operation, plan, alone)
+            finally:
+                self.writers.leave()
         except Exception:
             yield from self._end(held, lock)
             raise
@@ -264,6 +269,22 @@ class VirtualDisks:
         if disk is not None and len(disk.copies) > 1:
             yield from self.tidy(self.log(slot, disk.id), slot, disk.id)
         return disk
+
+    def _make(
+        self, held: locks.Locks, lock: Held, operation: str, plan: Plan, alone: bool
+    ) -> Task[tuple[int, Disk | None]]:
+        now = yield from self._repaired(lock)
+        slot, disk = plan(now)
+        before = now.disks[slot]
+        if alone and before is not None:
+            yield from self._take_alone(held, before)
+        first = plans.unsynchronised(before, disk)
+        if first is not None and disk is not None:
+            yield from initial(self, slot, disk, first)
+        if disk != before:
+            after = tables.with_record(self.cluster_id, now, slot, disk)
+            yield from self._write(tables.writes(self.cluster_id, self.node, operation, slot, after), after)
+        return slot, disk
 
     @staticmethod
     def _take_alone(held: locks.Locks, disk: Disk) -> Task[None]:

@@ -50,25 +50,29 @@ def resynchronise(manager: VirtualDisks, slot: int, identity: int, dirty: int, r
         parent = yield from held.take(root, Mode.CR, recovery=True)
         yield from held.take((*root, locks.GATE), Mode.EX, parent=parent, recovery=True)
         yield from held.take((*root, locks.SYNC), Mode.EX, parent=parent, recovery=True)
-        disk = yield from manager.read_record(slot)
-        if disk is not None and disk.id == identity and len(disk.copies) > 1:
-            for region in regions_in(dirty):
-                yield from _copy_region(disk, region * region_blocks, region_blocks)
-            yield Flush()
+        manager.writers.enter()
+        try:
+            disk = yield from manager.read_record(slot)
+            if disk is not None and disk.id == identity and len(disk.copies) > 1:
+                for region in regions_in(dirty):
+                    yield from _copy_region(disk, region * region_blocks, region_blocks)
+                yield Flush()
+        finally:
+            manager.writers.leave()
     except Exception:
         yield from held.drop_all()
         raise
     yield from held.drop_all()
 
 
-def recover_logs(manager: VirtualDisks, *, recovery: bool) -> Task[None]:
+def recover_logs(manager: VirtualDisks) -> Task[None]:
     """Resynchronise what is in the logs of nodes that do not live, and empty those. Raises DiskError."""
     for node in range(manager.nodes):
         if node == manager.node:
             continue
         held = locks.Locks(manager.owners)
         try:
-            yield from held.take(locks.of_node(node), Mode.EX, noqueue=True, recovery=recovery)
+            yield from held.take(locks.of_node(node), Mode.EX, noqueue=True, recovery=True)
         except Refused:
             continue  # it lives, or somebody else does this
         try:
@@ -98,7 +102,11 @@ def recover_log(manager: VirtualDisks, node: int) -> Task[None]:
             continue
         sequence = 1 if log is None else log.sequence + 1
         clean = records.encode_log(manager.cluster_id, node, Log(sequence, slot, 0, 0, 0))
-        yield Write(layout.log_lba(node, slot), clean, durable=True)
+        manager.writers.enter()
+        try:
+            yield Write(layout.log_lba(node, slot), clean, durable=True)
+        finally:
+            manager.writers.leave()
 
 
 def _whole(manager: VirtualDisks, slot: int) -> Task[None]:

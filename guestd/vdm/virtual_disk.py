@@ -125,27 +125,23 @@ class VirtualDisk(Volume):
         self.open = False
         self._manager.volumes.remove(self)
         try:
-            while self._background:
-                yield self._background[0]
             yield from self._drain()
+            yield from self._drop_sync()
             yield from self.flush()
             if self._log is not None:
-                if self._sync_lock is not None:
-                    held, self._sync_lock = self._sync_lock, None
-                    yield from self._locks.drop(held)
                 yield from self._manager.tidy(self._log, self.slot, self.disk.id)
         except Exception:
-            yield from self._locks.drop_all()
+            yield from self._drop_all()
             raise
-        yield from self._locks.drop_all()
+        yield from self._drop_all()
 
     # -- for the manager
 
-    def attach(self) -> Task[None]:
+    def attach(self, *, recovery: bool) -> Task[None]:
         """Take the locks, and find out what it is now. Raises UnknownDisk if it has been deleted."""
         try:
-            self._parent = yield from self._locks.take(locks.of_disk(self.disk.id), Mode.CR)
-            yield from self._take_map()
+            self._parent = yield from self._locks.take(locks.of_disk(self.disk.id), Mode.CR, recovery=recovery)
+            yield from self._take_map(recovery=recovery)
             if len(self.disk.copies) > 1:
                 self._log = self._manager.log(self.slot, self.disk.id)
                 yield from self._take_sync()
@@ -168,6 +164,22 @@ class VirtualDisk(Volume):
             self._remapped.fire()
 
     # -- inner workings
+
+    def _drop_sync(self) -> Task[None]:
+        """First of all: who resynchronises waits for it, and the end of the recovery for him."""
+        while self._suspended is not None:
+            yield self._suspended
+        if self._sync_lock is not None:
+            held, self._sync_lock = self._sync_lock, None
+            yield from self._locks.drop(held)
+
+    def _drop_all(self) -> Task[None]:
+        """What asks for `map` again may wait for the end of a recovery; a leave must not, and ends all locks anyway."""
+        if self._manager.leaving:
+            return
+        while self._background:
+            yield self._background[0]
+        yield from self._locks.drop_all()
 
     def _places(self, copy: int, block: int, count: int) -> list[tuple[int, int]]:
         found = places(self.disk.copies[copy], layout.UNIT_BLOCKS, block, count)
@@ -207,9 +219,11 @@ class VirtualDisk(Volume):
             drained, self._drained = self._drained, None
             drained.fire()
 
-    def _take_map(self) -> Task[None]:
+    def _take_map(self, *, recovery: bool = False) -> Task[None]:
         name = (*locks.of_disk(self.disk.id), locks.MAP)
-        self._map_lock = yield from self._locks.take(name, Mode.PR, parent=self._parent, on_blocks=self._grows)
+        self._map_lock = yield from self._locks.take(
+            name, Mode.PR, parent=self._parent, recovery=recovery, on_blocks=self._grows
+        )
         yield from self.look_again()
 
     def _grows(self, notice: Blocks) -> None:

@@ -153,15 +153,14 @@ class World:
         node.frozen = None
         node.seen = None
         level = node.level = LockLevel(CLUSTER_ID, number)
-        above = self._above(number, level)
-        subsystems = [Subsystem("membership", order=0, real=True), level, above]
+        subsystems = [Subsystem("membership", order=0, real=True), level, *self._above(number, level)]
         node.participant = Participant(number, self.options.nodes, self.levels, subsystems)
         self.after(self.random.randint(1, TICK_MS), lambda: self._tick(number, level))
         self._admit(number, level)
 
-    def _above(self, number: int, level: LockLevel) -> Subsystem:
-        """The level above on that node, for this life of it."""
-        return Above(lambda position: self._recover(number, level, position))
+    def _above(self, number: int, level: LockLevel) -> list[Subsystem]:
+        """The levels above on that node, for this life of it."""
+        return [Above(lambda position: self._recover(number, level, position))]
 
     def _admit(self, number: int, level: LockLevel) -> None:
         node = self.nodes[number]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from guestd.membership.view import View
 from guestd.tasks.steps import DiskError
 from guestd.vdm import layout, records
 from guestd.vdm.errors import (
@@ -21,7 +22,7 @@ from guestd.vdm.errors import (
     VdmError,
 )
 from tests.unit.dlm_net import Options
-from tests.unit.vdm_net import SharedDisk, VdmWorld, check, check_agreement, check_copies, contents
+from tests.unit.vdm_net import Crash, SharedDisk, VdmWorld, check, check_agreement, check_copies, contents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -501,6 +502,74 @@ def test_many_who_have_a_mirror_open_let_who_resynchronises_it_through() -> None
     assert all(job.outcome is not None and job.outcome.error is None for job in jobs)
     for number, volume in volumes[:-1]:
         world.do(number, lambda _, volume=volume: volume.close())  # type: ignore[misc]
+    check(world)
+
+
+def test_a_mirror_that_is_closed_while_a_growth_waits_for_a_dead_node_is_not_in_the_way_of_its_recovery() -> None:
+    world = up()
+    world.do(0, lambda disks: disks.create("m", 1000, mirrored=True))
+    volumes = [opened(world, number, "m") for number in range(3)]
+    world.do(2, lambda _: volumes[2].write(0, sector(1)))
+    world.kill(2, 3000)
+    growth = world.begin(1, lambda disks: disks.grow("m", 2000))
+    world.run(1000)
+    assert len(world.history.changes) == 2
+    assert not growth.done, "the dead node was not asked yet"
+    close = world.begin(0, lambda _: volumes[0].close())
+    world.run(500)
+    recovered(world)
+    world.run_until(lambda: growth.done and close.done)
+    check(world)
+
+
+def test_a_disk_that_is_open_serves_the_recovery_in_the_levels_above() -> None:
+    """With what is held back after a death everything could wait for the end of that recovery; this must not."""
+    world = up()
+    world.do(0, lambda disks: disks.create("m", 1000, mirrored=True))
+    volumes = [opened(world, number, "m") for number in range(3)]
+    world.do(2, lambda _: volumes[2].write(0, sector(1)))
+    world.top_waits = True
+    world.kill(2, 3000)
+    growth = world.begin(1, lambda disks: disks.grow("m", 2000))
+    world.run(1000)
+    other = world.begin(0, lambda disks: disks.create("other", 1))
+    world.run_until(lambda: len(world.top_held) == 2)
+    for number in range(2):
+        for block in (0, 999, 1500):
+            written = world.begin(number, lambda _, n=number, b=block: volumes[n].write(b, sector(b)))  # type: ignore[misc]
+            world.run_until(lambda written=written: written.done, within_ms=500)  # type: ignore[misc]
+            assert written.outcome is not None
+            assert written.outcome.error is None
+    assert not growth.done
+    world.let_top_go()
+    world.run_until(lambda: growth.done and other.done)
+    check(world)
+
+
+def test_a_disk_is_opened_in_a_join_that_a_recovery_in_the_levels_above_waits_for() -> None:
+    """All die, one of them in the middle of a change, while the level above recovers after another death."""
+    world = up()
+    world.do(0, lambda disks: disks.create("m", 1000, mirrored=True))
+    volumes = [opened(world, number, "m") for number in range(3)]
+    world.top_waits = True
+    world.kill(2, 0)
+    world.run_until(lambda: len(world.top_held) == 2)
+    world.crashes[1] = Crash(3, "all")
+    world.begin(1, lambda disks: disks.grow("m", 1500))
+    world.begin(0, lambda _: volumes[0].write(0, sector(1)))
+    world.run_until(lambda: world.nodes[1].level is None)
+    assert world.view.entries[2].level == 30
+    leaves = world.view.entries[2]
+    world.kill(0, 0)
+    world.power_failure()
+    entries = (*world.view.entries[:2], leaves)
+    world.view = View(world.view.epoch, 1, world.view.master, entries)
+    world.top_waits, world.top_held, world.top_opens = False, [], "m"
+    for number in range(2):
+        world.power_on(number)
+    world.run_until(lambda: all(world.ready_above(number) for number in range(2)))
+    assert [len(world.disks(number).volumes) for number in range(2)] == [1, 1]
+    world.run_until(lambda: not world.view.entries[2].state.transition)
     check(world)
 
 

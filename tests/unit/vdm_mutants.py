@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from guestd.dlm.modes import Mode
 from guestd.tasks.steps import Flush, Read, Write
-from guestd.vdm import layout, manager, resync, tables
+from guestd.vdm import layout, locks, manager, resync, tables
 from guestd.vdm.dirty import DirtyLog, regions_in
 from guestd.vdm.level import VdmLevel
 from guestd.vdm.manager import VirtualDisks
@@ -166,7 +167,64 @@ def intent_of_a_dead_node_ignored(patch: Patch) -> None:
     patch.setattr(tables, "_digest", lambda _sectors: 0)
 
 
+def sync_waits_for_the_recovery(patch: Patch) -> None:
+    """A disk that is open asks for `sync` again like any user of a lock."""
+    take = locks.Locks.take
+
+    def patient(self: locks.Locks, name: Any, mode: Any, **options: Any) -> Any:
+        if mode is Mode.PR:
+            options["recovery"] = False
+        return take(self, name, mode, **options)
+
+    patch.setattr(locks.Locks, "take", patient)
+
+
+def map_given_up_before_sync(patch: Patch) -> None:
+    """A disk that is closed waits for `map` first."""
+    drop = VirtualDisk._drop_sync
+
+    def late(self: VirtualDisk) -> Task[None]:
+        while self._background:
+            yield self._background[0]
+        yield from drop(self)
+
+    patch.setattr(VirtualDisk, "_drop_sync", late)
+
+
+def no_gate(patch: Patch) -> None:
+    """Those who have a mirror open come back at once."""
+    take = locks.Locks.take
+
+    def early(self: locks.Locks, name: Any, mode: Any, **options: Any) -> Any:
+        return take(self, name, Mode.NL if name[-1] == locks.GATE else mode, **options)
+
+    patch.setattr(locks.Locks, "take", early)
+
+
+def join_waits_for_the_recovery(patch: Patch) -> None:
+    """A join takes its locks like any user."""
+    take = locks.Locks.take
+
+    def patient(self: locks.Locks, name: Any, mode: Any, **options: Any) -> Any:
+        if name == locks.TABLES and mode is Mode.NL:
+            options["recovery"] = False
+        return take(self, name, mode, **options)
+
+    patch.setattr(locks.Locks, "take", patient)
+
+
+def opening_waits_for_the_recovery(patch: Patch) -> None:
+    """Also for the level above that has to recover."""
+    view = VirtualDisks.view
+    patch.setattr(VirtualDisks, "view", lambda self, **_options: view(self))
+
+
 MUTANTS: list[Mutant] = [
+    join_waits_for_the_recovery,
+    opening_waits_for_the_recovery,
+    sync_waits_for_the_recovery,
+    map_given_up_before_sync,
+    no_gate,
     no_intent,
     intent_last,
     one_copy_only,

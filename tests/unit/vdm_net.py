@@ -20,10 +20,12 @@ from guestd.core.inputs import ReadDone, ScsiDone, WriteDone
 from guestd.dlm.desk import LockDesk
 from guestd.dlm.level import LockLevel
 from guestd.dlm.manager import LockManager
+from guestd.membership.position import Position
 from guestd.membership.sector import Damaged, unseal
 from guestd.membership.states import NodeState
 from guestd.tasks.engine import SYNCHRONIZE_CACHE, Engine, Outcome
-from guestd.transition.subsystem import Subsystem
+from guestd.transition.levels import Levels
+from guestd.transition.subsystem import Notification, Subsystem
 from guestd.vdm import layout, records, tables
 from guestd.vdm.extents import owned, places
 from guestd.vdm.format import format_volumes
@@ -164,6 +166,42 @@ class Life:
         self.desk: LockDesk | None = None
 
 
+TOP = 30
+
+
+class Top(Subsystem):
+    """The level above, as a file system's would be."""
+
+    def __init__(self, world: VdmWorld, number: int) -> None:
+        super().__init__("top", order=TOP, real=True)
+        self._world = world
+        self._number = number
+
+    def notify(self, notification: Notification) -> tuple[Position, ...]:
+        if self._world.top_opens and any(self._is_own(at, "join") for at in notification.positions):
+            return self._open(notification)
+        held = [at for at in notification.positions if at.transition == "forced-leave" and self._world.top_waits]
+        incarnation = self._world.nodes[self._number].incarnation
+        self._world.top_held += [(self._number, incarnation, position) for position in held]
+        return tuple(at for at in notification.positions if at not in held)
+
+    def _is_own(self, position: Position, transition: str) -> bool:
+        return position.subject == self._number and position.transition == transition
+
+    def _open(self, notification: Notification) -> tuple[Position, ...]:
+        """As a file system does when it is mounted: everything waits for that."""
+        number, incarnation = self._number, self._world.nodes[self._number].incarnation
+
+        def ended(outcome: Outcome) -> None:
+            outcome.get()
+            self._world.top_held += [(number, incarnation, position) for position in notification.positions]
+            self._world.after(0, self._world.let_top_go)
+
+        disks = self._world.disks(number)
+        self._world.engines[number].start(disks.open(self._world.top_opens, recovery=True), ended)
+        return ()
+
+
 class VdmWorld(World):
     """As `World`, with VDM at level 20."""
 
@@ -179,7 +217,12 @@ class VdmWorld(World):
         self.writes: dict[int, int] = dict.fromkeys(range(options.nodes), 0)
         self.commands = 0
         self.latency_ms_max = 3
+        self.top_waits = False  # the level above takes its time for the recovery after a death
+        self.top_opens = ""  # the virtual disk that it opens in its own join
+        self.top_held: list[tuple[int, int, Position]] = []
         super().__init__(seed, options)
+        own = [VdmLevel(CLUSTER_ID, 0, options.nodes, Engine(Lane([]), lambda: None)), Top(self, 0)]  # type: ignore[arg-type,return-value]
+        self.levels = Levels([*(one for one in self.levels if one.order < 20), *(one.level for one in own)])
 
     # -- users
 
@@ -238,7 +281,7 @@ class VdmWorld(World):
 
     # -- inner workings
 
-    def _above(self, number: int, level: LockLevel) -> Subsystem:
+    def _above(self, number: int, level: LockLevel) -> list[Subsystem]:
         life = self.lives[number] = Life()
 
         def desk() -> LockDesk:
@@ -249,7 +292,19 @@ class VdmWorld(World):
 
         engine = self.engines[number] = Engine(life.lane, desk)
         above = self.levels_above[number] = VdmLevel(CLUSTER_ID, number, self.options.nodes, engine)
-        return above
+        return [above, Top(self, number)]
+
+    def let_top_go(self) -> None:
+        """The level above has recovered, on all nodes."""
+        self.top_waits = False
+        held, self.top_held = self.top_held, []
+        for number, incarnation, position in held:
+            participant = self.nodes[number].participant
+            if participant is not None and self.nodes[number].incarnation == incarnation:
+                participant.acknowledge(self._seat(participant, TOP), (position,))
+                level = self.nodes[number].level
+                assert level is not None
+                self._after_input(number, level)
 
     def _tell_users(self, number: int, level: LockLevel, manager: LockManager) -> None:
         life, node = self.lives[number], self.nodes[number]

@@ -328,7 +328,9 @@ class Play:
             assert world.disks(number).volumes == []
             world.do(number, self._read_all)
             assert world.levels_above[number].refused is None
-            assert len(world.disks(number).owners._active) == 1, "locks are left"
+            manager = world.nodes[number].manager
+            assert manager is not None
+            assert len(manager.client.locks) == 2, "locks are left"
 
     def _settled(self) -> bool:
         world = self.world
