@@ -157,8 +157,8 @@ class VirtualDisks:
         """Complete what a dead node had begun, and heal what is damaged. recovery: as in `Acquire`."""
         held = locks.Locks(self.owners)
         lock = yield from held.take(locks.TABLES, Mode.EX, recovery=recovery)
+        yield from self._enter(held)
         try:
-            self.writers.enter()
             try:
                 now = yield from self._repaired(lock)
             finally:
@@ -214,6 +214,7 @@ class VirtualDisks:
         """Under their lock: the tables, and what is to be repaired before they are changed."""
         if self._tables is not None and lock.valid and locks.sequence_in(lock.value) == self._tables.sequence:
             return self._tables, ()
+        self._tables = None  # whatever becomes of the reading: it is not what the lock's value is of
         sectors, unread = yield from self._read_sectors()
         try:
             loaded = tables.load(self.cluster_id, sectors, self._last)
@@ -256,8 +257,8 @@ class VirtualDisks:
         self.check_leaving()
         held = locks.Locks(self.owners)
         lock = yield from held.take(locks.TABLES, Mode.EX)
+        yield from self._enter(held)
         try:
-            self.writers.enter()
             try:
                 slot, disk = yield from self._make(held, lock, operation, plan, alone)
             finally:
@@ -269,6 +270,14 @@ class VirtualDisks:
         if disk is not None and len(disk.copies) > 1:
             yield from self.tidy(self.log(slot, disk.id), slot, disk.id)
         return disk
+
+    def _enter(self, held: locks.Locks) -> Task[None]:
+        """Begin to write under what is held. Raises NodeLeaves; then the tables' value stays what it is."""
+        try:
+            self.writers.enter()
+        except NodeLeaves:
+            yield from held.drop_all()
+            raise
 
     def _make(
         self, held: locks.Locks, lock: Held, operation: str, plan: Plan, alone: bool
@@ -296,7 +305,7 @@ class VirtualDisks:
             raise DiskInUse(f"{disk.name!r} is open on some node, or is being recovered") from None
 
     def _end(self, held: locks.Locks, lock: Held) -> Task[None]:
-        """What nobody knows for certain is to be read by who comes next."""
+        """What nobody knows for certain is to be read by who comes next: the value is 0 then."""
         yield from held.drop(lock, locks.block_of(self._tables.sequence if self._tables else 0))
         yield from held.drop_all()
 

@@ -86,6 +86,9 @@ def recover_logs(manager: VirtualDisks) -> Task[None]:
 def recover_log(manager: VirtualDisks, node: int) -> Task[None]:
     """The same of one node, which does not live, or is this one before it uses its log."""
     data = yield from _read_log(node)
+    if any(any(sector) or not sector for sector in data):
+        # Of this very life: it may have died since the tables were last repaired, in the middle of making a mirror.
+        yield from manager.repair(recovery=True)
     for slot in range(layout.SLOTS):
         sector = data[slot]
         try:

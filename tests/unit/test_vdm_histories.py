@@ -21,6 +21,13 @@ def test_each_answer_is_explained_and_nothing_is_lost(theme: str, seed: int) -> 
     Play(seed, THEMES[theme]).run()
 
 
+@pytest.mark.parametrize("seed", [1107, 1957, 5340, 5507])
+def test_what_was_wrong_once(seed: int) -> None:
+    """A close in the way of a recovery; a node that leaves and puts an old number into the lock's value; a log that is
+    emptied before the tables have the mirror."""
+    Play(seed, THEMES["everything"]).run()
+
+
 def test_histories_do_something() -> None:
     play = Play(1, THEMES["nobody dies"])
     play.run()

@@ -14,7 +14,8 @@ from guestd.vdm.records import Log
 from hil.bench.partitions import partition_tables
 from hil.errors import UsageError
 from hil.vdisk import inspect
-from tests.unit.vdm_net import CLUSTER_ID, SharedDisk
+from tests.unit.dlm_net import CLUSTER_ID
+from tests.unit.vdm_net import SharedDisk
 
 SIZE = 16 << 20
 MIB = 1 << 20
@@ -79,9 +80,8 @@ def test_each_record_is_told_with_what_is_wrong_with_it(image: Path) -> None:
     put(image, layout.log_lba(2, 5), records.encode_log(CLUSTER_ID, 2, Log(4, 4, 2, 128, 1)))
     found = inspect(image)
     assert found.refused is None
-    told = {
-        (one.record, one.node, one.copy): one for one in found.records if one.validity != "ok" or "log" in one.record
-    }
+    shown = [one for one in found.records if one.validity != "ok" or "log" in one.record]
+    told = {(one.record, one.node, one.copy): one for one in shown}
     assert {key: one.validity for key, one in told.items()} == {
         ("disk 0", None, 1): "damaged",
         ("disk 1", None, 2): "never written",

@@ -16,6 +16,7 @@ from guestd.vdm.errors import (
     DiskInUse,
     FixedDisk,
     NameTaken,
+    NodeLeaves,
     NoRoom,
     TablesRefused,
     UnknownDisk,
@@ -377,6 +378,22 @@ def test_a_disk_that_cannot_be_read_at_all_is_an_error_of_the_disk_and_not_of_th
         world.do(2, lambda disks: disks.list_all())
     world.disk.unreadable = set()
     assert len(world.do(2, lambda disks: disks.list_all())) == 3
+
+
+def test_who_could_not_look_at_the_tables_does_not_tell_the_others_that_they_are_as_before() -> None:
+    for leaves in (False, True):
+        world = up()
+        for number in range(3):
+            world.do(number, lambda disks: disks.list_all())
+        world.do(2, lambda disks: disks.create("a", 200))
+        if leaves:
+            world.do(1, lambda disks: disks.writers.close())
+        else:
+            world.disk.unreadable = set(range(layout.TABLES_LBA, layout.log_lba(0, 0)))
+        with pytest.raises(NodeLeaves if leaves else DiskError):
+            world.do(1, lambda disks: disks.create("b", 200))
+        world.disk.unreadable = set()
+        assert [one.name for one in world.do(0, lambda disks: disks.list_all()) if not one.fixed] == ["a"]
 
 
 def test_tables_that_are_refused_are_not_written_and_the_level_says_why() -> None:

@@ -41,6 +41,9 @@ SIZE = 16 << 20
 KEPT = ("none", "all", "first", "last", "some")
 """What of a write reaches the disk when its node dies at it."""
 
+KEPT_OF_ONE = ("none", "all")
+"""The same, of a write of one sector."""
+
 
 class SharedDisk:
     """Sectors; what was written and not flushed is in the cache, which a power failure may lose."""
@@ -215,6 +218,7 @@ class VdmWorld(World):
         self.crashes: dict[int, Crash] = {}
         self.died_at: list[tuple[int, int]] = []  # (node, LBA of the write)
         self.writes: dict[int, int] = dict.fromkeys(range(options.nodes), 0)
+        self.sizes: dict[int, list[int]] = {number: [] for number in range(options.nodes)}  # of each, in sectors
         self.commands = 0
         self.latency_ms_max = 3
         self.top_waits = False  # the level above takes its time for the recovery after a death
@@ -333,6 +337,7 @@ class VdmWorld(World):
         kept = "all"
         if isinstance(command, WriteSectors):
             self.writes[number] += 1
+            self.sizes[number].append(len(command.data) // 512)
             crash = self.crashes.get(number)
             if crash is not None:
                 crash.at -= 1
