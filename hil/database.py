@@ -183,11 +183,23 @@ def _record(place: _Place, identity: bytes, data: bytes) -> Record:
     lba = (layout.DATABASE_OFFSET + place.offset) // SECTOR_SIZE
     about = (place.record, place.node, place.copy, lba)
     sector = data[place.offset : place.offset + SECTOR_SIZE]
+    owner_node = NO_NODE if place.node is None else place.node
+    return judged(
+        about, lambda: unseal(identity, place.kind, owner_node, sector), lambda frame: _plain(place.decode(frame))
+    )
+
+
+def judged(
+    about: tuple[str, int | None, int | None, int],
+    unsealed: Callable[[], Sector | None],
+    says: Callable[[Sector], dict[str, Any]],
+) -> Record:
+    """What is to be thought of a sector. about: the first four fields of its record; says: raises ValueError."""
     try:
-        frame = unseal(identity, place.kind, NO_NODE if place.node is None else place.node, sector)
+        frame = unsealed()
         if frame is None:
             return Record(*about, validity=NEVER_WRITTEN)
-        return Record(*about, OK, sequence=frame.sequence, fields=_plain(place.decode(frame)))
+        return Record(*about, OK, sequence=frame.sequence, fields=says(frame))
     except Damaged as why:
         return Record(*about, why.validity, str(why))
     except ValueError as why:

@@ -153,11 +153,14 @@ class World:
         node.frozen = None
         node.seen = None
         level = node.level = LockLevel(CLUSTER_ID, number)
-        above = Above(lambda position: self._recover(number, level, position))
-        subsystems = [Subsystem("membership", order=0, real=True), level, above]
+        subsystems = [Subsystem("membership", order=0, real=True), level, *self._above(number, level)]
         node.participant = Participant(number, self.options.nodes, self.levels, subsystems)
         self.after(self.random.randint(1, TICK_MS), lambda: self._tick(number, level))
         self._admit(number, level)
+
+    def _above(self, number: int, level: LockLevel) -> list[Subsystem]:
+        """The levels above on that node, for this life of it."""
+        return [Above(lambda position: self._recover(number, level, position))]
 
     def _admit(self, number: int, level: LockLevel) -> None:
         node = self.nodes[number]
@@ -307,6 +310,9 @@ class World:
             return
         for receiver, payload in manager.datagrams():
             self._send(number, self.nodes[receiver], payload)
+        self._tell_users(number, level, manager)
+
+    def _tell_users(self, number: int, level: LockLevel, manager: LockManager) -> None:
         for notice in manager.take_notices():
             self.checks.noticed(number, notice)
             delay_ms = self.random.randint(0, self.options.notice_ms_max)
