@@ -8,14 +8,16 @@ from guestd.dlm import shown
 from guestd.dlm.level import LockLevel
 from guestd.dlm.programs import VERBS, ProgramLocks
 from guestd.sfs.subsystem import subsystem as sfs
+from guestd.tasks.engine import Engine
 from guestd.transition.participant import Progress
-from guestd.vdm.subsystem import subsystem as vdm
+from guestd.vdm.level import VdmLevel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from guestd.core.context import Context
+    from guestd.dlm.desk import LockDesk
     from guestd.transition.participant import Participant, Step
     from guestd.transition.subsystem import Subsystem
 
@@ -26,12 +28,14 @@ class Kernel:
     def __init__(self, context: Context) -> None:
         self._context = context
         self.locks = LockLevel(context.config.cluster_id, context.node)
+        self.engine = Engine(context.data, self._desk)
+        self.volumes = VdmLevel(context.config.cluster_id, context.node, context.config.nodes, self.engine)
         self._programs = ProgramLocks(context, self.locks)
         self._left = False
 
     def subsystems(self) -> list[Subsystem]:
         """Bottom-up."""
-        return [self.locks, vdm(), sfs()]
+        return [self.locks, self.volumes, sfs()]
 
     def heard(self, payload: bytes) -> None:
         """A datagram of the ordered channels has come in."""
@@ -55,6 +59,10 @@ class Kernel:
         """The connection of a program has ended."""
         self._programs.gone(connection)
 
+    def _desk(self) -> LockDesk:
+        assert self.locks.desk is not None, "the levels above the lock manager join after it"
+        return self.locks.desk
+
     def status(self) -> dict[str, Any]:
         """For the order "status"."""
         return {"dlm": shown.summary(self.locks.manager)}
@@ -63,15 +71,16 @@ class Kernel:
         """A heartbeat period has passed."""
         if self.locks.manager is not None:
             self.locks.manager.tick(self._context.now_ms)
+            self.volumes.tick()
 
     def settle(self, participant: Participant) -> Progress:
         """Tell the users of locks, and the other nodes, what there is to tell; what has been acknowledged meanwhile."""
         manager, desk = self.locks.manager, self.locks.desk
-        if manager is None or desk is None or not manager.touched:
+        if manager is None or desk is None or not (manager.touched or self.engine.touched):
             return Progress()
         acknowledged: list[Step] = []
-        while manager.touched:
-            manager.touched = False
+        while manager.touched or self.engine.touched:
+            manager.touched = self.engine.touched = False
             desk.tell()
             acknowledged += participant.collect().acknowledged
         if self.locks.left and not self._left:  # programs first: what the others are told lets them go on

@@ -22,6 +22,7 @@ from guestd.transition.coordinator import advance, level_is_complete
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
 
     from guestd.fence.fence import Fence, Life
     from guestd.membership.database import Database
@@ -63,6 +64,7 @@ class Office:
         self._hold_until_ms = 0
         self._held = False  # that time has not come
         self._busy = False  # fencing, or a commit record is on its way to the disk
+        self._together_until_ms: int | None = None  # then what is ready goes on without what stands beside it
         self._step: Advance | None = None  # the last one that was written, or perhaps was
         self.wants = False  # to bid, when it was looked last: a bid may be lost, fail, or have to wait
         self.suspicion = Suspicion(member.context, member.observer)
@@ -259,11 +261,28 @@ class Office:
             if not member.view.in_transition():
                 return
             held = {node for node in member.view.live() if member.wants_to_leave(node)}
-            step = advance(member.view, member.levels, member.acknowledged(), held)
+            step = self._advance_together(held)
         # else it failed, and others may have read it: under its number nothing else is ever written.
         if step.view is not member.view:
             self._step = step
             self._commit(step.view, lambda view: self._advanced(step, view))
+
+    def _advance_together(self, held: AbstractSet[int]) -> Advance:
+        """What takes each node about as long stays one step: for a heartbeat nobody goes ahead of who stands beside."""
+        member, now_ms = self._member, self._context.now_ms
+        view, levels, acknowledged = member.view, member.levels, member.acknowledged()
+        each = advance(view, levels, acknowledged, held)
+        together = advance(view, levels, acknowledged, held, together=True)
+        if each.view == together.view:
+            self._together_until_ms = None
+            return each
+        if self._together_until_ms is None:
+            self._together_until_ms = now_ms + self._context.config.timing.heartbeat_ms
+        if now_ms >= self._together_until_ms:
+            self._together_until_ms = None
+            return each
+        self._held = True
+        return together
 
     def _advanced(self, step: Advance, view: View) -> None:
         for position in step.completed:

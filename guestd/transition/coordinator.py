@@ -52,17 +52,23 @@ def level_is_complete(view: View, subject: int, levels: Levels, acknowledged: Ac
     return last and is_acknowledged(view, position, acknowledged)
 
 
-def advance(view: View, levels: Levels, acknowledged: Acknowledged, held: AbstractSet[int]) -> Advance:
+def advance(
+    view: View, levels: Levels, acknowledged: Acknowledged, held: AbstractSet[int], *, together: bool = False
+) -> Advance:
     """Move every transition on that may move. held: joining nodes that want to leave; they stop between levels (S4.8).
 
-    The result has the same view if nothing moves, else one with the next step number.
+    together: those of one kind that stand at the same barrier move together or not at all, so that they stay one
+    notification at every level (S4.3). The result has the same view if nothing moves, else one with the next step
+    number.
     """
     moved = view
     completed = []
-    for subject in view.in_transition():
+    positions = {subject: position_of(subject, view.entries[subject]) for subject in view.in_transition()}
+    late = [at for at in positions.values() if at is not None and not is_acknowledged(view, at, acknowledged)]
+    awaited = [(at.state, at.level, at.barrier) for at in late] if together else []
+    for subject, position in positions.items():
         entry = view.entries[subject]
-        position = position_of(subject, entry)
-        if position is None or not is_acknowledged(view, position, acknowledged):
+        if position is None or position in late or (position.state, position.level, position.barrier) in awaited:
             continue
         ends_level = level_is_complete(view, subject, levels, acknowledged)
         if ends_level and subject in held and entry.state is NodeState.JOINING:

@@ -109,11 +109,20 @@ class VdmLevel(Subsystem):
             yield from self._life.take(locks.TABLES, Mode.NL, recovery=True)
             yield from self._life.take(locks.of_node(self._node), Mode.EX, recovery=True)
             self._lives = True
-        yield from self.disks.repair(recovery=True)
-        yield from recover_log(self.disks, self._node)
-        yield from recover_logs(self.disks)
+        if (yield from self._has_mirrors()):
+            yield from recover_log(self.disks, self._node)
+            yield from recover_logs(self.disks)
+
+    def _has_mirrors(self) -> Task[bool]:
+        """Repair the tables if they need it; whether logs matter. Where not, all nodes are done at the same time."""
+        now = yield from self.disks.view(recovery=True)
+        return any(disk is not None and len(disk.copies) > 1 for disk in now.disks)
 
     def _recover(self) -> Task[None]:
+        if not (yield from self._has_mirrors()):
+            for volume in list(self.disks.volumes):
+                yield from self._look_again(volume.look_again)
+            return
         held = locks.Locks(self.disks.owners)
         yield from held.take(locks.RECOVERY, Mode.EX, recovery=True)
         try:

@@ -149,7 +149,8 @@ class VirtualDisks:
             yield from held.drop_all()
             raise
         yield from held.drop_all()
-        if repairs:
+        told = lock.valid and locks.sequence_in(lock.value)
+        if repairs or not told:  # and by then the value block has their number, for all others
             found = yield from self.repair(recovery=recovery)
         return found
 

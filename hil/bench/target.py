@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from guestd.membership import layout, persistent
+from guestd.vdm.format import format_volumes
 from hil.bench.partitions import partition_tables
 from hil.errors import LaboratoryError
 
@@ -65,6 +66,8 @@ def make_disk(path: Path, size_mib: int, cluster_id: str, name: str, nodes: int,
         disk.write(table)
         disk.seek(layout.DATABASE_OFFSET)
         disk.write(persistent.format_database(cluster_id, name, nodes, election))
+        disk.seek(layout.VOLUMES_OFFSET)
+        disk.write(format_volumes(cluster_id, nodes, size))
         disk.seek(size - len(backup))
         disk.write(backup)
 

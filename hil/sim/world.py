@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from guestd.core.config import Config
+from guestd.dlm.programs import ROOT as PROGRAMS
 from guestd.membership import layout, persistent
 from guestd.membership.records import Ballot, Commit, Match
 from guestd.membership.roles import Role
 from guestd.membership.states import NodeState
+from guestd.vdm.format import format_volumes
 from hil.checkers.checker import Checker, by_kind
 from hil.checkers.observation import Observation
 from hil.checkers.records import is_heartbeat, record_of
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from guestd.membership.position import Position
 
 CLUSTER_ID: Final = "00112233445566778899aabbccddeeff"
+DISK_SIZE: Final = 16 << 20
+"""Bytes."""
 BOOT_US_MIN: Final = 300_000
 """No datagram is on its way for so long (:mod:`hil.sim.network`)."""
 
@@ -99,10 +103,11 @@ class World:
     def make_disk(self, randomness: random.Random) -> Disk:
         """The shared disk, with a new membership database on it."""
         config = self.config
-        medium = bytearray(layout.DATABASE_OFFSET + layout.DATABASE_SIZE)
-        medium[layout.DATABASE_OFFSET :] = persistent.format_database(
-            config.cluster_id.hex(), config.cluster, config.nodes, config.election
-        )
+        medium = bytearray(DISK_SIZE)
+        database = persistent.format_database(config.cluster_id.hex(), config.cluster, config.nodes, config.election)
+        tables = format_volumes(config.cluster_id.hex(), config.nodes, DISK_SIZE)
+        for offset, data in ((layout.DATABASE_OFFSET, database), (layout.VOLUMES_OFFSET, tables)):
+            medium[offset : offset + len(data)] = data
         return Disk(medium, self.queue, randomness, self.options, self.trace)
 
     # -- the operator
@@ -247,13 +252,14 @@ class World:
         return self.programs.behind([entry.incarnation for entry in view.entries])
 
     def remembered(self) -> str | None:
-        """A lock, or a resource, that some lock manager knows of; None if there is none."""
+        """A lock of a program, or a resource, that some lock manager knows of; None if there is none."""
         for node in self.nodes:
             manager = None if node.stack is None else node.stack.kernel.locks.manager
             if manager is None:
                 continue
             names = [lock.name for lock in manager.client.locks.values()]
             names += [name for tree in manager.mastery.trees.values() for name in tree]
+            names = [name for name in names if name[0].startswith(PROGRAMS)]
             if names:
                 return f"the lock manager of node {node.number} knows of {names[0]!r}, which nobody uses any more"
         return None

@@ -35,8 +35,10 @@ from guestd.membership.position import position_of
 from guestd.membership.records import decode_commit
 from guestd.membership.regions import newest_view, parse
 from guestd.membership.view import View
+from guestd.vdm.format import format_volumes
 from tests.unit.reservable_disk import ReservableDisk
 
+DISK_SIZE = 8 << 20
 CLUSTER_ID = "00112233445566778899aabbccddeeff"
 
 
@@ -103,8 +105,11 @@ class World:
     def __init__(self, nodes: int = 3, seed: int = 0, timing: Timing | None = None, *, election: str = "paxos") -> None:
         self.config = Config(bytes.fromhex(CLUSTER_ID), "demo", nodes, timing or Timing(), election=election)
         self.random = random.Random(seed)
-        self.device = ReservableDisk(layout.DATABASE_OFFSET + layout.DATABASE_SIZE)
-        self.device.data[layout.DATABASE_OFFSET :] = persistent.format_database(CLUSTER_ID, "demo", nodes, election)
+        self.device = ReservableDisk(DISK_SIZE)
+        database = persistent.format_database(CLUSTER_ID, "demo", nodes, election)
+        tables = format_volumes(CLUSTER_ID, nodes, DISK_SIZE)
+        for offset, data in ((layout.DATABASE_OFFSET, database), (layout.VOLUMES_OFFSET, tables)):
+            self.device.data[offset : offset + len(data)] = data
         self.machines = [Machine() for _ in range(nodes)]
         self.ids = list(range(nodes))  # machine -> the node id that it was given
         self.now_ms = 0
@@ -212,7 +217,7 @@ class World:
     def view(self) -> View:
         """The newest view on the disk."""
         if self._view is None:
-            regions = bytes(self.disk[layout.DATABASE_OFFSET + layout.REGIONS_OFFSET :])
+            regions = bytes(self.disk[layout.DATABASE_OFFSET + layout.REGIONS_OFFSET : layout.VOLUMES_OFFSET])
             self._view = newest_view(parse(self.config.cluster_id, self.config.nodes, regions))
         return self._view
 
@@ -334,6 +339,8 @@ class World:
 
     def _check_write(self, node: int, effect: WriteSectors) -> None:
         """One writer per sector; a step is on the disk only after all that take part have acknowledged the last."""
+        if effect.lba >= layout.VOLUMES_LBA:
+            return  # guarded by locks
         region, sector = divmod(effect.lba - layout.REGIONS_LBA, layout.REGION_SECTORS)
         machine, node = node, self.ids[node]
         assert region == node, f"node {node} writes in the region of node {region}"

@@ -10,6 +10,7 @@ import struct
 
 from guestd.core.effects import ReadSectors, ScsiCommand, WriteSectors
 from guestd.core.inputs import ReadDone, ScsiDone, WriteDone
+from guestd.tasks.engine import SYNCHRONIZE_CACHE
 from hil.scsi.reservations import Conflict, Identity, Request, State, change
 
 SECTOR = 512
@@ -89,6 +90,8 @@ class ReservableDisk:
 
     def _reserve(self, node: int, command: ScsiCommand) -> tuple[int, bytes]:
         action = command.cdb[1] & 0x1F
+        if command.cdb == SYNCHRONIZE_CACHE:
+            return 0, b""
         if command.cdb[0] == 0x5E:
             assert action == 0, "READ KEYS is all that is asked"
             self.commands.append((node, "read-keys"))

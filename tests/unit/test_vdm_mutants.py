@@ -15,8 +15,8 @@ from tests.unit.vdm_users import Play
 
 
 def histories() -> None:
-    for theme in THEMES.values():
-        for seed in range(6):
+    for seed in range(30):
+        for theme in THEMES.values():
             Play(seed, theme).run()
 
 
