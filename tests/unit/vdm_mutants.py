@@ -105,7 +105,23 @@ def log_forgets_the_cache(patch: Patch) -> None:
 def new_mirror_not_in_the_log(patch: Patch) -> None:
     """A mirror is made without a word that its copies differ."""
 
-    patch.setattr(manager, "initial", nothing)
+    def only_the_change(_log: Any, _disk: Any, _first: int, change: Task[None]) -> Task[None]:
+        return change
+
+    patch.setattr(manager, "initial", only_the_change)
+
+
+def new_regions_have_failed_before_they_are_there(patch: Patch) -> None:
+    """Whoever tidies up meanwhile takes them out of the log."""
+
+    def early(log: DirtyLog, disk: Any, from_unit: int, change: Task[None]) -> Task[None]:
+        first = from_unit * layout.UNIT_BLOCKS
+        regions = log.regions(first, disk.units * layout.UNIT_BLOCKS - first)
+        yield from log.begin(regions)
+        log.end(regions, failed=True)
+        yield from change
+
+    patch.setattr(manager, "initial", early)
 
 
 def resynchronised_under_writes(patch: Patch) -> None:
@@ -238,6 +254,7 @@ MUTANTS: list[Mutant] = [
     log_after_the_write,
     log_forgets_the_cache,
     new_mirror_not_in_the_log,
+    new_regions_have_failed_before_they_are_there,
     resynchronised_under_writes,
     stale_tables,
     deleted_while_open,
