@@ -204,8 +204,7 @@ class VirtualDisks:
         """Bring what has failed into step again, and leave nothing in the log that need not be there."""
         failed = log.failed
         if failed:
-            yield from resynchronise(self, slot, identity, failed, self.region_blocks)
-            log.synchronised(failed)
+            yield from resynchronise(self, slot, identity, failed, self.region_blocks, log)
         yield from log.clean()
 
     # -- inner workings

@@ -41,9 +41,13 @@ def initial(log: DirtyLog, disk: Disk, from_unit: int, change: Task[None]) -> Ta
         log.end(regions, failed=True)
 
 
-def resynchronise(manager: VirtualDisks, slot: int, identity: int, dirty: int, region_blocks: int) -> Task[None]:
+def resynchronise(
+    manager: VirtualDisks, slot: int, identity: int, dirty: int, region_blocks: int, own: DirtyLog | None = None
+) -> Task[None]:
     """Make both copies equal in those regions, on the medium. Nothing, if there is no such mirror any more.
 
+    own: this node's log, for what has failed: somebody else may have done it meanwhile, and it is told while nobody
+    writes.
     Serves the recovery: it waits for nobody who might wait for the end of that. Raises DiskError.
     """
     held = locks.Locks(manager.owners)
@@ -55,10 +59,13 @@ def resynchronise(manager: VirtualDisks, slot: int, identity: int, dirty: int, r
         manager.writers.enter()
         try:
             disk = yield from manager.read_record(slot)
+            dirty &= dirty if own is None else own.failed
             if disk is not None and disk.id == identity and len(disk.copies) > 1:
                 for region in regions_in(dirty):
                     yield from _copy_region(disk, region * region_blocks, region_blocks)
                 yield Flush()
+            if own is not None:
+                own.synchronised(dirty)
         finally:
             manager.writers.leave()
     except Exception:

@@ -140,12 +140,16 @@ def resynchronised_under_writes(patch: Patch) -> None:
         if len(disk.copies[1]) != 1:
             yield from whole(disk, block, count)
 
-    def resynchronise(owner: VirtualDisks, slot: int, identity: int, dirty: int, region_blocks: int) -> Task[None]:
+    def resynchronise(
+        owner: VirtualDisks, slot: int, identity: int, dirty: int, region_blocks: int, own: DirtyLog | None = None
+    ) -> Task[None]:
         disk = yield from owner.read_record(slot)
         if disk is not None and disk.id == identity and len(disk.copies) > 1:
             for region in regions_in(dirty):
                 yield from resync._copy_region(disk, region * region_blocks, region_blocks)
             yield Flush()
+        if own is not None:
+            own.synchronised(dirty)
 
     patch.setattr(resync, "_copy", copy)
     patch.setattr(resync, "resynchronise", resynchronise)
