@@ -1,1 +1,1 @@
-"""Level 20, the virtual disk manager. It only acknowledges, for now."""
+"""Level 20, the virtual disk manager: virtual disks as extents on the shared disk (docs/vdm.md)."""

@@ -205,8 +205,7 @@ class VirtualDisks:
         """Bring what has failed into step again, and leave nothing in the log that need not be there."""
         failed = log.failed
         if failed:
-            yield from resynchronise(self, slot, identity, failed, self.region_blocks)
-            log.synchronised(failed)
+            yield from resynchronise(self, slot, identity, failed, self.region_blocks, log)
         yield from log.clean()
 
     # -- inner workings
@@ -288,12 +287,13 @@ class VirtualDisks:
         before = now.disks[slot]
         if alone and before is not None:
             yield from self._take_alone(held, before)
-        first = plans.unsynchronised(before, disk)
-        if first is not None and disk is not None:
-            yield from initial(self, slot, disk, first)
         if disk != before:
             after = tables.with_record(self.cluster_id, now, slot, disk)
-            yield from self._write(tables.writes(self.cluster_id, self.node, operation, slot, after), after)
+            change = self._write(tables.writes(self.cluster_id, self.node, operation, slot, after), after)
+            first = plans.unsynchronised(before, disk)
+            if first is not None and disk is not None:
+                change = initial(self.log(slot, disk.id), disk, first, change)
+            yield from change
         return slot, disk
 
     @staticmethod

@@ -18,30 +18,36 @@ from guestd.vdm.records import Log
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from guestd.tasks.steps import Task
+    from guestd.vdm.dirty import DirtyLog
     from guestd.vdm.manager import VirtualDisks
     from guestd.vdm.records import Disk
 
 CHUNK_BLOCKS = 128  # copied at a time
 
 
-def initial(manager: VirtualDisks, slot: int, disk: Disk, from_unit: int) -> Task[None]:
-    """Before the tables have it: put all regions from that unit on into the log, to be resynchronised afterwards.
+def initial(log: DirtyLog, disk: Disk, from_unit: int, change: Task[None]) -> Task[None]:
+    """Make a change of the tables by which the copies differ from that unit on: those regions are in the log before.
 
     If this node dies before the tables have it, nobody finds a mirror with that id and those regions; else they are
-    resynchronised with the rest of its log.
+    resynchronised with the rest of its log. Until then they count as being written to, and afterwards as if a write to
+    one of the copies had failed: who resynchronises what has failed must find them in the tables.
     """
-    log = manager.log(slot, disk.id)
     first = from_unit * layout.UNIT_BLOCKS
     regions = log.regions(first, disk.units * layout.UNIT_BLOCKS - first)
     try:
         yield from log.begin(regions)
+        yield from change
     finally:
-        log.end(regions, failed=True)  # as if a write to one of the copies had failed
+        log.end(regions, failed=True)
 
 
-def resynchronise(manager: VirtualDisks, slot: int, identity: int, dirty: int, region_blocks: int) -> Task[None]:
+def resynchronise(
+    manager: VirtualDisks, slot: int, identity: int, dirty: int, region_blocks: int, own: DirtyLog | None = None
+) -> Task[None]:
     """Make both copies equal in those regions, on the medium. Nothing, if there is no such mirror any more.
 
+    own: this node's log, for what has failed: somebody else may have done it meanwhile, and it is told while nobody
+    writes.
     Serves the recovery: it waits for nobody who might wait for the end of that. Raises DiskError.
     """
     held = locks.Locks(manager.owners)
@@ -53,10 +59,13 @@ def resynchronise(manager: VirtualDisks, slot: int, identity: int, dirty: int, r
         manager.writers.enter()
         try:
             disk = yield from manager.read_record(slot)
+            dirty &= dirty if own is None else own.failed
             if disk is not None and disk.id == identity and len(disk.copies) > 1:
                 for region in regions_in(dirty):
                     yield from _copy_region(disk, region * region_blocks, region_blocks)
                 yield Flush()
+            if own is not None:
+                own.synchronised(dirty)
         finally:
             manager.writers.leave()
     except Exception:

@@ -105,7 +105,23 @@ def log_forgets_the_cache(patch: Patch) -> None:
 def new_mirror_not_in_the_log(patch: Patch) -> None:
     """A mirror is made without a word that its copies differ."""
 
-    patch.setattr(manager, "initial", nothing)
+    def only_the_change(_log: Any, _disk: Any, _first: int, change: Task[None]) -> Task[None]:
+        return change
+
+    patch.setattr(manager, "initial", only_the_change)
+
+
+def new_regions_have_failed_before_they_are_there(patch: Patch) -> None:
+    """Whoever tidies up meanwhile takes them out of the log."""
+
+    def early(log: DirtyLog, disk: Any, from_unit: int, change: Task[None]) -> Task[None]:
+        first = from_unit * layout.UNIT_BLOCKS
+        regions = log.regions(first, disk.units * layout.UNIT_BLOCKS - first)
+        yield from log.begin(regions)
+        log.end(regions, failed=True)
+        yield from change
+
+    patch.setattr(manager, "initial", early)
 
 
 def resynchronised_under_writes(patch: Patch) -> None:
@@ -124,12 +140,16 @@ def resynchronised_under_writes(patch: Patch) -> None:
         if len(disk.copies[1]) != 1:
             yield from whole(disk, block, count)
 
-    def resynchronise(owner: VirtualDisks, slot: int, identity: int, dirty: int, region_blocks: int) -> Task[None]:
+    def resynchronise(
+        owner: VirtualDisks, slot: int, identity: int, dirty: int, region_blocks: int, own: DirtyLog | None = None
+    ) -> Task[None]:
         disk = yield from owner.read_record(slot)
         if disk is not None and disk.id == identity and len(disk.copies) > 1:
             for region in regions_in(dirty):
                 yield from resync._copy_region(disk, region * region_blocks, region_blocks)
             yield Flush()
+        if own is not None:
+            own.synchronised(dirty)
 
     patch.setattr(resync, "_copy", copy)
     patch.setattr(resync, "resynchronise", resynchronise)
@@ -238,6 +258,7 @@ MUTANTS: list[Mutant] = [
     log_after_the_write,
     log_forgets_the_cache,
     new_mirror_not_in_the_log,
+    new_regions_have_failed_before_they_are_there,
     resynchronised_under_writes,
     stale_tables,
     deleted_while_open,

@@ -412,9 +412,33 @@ class VdmWorld(World):
     def _check_owner(self, number: int, command: WriteSectors) -> None:
         """Intents are written by their node only; nothing before VDM's area is ever written."""
         assert command.lba >= layout.TABLES_LBA, f"a write at {command.lba}, which is not VDM's"
+        if command.lba >= layout.EXTENTS_LBA:
+            self._check_log(command.lba)
         intents = range(layout.intent_lba(0), layout.log_lba(0, 0))
         if command.lba in intents:
             assert command.lba == layout.intent_lba(number), f"node {number} writes an intent that is not its own"
+
+    def _check_log(self, lba: int) -> None:
+        """A copy of a mirror is written to only while a log has that region on the medium."""
+        unit, within = divmod(lba - layout.EXTENTS_LBA, layout.UNIT_BLOCKS)
+        for slot, disk in self.history.states[-1].items():
+            before = 0
+            for extent in (extent for copy in disk.copies for extent in copy if len(disk.copies) > 1):
+                if extent.first <= unit < extent.first + extent.count:
+                    block = (before % disk.units + unit - extent.first) * layout.UNIT_BLOCKS + within
+                    assert self._logged(slot, disk.id, block), f"{disk.name}, block {block}: no log has its region"
+                before += extent.count
+
+    def _logged(self, slot: int, identity: int, block: int) -> bool:
+        for node in range(self.options.nodes):
+            data = self.disk.medium.get(layout.log_lba(node, slot))
+            try:
+                log = None if data is None else records.decode_log(CLUSTER_ID, node, slot, data)
+            except (Damaged, ValueError):
+                return True  # any region may be dirty
+            if log is not None and log.id == identity and log.dirty >> (block // log.region_blocks) & 1:
+                return True
+        return False
 
 
 def check(world: VdmWorld) -> None:
