@@ -14,6 +14,7 @@ from guestd.core.effects import ReadSectors, ScsiCommand, WriteSectors
 from guestd.core.inputs import ReadDone, ScsiDone, WriteDone
 from guestd.fence.persistent_reserve import GOOD, RESERVATION_CONFLICT
 from guestd.runtime import scsi_generic
+from guestd.tasks.engine import SYNCHRONIZE_CACHE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,6 +97,11 @@ class DiskThread:
         return ReadDone(command.tag, True, self._buffer[:size])
 
     def _execute(self, command: ScsiCommand) -> ScsiDone:
+        if command.cdb == SYNCHRONIZE_CACHE and not self._has_generic():
+            if self._fd < 0:
+                self._fd = self._open()
+            os.fdatasync(self._fd)
+            return ScsiDone(command.tag, GOOD)
         fd = self._open_generic()
         return ScsiDone(command.tag, *scsi_generic.execute(fd, command.cdb, command.data, command.reply_size))
 

@@ -22,6 +22,7 @@ from guestd.membership import layout, manager, persistent
 from guestd.runtime.loop import Loop
 from guestd.runtime.panic import REFUSED_STATUS
 from guestd.runtime.program_socket import ProgramSocket
+from guestd.vdm.format import format_volumes
 
 TREE = Path(__file__).resolve().parents[2]
 CLUSTER_ID = "ab" * 16
@@ -90,6 +91,9 @@ class Guest:
         self._listener.close()
 
 
+DISK_SIZE = 8 << 20
+
+
 class Trio:
     """Three of them."""
 
@@ -98,6 +102,8 @@ class Trio:
         self.disk = directory / "disk"
         content = bytearray(layout.DATABASE_OFFSET)
         content += persistent.format_database(CLUSTER_ID, "trio", 3)
+        content += bytes(layout.VOLUMES_OFFSET - len(content)) + format_volumes(CLUSTER_ID, 3, DISK_SIZE)
+        content += bytes(DISK_SIZE - len(content))
         self.disk.write_bytes(content)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
             free.bind(("127.0.0.1", 0))
