@@ -8,7 +8,20 @@ from __future__ import annotations
 
 from guestd.dlm.notices import Blocks, Denied, Gone, Granted
 from guestd.fence.persistent_reserve import GOOD
-from guestd.tasks.steps import Acquire, Convert, DiskError, Flush, Held, Read, Refused, Release, Signal, Together, Write
+from guestd.tasks.steps import (
+    Acquire,
+    Cancel,
+    Convert,
+    DiskError,
+    Flush,
+    Held,
+    Read,
+    Refused,
+    Release,
+    Signal,
+    Together,
+    Write,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,6 +111,9 @@ class Engine:
             step.when(lambda found: answer(Outcome(found)))
         elif isinstance(step, Together):
             self._together(step, answer)
+        elif isinstance(step, Cancel):
+            self._cancel(step.lock)
+            answer(Outcome())
         else:
             self._perform_lock(step, answer)
 
@@ -107,11 +123,17 @@ class Engine:
         except ValueError as why:  # what it asks for cannot be done with that lock
             answer(Outcome(error=why))
 
+    def _cancel(self, lock: int) -> None:
+        try:
+            self._locks().manager.cancel(lock)
+        except ValueError:
+            return  # it waits for nothing any more; whoever waited hears so
+
     def _ask(self, step: object) -> int:
         """The number of the lock of which the answer will be."""
         desk = self._locks()
         if isinstance(step, Acquire):
-            return desk.lock(
+            lock = desk.lock(
                 lambda notice: self._noticed(step.on_blocks, notice),
                 step.owner,
                 step.name,
@@ -120,6 +142,9 @@ class Engine:
                 noqueue=step.noqueue,
                 recovery=step.recovery,
             )
+            if step.on_asked is not None:
+                step.on_asked(lock)
+            return lock
         if isinstance(step, Convert):
             desk.manager.convert(step.lock, step.mode, noqueue=step.noqueue, value=step.value)
         elif isinstance(step, Release):
