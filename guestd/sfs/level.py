@@ -1,0 +1,162 @@
+"""The file system as the subsystem at level 30 (spec S7.3): mount, unmount, and recovery after other nodes.
+
+| transition | barrier | |
+|---|---|---|
+| own join | 0 | nothing: when it is over, every member has heard of this node, so all will be told of its death |
+| | 1 | mount: replay what has to be, claim the own journal |
+| own leave | 0 | write everything back, give all locks up, mark the journal clean |
+| forced leave of another | 0 | replay its journal; the lock manager holds back meanwhile what it guarded |
+
+A node that has not begun to mount acknowledges a forced leave at once: nothing that it does touches the file system,
+and its own mount replays whatever is to be replayed then. One that is mounting recovers when it has mounted.
+"""
+
+from __future__ import annotations
+
+from guestd.membership.states import NodeState
+from guestd.sfs.errors import Damaged, FsError
+from guestd.sfs.mount import NotMounted, mount, recover
+from guestd.tasks.steps import DiskError, Refused
+from guestd.transition.subsystem import Subsystem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from guestd.membership.position import Position
+    from guestd.sfs.filesystem import FileSystem
+    from guestd.tasks.engine import Outcome
+    from guestd.tasks.steps import Task
+    from guestd.transition.subsystem import Notification
+    from guestd.vdm.volume import Volume
+
+    Start = Callable[[Task[Any], Callable[[Outcome], None]], None]
+
+ORDER = 30
+MOUNT_BARRIER = 1
+
+
+class SfsLevel(Subsystem):
+    """One life of one node. `file_system` is there while it is mounted; else `refused` may say why not."""
+
+    __slots__ = (
+        "_done",
+        "_mounting",
+        "_node",
+        "_on_failure",
+        "_start",
+        "_to_recover",
+        "_volume",
+        "file_system",
+        "leaving",
+        "refused",
+        "replays",
+    )
+
+    def __init__(
+        self,
+        node: int,
+        start: Start,
+        volume: Callable[[], Volume | None],
+        on_failure: Callable[[str], None],
+    ) -> None:
+        """start: as `Engine.start`. volume: what is to be mounted, asked once the levels below have joined; None: there
+        is none. on_failure: told when this node can neither write its changes back nor give its locks up; it must be
+        forced out then, and its journal replayed by another one.
+        """
+        super().__init__("SFS", order=ORDER, barriers={"join": 2}, real=True)
+        self._node = node
+        self._start = start
+        self._volume = volume
+        self._on_failure = on_failure
+        self._mounting = False
+        self._to_recover: list[Position] = []  # forced leaves that wait for the own mount
+        self._done: list[Position] = []
+        self.file_system: FileSystem | None = None
+        self.refused: str | None = None
+        self.leaving = False
+        self.replays = 0  # journals of others in which something stood
+
+    def notify(self, notification: Notification) -> tuple[Position, ...]:
+        """Transitions have come to this level; returns what is done already, the rest comes with `acknowledged`."""
+        for position in notification.positions:
+            if position.subject == self._node:
+                self._own(position)
+            elif position.state is NodeState.FORCED_LEAVING:
+                self._recover(position)
+            else:
+                self._done.append(position)
+        return self.acknowledged()
+
+    def acknowledged(self) -> tuple[Position, ...]:
+        """What has been done since it was last asked; to be asked after every input that a task may go on with."""
+        done, self._done = self._done, []
+        return tuple(done)
+
+    # -- inner workings
+
+    def _own(self, position: Position) -> None:
+        volume = self._volume() if (position.state, position.barrier) == (NodeState.JOINING, MOUNT_BARRIER) else None
+        if volume is not None:
+            self._mounting = True
+            task = mount(volume, self._node, position.incarnation, self._begin)
+            self._start(task, lambda outcome: self._mounted(position, outcome))
+        elif position.state is NodeState.LEAVING and self.file_system is not None:
+            self.leaving = True
+            self._start(self.file_system.unmount(), lambda outcome: self._unmounted(position, outcome))
+        else:
+            self._done.append(position)
+
+    def _begin(self, task: Task[Any]) -> None:
+        """A task that the file system begins by itself, to give a lock up."""
+        self._start(task, lambda outcome: outcome.get())
+
+    def _mounted(self, position: Position, outcome: Outcome) -> None:
+        self._mounting = False
+        try:
+            self.file_system = outcome.get()
+        except (NotMounted, DiskError) as why:
+            self.refused = str(why)
+        else:
+            assert self.file_system is not None, "that is what mount returns"
+            self.file_system.journal.on_failure(self._on_failure)
+            self._begin(self._reap(self.file_system))
+        self._done.append(position)
+        waiting, self._to_recover = self._to_recover, []
+        for forced in waiting:
+            self._recover(forced)
+
+    def _unmounted(self, position: Position, outcome: Outcome) -> None:
+        if isinstance(outcome.error, FsError):
+            return  # told by `on_failure`; what is not written back only a replay can save
+        outcome.get()
+        self.file_system = None
+        self._done.append(position)
+
+    def _recover(self, position: Position) -> None:
+        system = self.file_system
+        if self._mounting:
+            self._to_recover.append(position)
+        elif system is None or position.subject >= system.superblock.slots:
+            self._done.append(position)
+        else:
+            task = recover(system.blocks, system.superblock, position.subject)
+            self._start(task, lambda outcome: self._recovered(system, position, outcome))
+
+    def _recovered(self, system: FileSystem, position: Position, outcome: Outcome) -> None:
+        try:
+            self.replays += bool(outcome.get())
+        except (Damaged, DiskError) as why:
+            # What that node has changed is lost to everybody; nobody may go on as if it were not.
+            system.fail(f"the journal of node {position.subject} cannot be replayed: {why}")
+        else:
+            self._begin(self._reap(system))
+        self._done.append(position)
+
+    def _reap(self, system: FileSystem) -> Task[None]:
+        """Delete what the dead left open. It waits for locks until the lock manager lets them go."""
+        try:
+            yield from system.reap()
+        except (FsError, Refused):
+            return  # later ones will: the lists stay
