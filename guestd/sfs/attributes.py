@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Attributes(Value):
-    """Times in ns since 1970; `blocks` of 512 bytes."""
+    """`inode` is the identity. Times in ns since 1970; `blocks` of 512 bytes."""
 
     inode: int
     generation: int
@@ -29,7 +29,7 @@ class Attributes(Value):
 def of(inode: Inode) -> Attributes:
     """Of an inode that exists."""
     return Attributes(
-        inode.number,
+        inode.identity,
         inode.generation,
         inode.mode,
         inode.nlink,

@@ -49,7 +49,7 @@ def read(operation: Operation, number: int, offset: int, size: int) -> Task[byte
         if at is None:
             parts.append(bytes(length * BLOCK_SIZE))
         else:
-            yield from _read_run(operation, number, at, length, parts)
+            yield from _read_run(operation, inode.number, at, length, parts)
     skip = offset - first * BLOCK_SIZE
     return b"".join(parts)[skip : skip + size]
 
@@ -97,7 +97,7 @@ def write(operation: Operation, number: int, offset: int, data: bytes, now: int)
     for block, at, length in (yield from extents.find(operation, inode, first, count)):
         while at is None and length:
             goal = yield from extents.last(operation, inode, block)
-            start, got = yield from allocate(operation, length, goal if goal is not None else number + 1)
+            start, got = yield from allocate(operation, length, goal if goal is not None else inode.number + 1)
             yield from extents.insert(operation, inode, (block, start, got))
             for step in range(got):
                 yield from _put(operation, inode, block + step, start + step, offset, data, new=True)

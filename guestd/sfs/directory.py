@@ -4,7 +4,7 @@ body    size
 0       8     inode of the directory
 8       2     number of entries
 10      2     bytes of the entries
-12            entries: inode (8), type (1, the upper four bits of its mode), length of the name (1), name
+12            entries: identity of the inode (8), type (1, the upper four bits of its mode), size of the name (1), name
 The entries "." and ".." are not stored.
 """
 
@@ -14,12 +14,13 @@ import struct
 
 from guestd.sfs.block import BODY_SIZE
 from guestd.sfs.errors import Damaged
+from guestd.sfs.inode import number_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from guestd.sfs.superblock import Superblock
 
-    Entry = tuple[bytes, int, int]  # name, inode, type
+    Entry = tuple[bytes, int, int]  # name, identity of the inode, type
 
 NAME_SIZE_MAX = 255
 
@@ -59,7 +60,7 @@ def decode(superblock: Superblock, inode: int, number: int, body: bytes) -> list
         offset += _ENTRY.size
         name = body[offset : offset + length]
         offset += length
-        if offset > end or not is_name(name) or not superblock.is_usable(target):
+        if offset > end or not is_name(name) or not superblock.is_usable(number_of(target)):
             raise Damaged(f"block {number} of directory {inode}: an entry {name!r} for inode {target}")
         entries.append((name, target, kind))
     if len(entries) != count or offset != end:

@@ -1,6 +1,6 @@
 """The mounted file system: what the mount calls. Every call is a task; what fails raises FsError and changes nothing.
 
-Inodes are named by their numbers. `now` is in ns since 1970.
+Inodes are named by their identities (`Attributes.inode`). `now` is in ns since 1970.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from guestd.sfs.block import BLOCK_SIZE, Kind
 from guestd.sfs.directory import NAME_SIZE_MAX
 from guestd.sfs.errors import Damaged, FsError
 from guestd.sfs.guards import Guards
+from guestd.sfs.inode import number_of
 from guestd.sfs.journal import DIRTY_MAX
 from guestd.sfs.keys import GROUP, INODE, ORPHANS
 from guestd.sfs.operation import Place
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
 
 _PERMISSIONS = 0o7777
+
+
+def _key(identity: int) -> Key:
+    return (INODE, number_of(identity))
 
 
 class Space(Value):
@@ -86,7 +91,7 @@ class FileSystem:
 
     def lookup(self, parent: int, name: bytes) -> Task[Attributes]:
         """Raises ENOENT, ENOTDIR, ENAMETOOLONG. "." and ".." are names too."""
-        return self._attributes(lambda op: tree.look_up(op, parent, name), {(INODE, parent): Mode.PR})
+        return self._attributes(lambda op: tree.look_up(op, parent, name), {_key(parent): Mode.PR})
 
     def mknod(
         self, parent: int, name: bytes, mode: int, uid: int, gid: int, now: int, rdev: int = 0
@@ -121,25 +126,25 @@ class FileSystem:
     ) -> Task[Attributes]:
         return self._attributes(
             lambda op: tree.create(op, parent, name, mode, uid, gid, now, rdev=rdev, target=target),
-            {(INODE, parent): Mode.EX},
+            {_key(parent): Mode.EX},
         )
 
     def link(self, inode: int, parent: int, name: bytes, now: int) -> Task[Attributes]:
         """One more name. Raises EEXIST, EPERM (a directory), EMLINK, ENOSPC."""
-        wants = {(INODE, inode): Mode.EX, (INODE, parent): Mode.EX}
+        wants = {_key(inode): Mode.EX, _key(parent): Mode.EX}
         return self._attributes(lambda op: tree.link(op, inode, parent, name, now), wants)
 
     def unlink(self, parent: int, name: bytes, now: int) -> Task[None]:
         """Raises ENOENT, EISDIR. Who has it open on any node goes on reading and writing it."""
-        return self._run(lambda op: tree.unlink(op, parent, name, now), {(INODE, parent): Mode.EX})
+        return self._run(lambda op: tree.unlink(op, parent, name, now), {_key(parent): Mode.EX})
 
     def rmdir(self, parent: int, name: bytes, now: int) -> Task[None]:
         """Raises ENOENT, ENOTDIR, ENOTEMPTY."""
-        return self._run(lambda op: tree.rmdir(op, parent, name, now), {(INODE, parent): Mode.EX})
+        return self._run(lambda op: tree.rmdir(op, parent, name, now), {_key(parent): Mode.EX})
 
     def rename(self, old_parent: int, old: bytes, new_parent: int, new: bytes, flags: int, now: int) -> Task[None]:
         """flags: 0, RENAME_NOREPLACE (1), RENAME_EXCHANGE (2). Atomic, whatever it replaces. Raises as renameat2."""
-        wants: dict[Key, Mode] = {(INODE, old_parent): Mode.EX, (INODE, new_parent): Mode.EX}
+        wants: dict[Key, Mode] = {_key(old_parent): Mode.EX, _key(new_parent): Mode.EX}
         return self._run(lambda op: tree.rename(op, old_parent, old, new_parent, new, flags, now), wants)
 
     def readdir(self, inode: int) -> Task[list[tuple[bytes, int, int]]]:
@@ -154,7 +159,7 @@ class FileSystem:
             dots = [(b".", inode, kind), (b"..", found.parent, kind)]
             return dots + [(name, number, of) for name, (number, of, _) in index.names.items()]
 
-        return self._run(body, {(INODE, inode): Mode.PR})
+        return self._run(body, {_key(inode): Mode.PR})
 
     def readlink(self, inode: int) -> Task[bytes]:
         """Where a symbolic link leads. Raises EINVAL."""
@@ -165,13 +170,13 @@ class FileSystem:
                 raise FsError(errno.EINVAL, f"inode {inode} is no symbolic link")
             return found.target
 
-        return self._run(body, {(INODE, inode): Mode.PR})
+        return self._run(body, {_key(inode): Mode.PR})
 
     # -- inodes
 
     def getattr(self, inode: int) -> Task[Attributes]:
         """Raises ESTALE for an inode that has been deleted."""
-        return self._attributes(lambda op: op.live(inode, Mode.PR), {(INODE, inode): Mode.PR})
+        return self._attributes(lambda op: op.live(inode, Mode.PR), {_key(inode): Mode.PR})
 
     def setattr(
         self,
@@ -205,15 +210,15 @@ class FileSystem:
             op.touch(found)
             return found
 
-        return self._attributes(body, {(INODE, inode): Mode.EX})
+        return self._attributes(body, {_key(inode): Mode.EX})
 
     def open(self, inode: int) -> Task[None]:
         """From now on the inode stays until it is released, also without a name. Raises ESTALE."""
-        return self._run(lambda op: lifetimes.begin_use(op, inode), {(INODE, inode): Mode.PR})
+        return self._run(lambda op: lifetimes.begin_use(op, inode), {_key(inode): Mode.PR})
 
     def release(self, inode: int) -> Task[None]:
         """The opposite of one `open`."""
-        orphan = yield from self._run(lambda op: lifetimes.end_use(op, inode), {(INODE, inode): Mode.PR})
+        orphan = yield from self._run(lambda op: lifetimes.end_use(op, number_of(inode)), {_key(inode): Mode.PR})
         if orphan:
             yield from self._reap(inode)
 
@@ -223,7 +228,7 @@ class FileSystem:
         """At most `size` bytes; fewer at the end of the file. Raises EISDIR, EINVAL."""
         if offset < 0 or size < 0:
             raise FsError(errno.EINVAL, f"{size} bytes from {offset}")
-        return self._run(lambda op: contents.read(op, inode, offset, size), {(INODE, inode): Mode.PR})
+        return self._run(lambda op: contents.read(op, inode, offset, size), {_key(inode): Mode.PR})
 
     def write(self, inode: int, offset: int, data: bytes, now: int) -> Task[int]:
         """How much was written: all, or fewer where the disk was full then. Raises ENOSPC, EFBIG, EISDIR, EINVAL."""
@@ -244,7 +249,7 @@ class FileSystem:
         return done
 
     def _write(self, inode: int, offset: int, data: bytes, now: int) -> Task[None]:
-        return self._run(lambda op: contents.write(op, inode, offset, data, now), {(INODE, inode): Mode.EX})
+        return self._run(lambda op: contents.write(op, inode, offset, data, now), {_key(inode): Mode.EX})
 
     def _make_room(self) -> Task[None]:
         if len(self.journal.dirty) > DIRTY_MAX:
@@ -252,8 +257,8 @@ class FileSystem:
 
     def fsync(self, inode: int) -> Task[None]:
         """All that was changed in it, by this node or another, is on the medium when it ends. Raises EIO."""
-        yield from self._run(lambda op: op.inode(inode, Mode.PR), {(INODE, inode): Mode.PR})  # others write theirs back
-        yield from self.journal.save((INODE, inode))
+        yield from self._run(lambda op: op.live(inode, Mode.PR), {_key(inode): Mode.PR})  # others write theirs back
+        yield from self.journal.save(_key(inode))
 
     def sync(self) -> Task[None]:
         """Everything that this node has changed is on the medium when it ends. To be called every few seconds."""
@@ -293,7 +298,7 @@ class FileSystem:
         return self._run(lambda op: lifetimes.listed_orphans(op, slot), {(ORPHANS, slot): Mode.PR})
 
     def _reap(self, inode: int) -> Task[None]:
-        return self._run(lambda op: lifetimes.reap(op, inode), {(INODE, inode): Mode.EX})
+        return self._run(lambda op: lifetimes.reap(op, number_of(inode)), {_key(inode): Mode.EX})
 
     def unmount(self) -> Task[None]:
         """Write everything back, and give all locks up. Calls that come later raise ESHUTDOWN. Raises EIO."""

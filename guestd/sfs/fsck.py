@@ -186,11 +186,13 @@ class _Check:
                 self._wrong(f"directory {found.number} has two entries {name!r}")
             names[name] = None
         for name, number, kind in entries:
-            self._names[number] = self._names.get(number, 0) + 1
+            to = inode.number_of(number)
+            self._names[to] = self._names.get(to, 0) + 1
             self._entry(found, name, number, kind)
-        return [number for _, number, _ in entries]
+        return [inode.number_of(number) for _, number, _ in entries]
 
-    def _entry(self, found: Inode, name: bytes, number: int, kind: int) -> None:
+    def _entry(self, found: Inode, name: bytes, identity: int, kind: int) -> None:
+        number = inode.number_of(identity)
         try:
             target = inode.decode(self._geometry, number, self._read(Kind.INODE, number))
         except Damaged:
@@ -198,12 +200,14 @@ class _Check:
         where = f"directory {found.number}: {name!r}, inode {number}"
         if target.mode == 0:
             self._wrong(f"{where} has been deleted")
+        elif target.identity != identity:
+            self._wrong(f"{where} is another one than that of the entry")
         elif stat.S_IFMT(target.mode) >> 12 != kind:
             self._wrong(f"{where} is of type {stat.S_IFMT(target.mode) >> 12:o}, the entry says {kind:o}")
         if target.is_directory:
             self._below[found.number] = self._below.get(found.number, 0) + 1
-            if target.parent != found.number:
-                self._wrong(f"{where} says that it is in directory {target.parent}")
+            if target.parent != found.identity:
+                self._wrong(f"{where} says that it is in directory {inode.number_of(target.parent)}")
 
     # -- comparisons
 

@@ -57,7 +57,7 @@ class Guards:
         try:
             while not guard.allows(mode):
                 yield from self._raise(guard, mode)
-        except BaseException:
+        except Exception:
             self.give(guard)
             raise
         return guard

@@ -1,5 +1,9 @@
 """Inodes. An inode has a block of its own, and its number is that block's.
 
+Entries of directories and callers name an inode by its identity: the number, and in the upper 24 bits a tag made of its
+generation. So who has the identity of an inode that another node has deleted does not get the one that came to lie in
+the same block.
+
 body    size
 0       4     mode: type and permissions, as st_mode; 0: the inode has been deleted
 4       4     uid
@@ -9,9 +13,9 @@ body    size
 24      8     last access, ns since 1970, signed (kept as set; reading does not change it)
 32      8     last change of the contents
 40      8     last change of the inode
-48      8     generation: another one each time that this block becomes an inode
+48      8     generation: another one each time that this block becomes an inode; of the root 0
 56      8     blocks that belong to it, without its own
-64      8     a directory: the inode of the directory that it is in (the root: its own); else 0
+64      8     a directory: the identity of the directory that it is in (the root: its own); else 0
 72      8     device number of a special file
 80      1     slot of the list of orphans that it is on, plus 1; 0: none
 81      1     0: extents follow; 1: the numbers of blocks of extents follow
@@ -27,6 +31,7 @@ from __future__ import annotations
 
 import stat
 import struct
+import zlib
 
 from guestd.sfs.block import BLOCK_SIZE, BODY_SIZE
 from guestd.sfs.errors import Damaged
@@ -50,6 +55,15 @@ SYMLINK_SIZE_MAX = ROOM
 SIZE_MAX = 1 << 43
 LINKS_MAX = 65000
 TYPES = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK)
+
+
+_NUMBER_BITS = 40
+_NUMBER = (1 << _NUMBER_BITS) - 1
+
+
+def number_of(identity: int) -> int:
+    """The block of the inode with that identity."""
+    return identity & _NUMBER
 
 
 class Inode:
@@ -94,6 +108,12 @@ class Inode:
         self.extents: list[Extent] = []  # depth 0
         self.leaves: list[tuple[int, int]] = []  # depth 1: first block in the file, number of the block
         self.target = b""
+
+    @property
+    def identity(self) -> int:
+        """What entries of directories and callers name it by."""
+        tag = zlib.crc32(self.generation.to_bytes(8, "little")) & 0xFFFFFF if self.generation else 0
+        return tag << _NUMBER_BITS | self.number
 
     @property
     def is_directory(self) -> bool:
@@ -160,7 +180,7 @@ def _wrong(superblock: Superblock, found: Inode, count: int) -> str | None:
         return f"size {found.size}"
     if (found.is_symlink or not (found.is_directory or found.is_regular)) and (count or found.depth):
         return f"{count} extents of something that has no contents"
-    if found.is_directory and (not superblock.is_usable(found.parent) or found.size % BLOCK_SIZE):
+    if found.is_directory and (not superblock.is_usable(number_of(found.parent)) or found.size % BLOCK_SIZE):
         return f"a directory in {found.parent} of {found.size} bytes"
     if found.nlink > LINKS_MAX:
         return f"{found.nlink} names"

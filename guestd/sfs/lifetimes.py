@@ -27,12 +27,11 @@ if TYPE_CHECKING:
 OPEN = b"open"
 
 
-def begin_use(operation: Operation, number: int) -> Task[None]:
-    """This node opens it once more. Raises FsError (ESTALE) if it has no name and nobody has it open here."""
-    inode = yield from operation.live(number, Mode.PR)
+def begin_use(operation: Operation, identity: int) -> Task[None]:
+    """This node opens it once more. Raises FsError (ESTALE) if it does not exist any more."""
+    inode = yield from operation.live(identity, Mode.PR)
+    number = inode.number
     guard = yield from operation.guard((INODE, number), Mode.PR)
-    if not inode.nlink and not guard.opens:
-        raise FsError(errno.ESTALE, f"inode {number} has been deleted")
     if OPEN not in guard.children:
         held = yield _below(operation, number, guard.number, Mode.PR, noqueue=False)
         guard.children[OPEN] = held.number

@@ -58,6 +58,6 @@ def make(superblock: Superblock, now: int) -> Iterator[tuple[int, bytes]]:
             used |= bitmap.mask(superblock.root - start, 1)
         yield start, seal(uuid, Kind.BITMAP, start, bitmap.encode(group, used))
     root = Inode(superblock.root, stat.S_IFDIR | 0o755, 0, 0, now)
-    root.nlink, root.parent, root.generation = 2, superblock.root, 1
+    root.nlink, root.parent = 2, superblock.root
     yield superblock.root, seal(uuid, Kind.INODE, superblock.root, root.encode())
     yield 0, superblock.encode()

@@ -23,13 +23,15 @@ from guestd.tasks.steps import Acquire, Convert, DiskError, Refused, Release
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeVar
 
     from guestd.sfs.journal_form import Head
     from guestd.sfs.keys import Key
     from guestd.sfs.superblock import Superblock
     from guestd.tasks.steps import Held, Task
     from guestd.vdm.volume import Volume
+
+    _T = TypeVar("_T")
 
 
 class NotMounted(Exception):
@@ -46,10 +48,8 @@ def mount(volume: Volume, slot: int, incarnation: int, start: Callable[[Task[Any
         if slot >= superblock.slots:
             raise NotMounted(f"the file system has journals for {superblock.slots} nodes, this is node {slot}")
         mounting: Held = yield _lock(superblock, (MOUNT, 0), Mode.EX)
-        try:
-            head, own = yield from _claim(blocks, superblock, slot, incarnation)
-        finally:
-            yield Release(mounting.number)
+        claim = _claim(blocks, superblock, slot, incarnation)
+        head, own = yield from _then_release(claim, mounting)
     except Damaged as why:
         raise NotMounted(str(why)) from why
     journal = Journal(blocks, superblock, slot, head)
@@ -59,11 +59,19 @@ def mount(volume: Volume, slot: int, incarnation: int, start: Callable[[Task[Any
 def recover(blocks: Blocks, superblock: Superblock, slot: int) -> Task[bool]:
     """Replay the journal of a dead node; whether anything stood in it. Raises Damaged, DiskError."""
     held: Held = yield _lock(superblock, (JOURNAL, slot), Mode.EX)
-    try:
-        _, replayed = yield from replay(blocks, superblock, slot)
-    finally:
-        yield Release(held.number)
+    _, replayed = yield from _then_release(replay(blocks, superblock, slot), held)
     return bool(replayed)
+
+
+def _then_release(task: Task[_T], held: Held) -> Task[_T]:
+    """Whatever comes of it, the lock is given up."""
+    try:
+        result = yield from task
+    except Exception:
+        yield Release(held.number)
+        raise
+    yield Release(held.number)
+    return result
 
 
 def _claim(blocks: Blocks, superblock: Superblock, own: int, incarnation: int) -> Task[tuple[Head, int]]:
@@ -72,13 +80,7 @@ def _claim(blocks: Blocks, superblock: Superblock, own: int, incarnation: int) -
         if slot == own:
             continue
         held: Held = yield _lock(superblock, (JOURNAL, slot), Mode.CR)
-        try:
-            yield Convert(held.number, Mode.EX, noqueue=True)
-            yield from replay(blocks, superblock, slot)
-        except Refused:
-            pass  # a living node uses it
-        finally:
-            yield Release(held.number)
+        yield from _then_release(_replay_unless_used(blocks, superblock, slot, held), held)
     held = yield _lock(superblock, (JOURNAL, own), Mode.EX)
     try:
         head, _ = yield from replay(blocks, superblock, own, incarnation)
@@ -87,6 +89,14 @@ def _claim(blocks: Blocks, superblock: Superblock, own: int, incarnation: int) -
         raise
     yield Convert(held.number, Mode.PW)
     return head, held.number
+
+
+def _replay_unless_used(blocks: Blocks, superblock: Superblock, slot: int, held: Held) -> Task[None]:
+    try:
+        yield Convert(held.number, Mode.EX, noqueue=True)
+    except Refused:
+        return  # a living node uses it
+    yield from replay(blocks, superblock, slot)
 
 
 def _lock(superblock: Superblock, key: Key, mode: Mode) -> Acquire:

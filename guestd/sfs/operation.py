@@ -124,11 +124,11 @@ class Operation:
             found = self._inodes[number] = inodes.decode(self._place.superblock, number, body)
         return found
 
-    def live(self, number: int, mode: Mode) -> Task[Inode]:
-        """As `inode`, which exists; open ones without a name do. Raises FsError (ESTALE)."""
-        found = yield from self.inode(number, mode)
-        if not found.mode:
-            raise FsError(errno.ESTALE, f"inode {number} has been deleted")
+    def live(self, identity: int, mode: Mode) -> Task[Inode]:
+        """The inode with that identity, which exists; open ones without a name do. Raises FsError (ESTALE)."""
+        found = yield from self.inode(inodes.number_of(identity), mode)
+        if not found.mode or found.identity != identity:
+            raise FsError(errno.ESTALE, f"inode {found.number} has been deleted")
         return found
 
     def add(self, inode: Inode) -> None:

@@ -8,7 +8,7 @@ import stat
 from guestd.dlm.modes import Mode
 from guestd.sfs import names
 from guestd.sfs.errors import Damaged, FsError
-from guestd.sfs.inode import LINKS_MAX, SYMLINK_SIZE_MAX, TYPES, Inode
+from guestd.sfs.inode import LINKS_MAX, SYMLINK_SIZE_MAX, TYPES, Inode, number_of
 from guestd.sfs.keys import INODE, RENAME
 from guestd.sfs.lifetimes import drop_name
 from guestd.sfs.space import allocate
@@ -42,11 +42,11 @@ def look_up(operation: Operation, parent: int, name: bytes) -> Task[Inode]:
     return inode
 
 
-def _target(operation: Operation, number: int, mode: Mode) -> Task[Inode]:
+def _target(operation: Operation, identity: int, mode: Mode) -> Task[Inode]:
     """An inode that an entry leads to."""
-    inode = yield from operation.inode(number, mode)
-    if not inode.mode:
-        raise Damaged(f"an entry leads to inode {number}, which has been deleted")
+    inode = yield from operation.inode(number_of(identity), mode)
+    if not inode.mode or inode.identity != identity:
+        raise Damaged(f"an entry leads to inode {inode.number}, which has been deleted")
     return inode
 
 
@@ -72,7 +72,7 @@ def create(
     directory = yield from names.open_directory(operation, parent, Mode.EX)
     if (yield from names.find(operation, directory, name)) is not None:
         raise FsError(errno.EEXIST, repr(name))
-    block, _ = yield from allocate(operation, 1, parent + 1)
+    block, _ = yield from allocate(operation, 1, directory.number + 1)
     yield from operation.guard((INODE, block), Mode.EX)
     inode = Inode(block, mode, uid & 0xFFFFFFFF, gid & 0xFFFFFFFF, now)
     inode.nlink = 1
@@ -84,7 +84,7 @@ def create(
         inode.nlink, inode.parent = 2, parent
         _add_directory(directory)
     operation.add(inode)
-    yield from names.add(operation, directory, name, block, stat.S_IFMT(mode) >> 12, now)
+    yield from names.add(operation, directory, name, inode.identity, stat.S_IFMT(mode) >> 12, now)
     return inode
 
 
@@ -190,9 +190,9 @@ def _move(
     kind = stat.S_IFMT(inode.mode) >> 12
     yield from names.remove(operation, source, old, now)
     if replaces:
-        yield from names.replace(operation, goal, new, inode.number, kind, now)
+        yield from names.replace(operation, goal, new, inode.identity, kind, now)
     else:
-        yield from names.add(operation, goal, new, inode.number, kind, now)
+        yield from names.add(operation, goal, new, inode.identity, kind, now)
     _changes_directory(inode, source, goal)
     inode.ctime = now
     operation.touch(inode)
@@ -202,7 +202,7 @@ def _changes_directory(inode: Inode, source: Inode, goal: Inode) -> None:
     if inode.is_directory and source is not goal:
         source.nlink -= 1
         _add_directory(goal)
-        inode.parent = goal.number
+        inode.parent = goal.identity
 
 
 def _replace(operation: Operation, goal: Inode, new: bytes, inode: Inode, other: Inode, now: int) -> Task[None]:
@@ -221,8 +221,8 @@ def _exchange(
     operation: Operation, one: tuple[Inode, bytes, Inode], two: tuple[Inode, bytes, Inode], now: int
 ) -> Task[None]:
     (source, old, inode), (goal, new, other) = one, two
-    yield from names.replace(operation, source, old, other.number, stat.S_IFMT(other.mode) >> 12, now)
-    yield from names.replace(operation, goal, new, inode.number, stat.S_IFMT(inode.mode) >> 12, now)
+    yield from names.replace(operation, source, old, other.identity, stat.S_IFMT(other.mode) >> 12, now)
+    yield from names.replace(operation, goal, new, inode.identity, stat.S_IFMT(inode.mode) >> 12, now)
     _changes_directory(inode, source, goal)
     _changes_directory(other, goal, source)
     for each in (inode, other):
@@ -238,7 +238,7 @@ def _check_circle(operation: Operation, inode: Inode, old_parent: int, new_paren
     above = new_parent
     seen: dict[int, None] = {}
     while above != operation.superblock.root:
-        if above == inode.number:
+        if above == inode.identity:
             raise FsError(errno.EINVAL, f"directory {inode.number} into itself")
         if above in seen:
             raise Damaged(f"directory {above} lies within itself")

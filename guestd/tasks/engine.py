@@ -58,7 +58,7 @@ class Outcome:
 class Engine:
     """One per node's life."""
 
-    __slots__ = ("_disk", "_locks", "_ready", "_running", "_waits", "running_count")
+    __slots__ = ("_disk", "_locks", "_ready", "_running", "_stopped", "_waits", "running_count")
 
     def __init__(self, disk: Disk, locks: Callable[[], LockDesk]) -> None:
         """locks: the desk, once a task asks for a lock."""
@@ -67,6 +67,7 @@ class Engine:
         self._waits: dict[int, Callable[[Outcome], None]] = {}  # by lock: the task that waits for it
         self._ready: list[tuple[Task[Any], Outcome, Ended]] = []
         self._running = False
+        self._stopped = False
         self.running_count = 0  # tasks that have not ended
 
     def start(self, task: Task[Any], then: Ended | None = None) -> None:
@@ -74,10 +75,16 @@ class Engine:
         self.running_count += 1
         self._resume(task, Outcome(), then if then is not None else _must_succeed)
 
+    def stop(self) -> None:
+        """This life is over: no task goes on any more, whatever comes in."""
+        self._stopped = True
+
     # -- inner workings
 
     def _resume(self, task: Task[Any], answer: Outcome, then: Ended) -> None:
         """Go on with that task; not within another one, which may be on its way to its own next step."""
+        if self._stopped:
+            return
         self._ready.append((task, answer, then))
         if self._running:
             return

@@ -92,13 +92,8 @@ class World:
         self.now_ms = 0
         self.nodes = [Node(number) for number in range(self.options.nodes)]
         self.view = views.empty(self.options.nodes)
-        self.levels = Levels(
-            [
-                Subsystem("membership", order=0, real=True).level,
-                LockLevel(CLUSTER_ID, 0).level,
-                Above(lambda _: None).level,
-            ]
-        )
+        subsystems = [Subsystem("membership", order=0, real=True), LockLevel(CLUSTER_ID, 0), self.sample_above()]
+        self.levels = Levels([subsystem.level for subsystem in subsystems])
         self.acknowledged: dict[int, frozenset[Position]] = {}
         self.cut: set[tuple[int, int]] = set()
         self.checks = Checks(self)
@@ -108,6 +103,14 @@ class World:
         self.datagram_count = 0
         self.digest = 0  # of all datagrams, in order
         self.step()
+
+    def sample_above(self) -> Subsystem:
+        """For the level above the lock manager."""
+        return Above(lambda _: None)
+
+    def make_above(self, number: int, level: LockLevel) -> Subsystem:
+        """That level, for a new life of a node."""
+        return Above(lambda position: self._recover(number, level, position))
 
     # -- time
 
@@ -153,8 +156,7 @@ class World:
         node.frozen = None
         node.seen = None
         level = node.level = LockLevel(CLUSTER_ID, number)
-        above = Above(lambda position: self._recover(number, level, position))
-        subsystems = [Subsystem("membership", order=0, real=True), level, above]
+        subsystems = [Subsystem("membership", order=0, real=True), level, self.make_above(number, level)]
         node.participant = Participant(number, self.options.nodes, self.levels, subsystems)
         self.after(self.random.randint(1, TICK_MS), lambda: self._tick(number, level))
         self._admit(number, level)
@@ -307,6 +309,10 @@ class World:
             return
         for payload in manager.datagrams():
             self._broadcast(number, payload)
+        self.tell_users(number, level, manager)
+
+    def tell_users(self, number: int, level: LockLevel, manager: LockManager) -> None:
+        """Hand the notices out, a little later."""
         for notice in manager.take_notices():
             self.checks.noticed(number, notice)
             delay_ms = self.random.randint(0, self.options.notice_ms_max)

@@ -1,8 +1,8 @@
 """A history of operations on one node, and what a power failure at any command of it may leave.
 
-After the journal has been replayed: `fsck` finds nothing wrong; the tree is exactly that after some operation, none older
-than the last `sync`; a file that was fsynced is not older than that either; and each byte of each file is one that the file
-had at that place since it was last synced.
+After the journal has been replayed: `fsck` finds nothing wrong; the tree is exactly that after some operation, none
+older than the last `sync`; a file that was fsynced is not older than that either; and each byte of each file is one
+that the file had at that place since it was last synced.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ class History:
             node.run(system.sync())
             self.synced.append((len(self.disk.log), count))
         elif what < 2 * self.sync:
-            files = [number for number, thing in walker.model.things.items() if thing.kind == "file"]
+            files = [number for number, thing in walker.model.things.items() if thing.kind == "file" and thing.nlink]
             if files:
                 number = self.random.choice(files)
                 node.run(system.fsync(walker.inodes[number]))
                 self.fsynced.append((len(self.disk.log), count, number))
 
     def judge(self, image: dict[int, bytes], at: int, *, again: bool) -> None:
-        """`at`: so many commands were carried out, and perhaps a part of the next one. again: it fails in the replay too."""
+        """`at`: so many commands were carried out, and perhaps a part of the next one. again: once more in the replay."""
         node = SoloNode(CachedDisk(image), self.blocks)
         report = check(image, self.blocks)
         assert report.wrong == [], f"before the replay: {report.wrong}"
@@ -86,10 +86,7 @@ class History:
     def _compare(self, tree: dict[bytes, object], contents: dict[bytes, bytes], at: int) -> None:
         newest = max(count for count, begun in enumerate(self.begun) if begun <= at)
         oldest = max((count for place, count in self.synced if place <= at), default=0)
-        per_file: dict[int, int] = {}
-        for place, count, number in self.fsynced:
-            if place <= at:
-                per_file[number] = count
+        per_file = {number: count for place, count, number in self.fsynced if place <= at}
         found = [count for count in range(oldest, newest + 1) if self.snapshots[count].tree() == tree]
         assert found, f"no state from {oldest} to {newest} is what was found: {sorted(tree)}"
         for count in reversed(found):

@@ -38,15 +38,14 @@ class Thing:
 class Model:
     """Things by their identity, which never comes again. Every operation answers or raises FsError."""
 
-    def __init__(self) -> None:
+    def __init__(self, opens: dict[int, list[Any]] | None = None) -> None:
+        """opens: by identity, the nodes that have it open. What has no name and is not open does not exist any more."""
         self.things = {ROOT: Thing("dir", 0o755, nlink=2)}
-        self.next = 1
-        self.opens: dict[int, int] = {}
+        self.opens = {} if opens is None else opens
 
     def copy(self) -> Model:
-        other = Model()
+        other = Model(self.opens)
         other.things = {number: thing.copy() for number, thing in self.things.items()}
-        other.next = self.next
         return other
 
     def directory(self, number: int) -> Thing:
@@ -58,17 +57,15 @@ class Model:
         return thing
 
     def live(self, number: int) -> Thing:
-        thing = self.things.get(number)
-        if thing is None:
+        thing = self.things[number]
+        if not thing.nlink and not self.opens.get(number):
             raise FsError(errno.ESTALE)
         return thing
 
-    def create(self, parent: int, name: bytes, kind: str, mode: int, data: bytes = b"") -> int:
+    def create(self, number: int, parent: int, name: bytes, kind: str, mode: int, data: bytes = b"") -> int:
         directory = self.directory(parent)
         if name in directory.entries:
             raise FsError(errno.EEXIST)
-        number = self.next
-        self.next += 1
         self.things[number] = Thing(kind, mode, data, {}, parent, 2 if kind == "dir" else 1)
         directory.entries[name] = number
         directory.nlink += kind == "dir"
@@ -110,8 +107,6 @@ class Model:
     def drop(self, number: int) -> None:
         thing = self.things[number]
         thing.nlink = 0 if thing.kind == "dir" else thing.nlink - 1
-        if not thing.nlink and not self.opens.get(number):
-            del self.things[number]
 
     def rename(self, old_parent: int, old: bytes, new_parent: int, new: bytes, flags: int) -> None:
         source, goal = self.directory(old_parent), self.directory(new_parent)
@@ -178,15 +173,6 @@ class Model:
     def chmod(self, number: int, mode: int) -> None:
         self.live(number).mode = mode
 
-    def open(self, number: int) -> None:
-        self.live(number)
-        self.opens[number] = self.opens.get(number, 0) + 1
-
-    def close(self, number: int) -> None:
-        self.opens[number] -= 1
-        if not self.opens[number] and not self.things[number].nlink:
-            del self.things[number]
-
     def tree(self) -> dict[bytes, tuple[Any, ...]]:
         """By path: everything but the contents of files."""
         found: dict[bytes, tuple[Any, ...]] = {}
@@ -244,10 +230,13 @@ class Step:
     """One random operation: on the model, and as a task for the real one."""
 
     what: str
-    on_model: Callable[[], Any]
+    on_model: Callable[[Model], Any]
     on_system: Callable[[], Task[Any]]
-    makes: bool = False
-    """Both answer with what is new: an identity, and attributes."""
+    makes: int = 0
+    """The identity of what is new; the real one answers with its attributes."""
+    writes: tuple[int, int, bytes] | None = None
+    """Identity, offset, data."""
+    opens: int | None = None
 
 
 class Walker:
@@ -259,12 +248,14 @@ class Walker:
         self.inodes = {ROOT: root}
         self.size_max = size_max
         self.now = 1000
+        self.last = 0
 
     def pick(self, *kinds: str) -> int:
-        """Mostly of these kinds."""
-        found = [number for number, thing in self.model.things.items() if not kinds or thing.kind in kinds]
+        """Mostly of these kinds; something that has a name, or that only one node has open."""
+        there = [number for number, thing in self.model.things.items() if thing.nlink and number in self.inodes]
+        found = [number for number in there if self.model.things[number].kind in kinds]
         if not found or self.random.random() < 0.05:
-            found = list(self.model.things)
+            found = there
         return self.random.choice(found)
 
     def name(self, directory: int) -> bytes:
@@ -285,6 +276,8 @@ class Walker:
             target = randomness.randbytes(randomness.choice([1, 60, 3000])) if what == "symlink" else b""
             kind = {"create": "file", "mkdir": "dir", "symlink": "link"}[what]
             to = inodes[parent]
+            self.last += 1
+            fresh = self.last
             tasks: dict[str, Callable[[], Task[Any]]] = {
                 "create": lambda: system.create(to, name, mode, 1, 2, now),
                 "mkdir": lambda: system.mkdir(to, name, mode, 1, 2, now),
@@ -292,26 +285,26 @@ class Walker:
             }
             return Step(
                 f"{what} {name[:8]!r} in {parent}",
-                lambda: model.create(parent, name, kind, 0o777 if kind == "link" else mode, target),
+                lambda model: model.create(fresh, parent, name, kind, 0o777 if kind == "link" else mode, target),
                 tasks[what],
-                makes=True,
+                makes=fresh,
             )
         if what == "link":
             on_system = lambda: system.link(inodes[number], inodes[parent], name, now)  # noqa: E731
-            return Step(f"link {number}", lambda: model.link(number, parent, name), on_system)
+            return Step(f"link {number}", lambda model: model.link(number, parent, name), on_system)
         if what in ("unlink", "rmdir"):
-            on_model = model.unlink if what == "unlink" else model.rmdir
+            on_model = Model.unlink if what == "unlink" else Model.rmdir
             real = system.unlink if what == "unlink" else system.rmdir
             return Step(
                 f"{what} {name[:8]!r} in {parent}",
-                lambda: on_model(parent, name),
+                lambda model: on_model(model, parent, name),
                 lambda: real(inodes[parent], name, now),
             )
         if what == "rename":
             flags = randomness.choice([0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE])
             return Step(
                 f"rename {name[:8]!r} in {parent} to {new[:8]!r} in {other}, {flags}",
-                lambda: model.rename(parent, name, other, new, flags),
+                lambda model: model.rename(parent, name, other, new, flags),
                 lambda: system.rename(inodes[parent], name, inodes[other], new, flags, now),
             )
         if what == "write":
@@ -319,14 +312,15 @@ class Walker:
             data = randomness.randbytes(1) * randomness.choice([1, 100, 4096, 5000, 12_000])
             return Step(
                 f"write {len(data)} to {number} at {offset}",
-                lambda: model.write(number, offset, data),
+                lambda model: model.write(number, offset, data),
                 lambda: system.write(inodes[number], offset, data, now),
+                writes=(number, offset, data),
             )
         if what == "truncate":
             size = randomness.choice([0, randomness.randrange(self.size_max), len(model.things[number].data) + 5000])
             return Step(
                 f"truncate {number} to {size}",
-                lambda: model.truncate(number, size),
+                lambda model: model.truncate(number, size),
                 lambda: system.setattr(inodes[number], now, size=size),
             )
         assert what == "chmod", what
@@ -334,28 +328,27 @@ class Walker:
         if model.things[number].kind == "link":
             mode = 0o777
         return Step(
-            f"chmod {number}", lambda: model.chmod(number, mode), lambda: system.setattr(inodes[number], now, mode=mode)
+            f"chmod {number}",
+            lambda model: model.chmod(number, mode),
+            lambda: system.setattr(inodes[number], now, mode=mode),
         )
 
     def carry_out(self, step: Step, run: Callable[[Task[Any]], Any], system: FileSystem) -> int:
         """On both, which must agree; the errno, or 0."""
-        before = self.model
         expected = 0
-        made = None
         try:
-            made = step.on_model()
+            step.on_model(self.model)
         except FsError as why:
             expected = why.errno
         try:
             got = run(step.on_system())
         except FsError as why:
-            assert why.errno == expected, f"{step.what}: {why}, not {errno.errorcode.get(expected, 'success')}"
+            if why.errno != expected:
+                raise AssertionError(f"{step.what}: {why}, not {errno.errorcode.get(expected, 'success')}") from why
             return expected
         assert expected == 0, f"{step.what} succeeded, not {errno.errorcode[expected]}"
-        assert before is self.model
         if step.makes:
-            assert isinstance(made, int)
-            self.inodes[made] = got.inode
+            self.inodes[step.makes] = got.inode
         return 0
 
 

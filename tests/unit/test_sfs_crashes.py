@@ -1,4 +1,4 @@
-"""A power failure at any command of one node (spec S7.3): everything or nothing of each operation, and all that was synced."""
+"""A power failure at any command of one node (spec S7.3): all or nothing of each operation, and all that was synced."""
 
 from __future__ import annotations
 
