@@ -234,18 +234,20 @@ class FileSystem:
         """How much was written: all, or fewer where the disk was full then. Raises ENOSPC, EFBIG, EISDIR, EINVAL."""
         if offset < 0:
             raise FsError(errno.EINVAL, f"from {offset}")
-        done = 0
+        done, blocks = 0, contents.WRITE_BLOCKS_MAX
         while done < len(data):
             yield from self._make_room()
-            step = contents.WRITE_BLOCKS_MAX * BLOCK_SIZE - (offset + done) % BLOCK_SIZE
-            piece = bytes(data[done : done + step])
+            piece = bytes(data[done : done + blocks * BLOCK_SIZE - (offset + done) % BLOCK_SIZE])
             try:
                 yield from self._write(inode, offset + done, piece, now)
             except FsError as why:
-                if done and why.errno == errno.ENOSPC:
+                if why.errno != errno.ENOSPC or (blocks == 1 and not done):
+                    raise
+                if blocks == 1:
                     break
-                raise
-            done += len(piece)
+                blocks //= 2  # there may be room for a part
+            else:
+                done += len(piece)
         return done
 
     def _write(self, inode: int, offset: int, data: bytes, now: int) -> Task[None]:
@@ -261,10 +263,17 @@ class FileSystem:
         yield from self.journal.save(_key(inode))
 
     def sync(self) -> Task[None]:
-        """Everything that this node has changed is on the medium when it ends. To be called every few seconds."""
+        """Everything that this node has changed is on the medium when it ends. To be called every few seconds.
+
+        Also looks again at files without a name, of which somebody may have closed the last one meanwhile.
+        """
         if self.failed is not None:
             raise FsError(errno.EIO, self.failed)
         yield from self.journal.commit()
+        if self._place.unsure:
+            self._place.unsure = False
+            for inode in (yield from self._orphans(self._place.slot)):
+                yield from self._reap(inode)
 
     # -- the whole
 

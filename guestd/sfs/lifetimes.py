@@ -116,6 +116,7 @@ def _is_open(operation: Operation, inode: Inode) -> Task[bool]:
     try:
         held: Held = yield _below(operation, inode.number, guard.number, Mode.EX, noqueue=True)
     except Refused:
+        operation.place.unsure = True  # or it is held back after a death: to be looked at again
         return True
     yield Release(held.number)
     return False

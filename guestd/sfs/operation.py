@@ -185,6 +185,7 @@ class Place:
         "running",
         "slot",
         "superblock",
+        "unsure",
     )
 
     def __init__(self, blocks: Blocks, superblock: Superblock, slot: int, journal: Journal, guards: Guards) -> None:
@@ -196,6 +197,7 @@ class Place:
         self.full: dict[int, None] = {}  # groups in which there was no room when they were last looked at
         self.running = 0  # operations
         self.generations = 0
+        self.unsure = False  # of an orphan: whether somebody has it open
         self._idle: Signal | None = None
         self.closing = False
         self.failed: str | None = None  # why no operation can be carried out any more

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from typing import Any
 
 from guestd.sfs.filesystem import FileSystem
 from tests.unit.sfs_disk import CachedDisk, Cut
@@ -64,7 +65,7 @@ class History:
                 self.fsynced.append((len(self.disk.log), count, number))
 
     def judge(self, image: dict[int, bytes], at: int, *, again: bool) -> None:
-        """`at`: so many commands were carried out, and perhaps a part of the next one. again: once more in the replay."""
+        """`at`: so many commands were carried out, perhaps a part of the next one. again: once more in the replay."""
         node = SoloNode(CachedDisk(image), self.blocks)
         report = check(image, self.blocks)
         assert report.wrong == [], f"before the replay: {report.wrong}"
@@ -83,7 +84,7 @@ class History:
         node.run(system.unmount())
         assert check(node.disk.now, self.blocks).wrong == []
 
-    def _compare(self, tree: dict[bytes, object], contents: dict[bytes, bytes], at: int) -> None:
+    def _compare(self, tree: dict[bytes, tuple[Any, ...]], contents: dict[bytes, bytes], at: int) -> None:
         newest = max(count for count, begun in enumerate(self.begun) if begun <= at)
         oldest = max((count for place, count in self.synced if place <= at), default=0)
         per_file = {number: count for place, count, number in self.fsynced if place <= at}

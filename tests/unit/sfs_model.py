@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from guestd.sfs.errors import FsError
 from guestd.sfs.filesystem import FileSystem
 from guestd.sfs.tree import RENAME_EXCHANGE, RENAME_NOREPLACE
+from tests.unit.sfs_disk import CachedDisk
+from tests.unit.sfs_node import SoloNode, check, formatted
 
 if TYPE_CHECKING:
     from guestd.tasks.steps import Task
@@ -57,8 +59,8 @@ class Model:
         return thing
 
     def live(self, number: int) -> Thing:
-        thing = self.things[number]
-        if not thing.nlink and not self.opens.get(number):
+        thing = self.things.get(number)
+        if thing is None or (not thing.nlink and not self.opens.get(number)):
             raise FsError(errno.ESTALE)
         return thing
 
@@ -350,6 +352,34 @@ class Walker:
         if step.makes:
             self.inodes[step.makes] = got.inode
         return 0
+
+
+def random_operations(seed: int, steps: int = 300) -> int:
+    """On one node, compared with the model at each step, and as a whole now and then; how many succeeded."""
+    blocks = 1500
+    _, sectors = formatted(blocks)
+    node = SoloNode(CachedDisk(sectors), blocks)
+    system = node.mount()
+    walker = Walker(Model(), random.Random(seed), system.root)
+    done = 0
+    for count in range(steps):
+        done += walker.carry_out(walker.step(system), node.run, system) == 0
+        if count % 50 == 49:
+            tree, contents = walk(node.run, system)
+            assert tree == walker.model.tree()
+            files = walker.model.files()
+            assert contents == {path: walker.model.things[number].data for path, number in files.items()}
+        if count % 100 == 99:
+            node.run(system.sync())
+            assert check(node.disk.now, blocks).wrong == []
+    node.run(system.unmount())
+    report = check(node.disk.now, blocks)
+    assert (report.wrong, report.notes) == ([], [])
+    again = SoloNode(node.disk, blocks)
+    tree, contents = walk(again.run, again.mount(2))
+    assert tree == walker.model.tree()
+    assert contents == {path: walker.model.things[number].data for path, number in walker.model.files().items()}
+    return done
 
 
 WEIGHTS = {

@@ -1,8 +1,8 @@
 """N nodes with the file system on one disk: real lock managers and levels, under the transitions of `dlm_net`.
 
-Each node has an engine over a queue of disk commands, as in guestd. The disk is `sfs_disk`'s; a command takes effect some
-time after it was sent, and is answered some time after that. A node that dies leaves the command under way done, undone or
-torn; one that was forced out is fenced: the disk refuses what it sends.
+Each node has an engine over a queue of disk commands, as in guestd. The disk is `sfs_disk`'s; a command takes effect
+some time after it was sent, and is answered some time after that. A node that dies leaves the command under way done,
+undone or torn; one that was forced out is fenced: the disk refuses what it sends.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class SfsWorld(World):
         self.superblock: Superblock
         self.superblock, base = formatted(self.blocks, self.options.nodes, self.journal_blocks)
         self.disk = CachedDisk(base)
-        self.on_death: Callable[[Stack], None] = lambda _: None
+        self.on_death: Callable[[Stack], object] = lambda _: None
         self.random = random.Random(self.seed)
         super().__post_init__()
         self.checks = _NoChecks()  # type: ignore[assignment]
