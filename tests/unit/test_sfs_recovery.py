@@ -1,0 +1,114 @@
+"""Recovery of the file system after a node that died (spec S7.3), one case at a time."""
+
+from __future__ import annotations
+
+import pytest
+
+from guestd.membership.states import NodeState
+from guestd.sfs.level import ORDER
+from tests.unit.sfs_net import SfsWorld
+from tests.unit.sfs_node import check, formatted
+from tests.unit.sfs_users import Users, watched
+
+
+def three(seed: int, disk_ms: tuple[int, int] = (0, 3)) -> SfsWorld:
+    world = SfsWorld(seed, disk_ms=disk_ms)
+    for number in range(3):
+        world.power_on(number)
+    world.run_until(world.all_usable)
+    return world
+
+
+def test_what_a_dead_node_had_synced_is_there_and_a_survivor_waits_for_the_replay() -> None:  # A13
+    world = three(1)
+    system = world.system(0)
+    file = world.run_task(0, system.create(system.root, b"file", 0o600, 0, 0, 1)).inode
+    world.run_task(0, system.write(file, 0, b"synced", 1))
+    world.run_task(0, system.fsync(file))
+    # From now on nothing of the dead node's own comes into its place: only a replay brings it there.
+    world.run_task(0, system.write(file, 0, b"SYNCED and longer", 2))
+    done: list[object] = []
+    world.start(0, system.fsync(file), done.append)
+    head = 8 * world.superblock.transaction(0)
+    writes = len(world.disk.log)
+    world.run_until(lambda: any(getattr(one, "lba", 0) == head for one in world.disk.log[writes:]), 1000)
+    world.kill(0, noticed_ms=100)
+    read: list[object] = []
+    world.start(1, world.system(1).read(file, 0, 99), lambda outcome: read.append(outcome.get()))
+    world.run_until(lambda: world.view.entries[0].state is NodeState.FORCED_LEAVING)
+    while world.view.entries[0].state is NodeState.FORCED_LEAVING:
+        assert not read, "a lock of the dead node was granted before the recovery was through"
+        world.run(1)
+    world.run_until(lambda: read)
+    assert read == [b"SYNCED and longer"]
+    assert world.stacks[1].level.replays + world.stacks[2].level.replays == 1  # exactly once
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_second_node_dies_in_the_replay_and_a_third_one_goes_on(seed: int) -> None:  # A12
+    world = SfsWorld(seed, disk_ms=(1, 12))
+    users = Users(world)
+    with watched(users.ledger):
+        for number in range(3):
+            world.power_on(number)
+        world.run_until(world.all_usable)
+        for _ in range(60):
+            users.act(users.random.randrange(3))
+            world.run(users.random.choice([0, 5, 20]))
+        world.kill(0, noticed_ms=10)
+        world.run_until(lambda: (world.view.entries[0].level, world.view.entries[0].state.live) == (ORDER, False))
+        world.run(seed * 3)
+        world.kill(1, noticed_ms=10)
+        world.power_on(0)  # and joins meanwhile
+        for _ in range(30):
+            users.act(2)
+            world.run(20)
+        users.finish()
+        for stack in world.all_stacks:
+            stack.engine.stop()
+
+
+@pytest.mark.parametrize("delay_ms", range(0, 400, 20))
+def test_a_node_that_mounts_while_another_one_dies_recovers_after_it(delay_ms: int) -> None:  # A12
+    world = SfsWorld(delay_ms, disk_ms=(2, 10))
+    world.power_on(0)
+    world.run_until(lambda: world.usable(0))
+    system = world.system(0)
+    file = world.run_task(0, system.create(system.root, b"file", 0o600, 0, 0, 1)).inode
+    world.run_task(0, system.fsync(file))
+    world.power_on(1)
+    world.run(delay_ms)
+    world.kill(0, noticed_ms=delay_ms % 60)
+    world.run_until(lambda: world.usable(1))
+    assert world.run_task(1, world.system(1).lookup(system.root, b"file")).inode == file
+    world.run_until(lambda: world.view.entries[0].state is NodeState.INACTIVE)
+    assert world.leave(1)
+    world.run_until(lambda: world.nodes[1].level is None)
+    report = check(world.disk.now, world.blocks)
+    assert (report.wrong, report.notes) == ([], [])
+
+
+def test_a_journal_that_cannot_be_read_stops_everybody_and_says_why() -> None:
+    world = three(4)
+    system = world.system(0)
+    file = world.run_task(0, system.create(system.root, b"file", 0o600, 0, 0, 1)).inode
+    world.run_task(0, system.fsync(file))
+    world.disk.now[8 * world.superblock.head(0)] = bytes(512)
+    world.kill(0, noticed_ms=10)
+    world.run_until(lambda: world.view.entries[0].state is NodeState.INACTIVE)
+    for number in (1, 2):
+        assert "journal of node 0" in str(world.system(number).failed)
+    world.power_on(0)
+    world.run_until(lambda: world.view.entries[0].state is NodeState.JOINED)
+    assert "begins with" in str(world.stacks[0].level.refused)
+
+
+def test_a_node_without_a_journal_in_this_file_system_joins_without_it() -> None:
+    world = SfsWorld(5)
+    world.superblock, world.disk.now = formatted(3000, 2)
+    for number in range(3):
+        world.power_on(number)
+    world.run_until(lambda: all(entry.state is NodeState.JOINED for entry in world.view.entries))
+    assert world.stacks[2].level.refused == "the file system has journals for 2 nodes, this is node 2"
+    assert world.usable(0)
+    assert not world.usable(2)
