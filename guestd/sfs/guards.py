@@ -35,7 +35,7 @@ ALL_PAGES_MAX = 4096
 class Guards:
     """All of one mounted file system."""
 
-    __slots__ = ("_journal", "_pages", "_start", "_table", "_uses", "_uuid")
+    __slots__ = ("_journal", "_pages", "_shrinking", "_start", "_table", "_uses", "_uuid")
 
     def __init__(self, uuid: bytes, journal: Journal, start: Callable[[Task[Any]], None]) -> None:
         """start: begins a task of its own."""
@@ -45,6 +45,7 @@ class Guards:
         self._table: dict[Key, Guard] = {}
         self._uses = 0
         self._pages = 0
+        self._shrinking = False
 
     def find(self, key: Key) -> Guard | None:
         """What is known of it, without taking it."""
@@ -86,8 +87,9 @@ class Guards:
             self._forget_oldest()
         if guard.number is None and not guard.mutex.busy:
             self._table.pop(guard.key, None)
-        if len(self._table) > KEPT_MAX:
-            self._shrink()
+        if len(self._table) > KEPT_MAX and not self._shrinking:
+            self._shrinking = True
+            self._start(self._shrink())
 
     def lower_all(self) -> Task[None]:
         """Give everything up; nobody uses anything any more."""
@@ -178,7 +180,8 @@ class Guards:
             if self._pages < ALL_PAGES_MAX // 2:
                 return
 
-    def _shrink(self) -> None:
+    def _shrink(self) -> Task[None]:
         idle = [one for one in self._table.values() if not one.mutex.busy and not one.children]
         for guard in sorted(idle, key=lambda one: one.used)[: KEPT_MAX // 10]:
-            self._start(self._yield(guard, Mode.EX))
+            yield from self._yield(guard, Mode.EX)
+        self._shrinking = False
