@@ -10,10 +10,11 @@ import stat
 
 from guestd.core.value import Value
 from guestd.dlm.modes import Mode
-from guestd.sfs import attributes, bitmap, contents, lifetimes, names, tree
+from guestd.sfs import attributes, bitmap, contents, lifetimes, names, ranges, tree
 from guestd.sfs.block import BLOCK_SIZE, Kind
 from guestd.sfs.directory import NAME_SIZE_MAX
 from guestd.sfs.errors import Damaged, FsError
+from guestd.sfs.file_locks import FileLocks
 from guestd.sfs.guards import Guards
 from guestd.sfs.inode import number_of
 from guestd.sfs.journal import DIRTY_MAX
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from guestd.sfs.attributes import Attributes
     from guestd.sfs.blocks import Blocks
+    from guestd.sfs.guard import Guard
     from guestd.sfs.journal import Journal
     from guestd.sfs.keys import Key
     from guestd.sfs.operation import Operation
@@ -37,6 +39,21 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
 
 _PERMISSIONS = 0o7777
+
+READ, WRITE, UNLOCK = 0, 1, 2  # kinds of locks of programs, as F_RDLCK, F_WRLCK, F_UNLCK of Linux
+TO_THE_END = (1 << 63) - 1
+_EXCLUSIVE = {READ: False, WRITE: True, UNLOCK: None}
+
+
+def _refuse(why: str) -> Task[Any]:
+    """A task that raises EINVAL: whatever goes wrong comes out of the task, not of the call that makes it."""
+    yield from ()
+    raise FsError(errno.EINVAL, why)
+
+
+def _after(end: int) -> int:
+    """The first byte behind a range of a lock."""
+    return ranges.END if end == TO_THE_END else end + 1
 
 
 def _key(identity: int) -> Key:
@@ -55,7 +72,7 @@ class Space(Value):
 class FileSystem:
     """Of one life of one node."""
 
-    __slots__ = ("_lock", "_place", "blocks", "journal", "superblock")
+    __slots__ = ("_lock", "_locks", "_place", "blocks", "journal", "superblock")
 
     def __init__(
         self,
@@ -71,6 +88,7 @@ class FileSystem:
         self.superblock = superblock
         self.journal = journal
         self._lock = lock
+        self._locks = FileLocks(superblock.uuid)
         self._place = Place(blocks, superblock, slot, journal, Guards(superblock.uuid, journal, start))
 
     @property
@@ -98,7 +116,7 @@ class FileSystem:
     ) -> Task[Attributes]:
         """A file of the type in `mode`: regular, fifo, socket, device. Raises EEXIST, ENOSPC, ENAMETOOLONG."""
         if stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
-            raise FsError(errno.EINVAL, f"the mode {mode:o}")
+            return _refuse(f"the mode {mode:o}")
         return self._create(parent, name, mode, uid, gid, now, rdev=rdev)
 
     def create(self, parent: int, name: bytes, mode: int, uid: int, gid: int, now: int) -> Task[Attributes]:
@@ -227,7 +245,7 @@ class FileSystem:
     def read(self, inode: int, offset: int, size: int) -> Task[bytes]:
         """At most `size` bytes; fewer at the end of the file. Raises EISDIR, EINVAL."""
         if offset < 0 or size < 0:
-            raise FsError(errno.EINVAL, f"{size} bytes from {offset}")
+            return _refuse(f"{size} bytes from {offset}")
         return self._run(lambda op: contents.read(op, inode, offset, size), {_key(inode): Mode.PR})
 
     def write(self, inode: int, offset: int, data: bytes, now: int) -> Task[int]:
@@ -275,6 +293,55 @@ class FileSystem:
             for inode in (yield from self._orphans(self._place.slot)):
                 yield from self._reap(inode)
 
+    # -- locks of programs
+
+    def flock(self, inode: int, owner: int, kind: int, *, wait: bool) -> Task[None]:
+        """Lock the whole file. kind: READ, WRITE or UNLOCK. Raises EAGAIN; EINTR after `interrupt_lock`."""
+        if kind not in _EXCLUSIVE:
+            return _refuse(f"the kind {kind} of a lock")
+        exclusive = _EXCLUSIVE[kind]
+        return self._pinned(inode, lambda guard: self._locks.flock(guard, owner, exclusive, wait=wait))
+
+    def lock(self, inode: int, owner: int, kind: int, start: int, end: int, *, wait: bool) -> Task[None]:
+        """Lock the bytes from `start` to `end`, that one too; TO_THE_END: whatever there is. As fcntl: what the owner
+        had there is replaced. Raises EAGAIN, EDEADLK; EINTR after `interrupt_lock`, EINVAL.
+        """
+        if kind not in _EXCLUSIVE or not 0 <= start <= end <= TO_THE_END:
+            return _refuse(f"the kind {kind} of a lock of the bytes {start} to {end}")
+        exclusive, after = _EXCLUSIVE[kind], _after(end)
+        return self._pinned(inode, lambda guard: self._locks.lock(guard, owner, start, after, exclusive, wait=wait))
+
+    def test_lock(self, inode: int, owner: int, kind: int, start: int, end: int) -> Task[bool]:
+        """Whether `lock` would succeed at once. Who is in the way is not known."""
+        if kind not in (READ, WRITE) or not 0 <= start <= end <= TO_THE_END:
+            return _refuse(f"the kind {kind} of a lock of the bytes {start} to {end}")
+        exclusive, after = kind == WRITE, _after(end)
+        return self._pinned(inode, lambda guard: self._locks.is_free(guard, owner, start, after, exclusive=exclusive))
+
+    def interrupt_lock(self, inode: int, owner: int) -> Task[None]:
+        """What that owner waits for in `flock` or `lock` ends with EINTR, if it does not end otherwise just now."""
+        return self._locks.interrupt(_key(inode), owner)
+
+    def _pinned(self, inode: int, call: Callable[[Guard], Task[_T]]) -> Task[_T]:
+        """The inode's own lock stays, if only in NL, while locks below it are asked for or held."""
+
+        def pin(op: Operation) -> Task[Guard]:
+            found = yield from op.live(inode, Mode.PR)
+            guard = yield from op.guard((INODE, found.number), Mode.PR)
+            guard.pins += 1
+            return guard
+
+        def both() -> Task[_T]:
+            guard = yield from self._run(pin, {_key(inode): Mode.PR})
+            try:
+                result = yield from call(guard)
+            finally:
+                guard.locked = self._locks.uses(guard.key)
+                guard.pins -= 1
+            return result
+
+        return self._place.count(both())
+
     # -- the whole
 
     def statfs(self) -> Task[Space]:
@@ -312,7 +379,9 @@ class FileSystem:
     def unmount(self) -> Task[None]:
         """Write everything back, and give all locks up. Calls that come later raise ESHUTDOWN. Raises EIO."""
         self._place.closing = True
+        yield from self._locks.interrupt_all()
         yield from self._place.idle()
+        yield from self._locks.release_all()
         yield from self._place.guards.lower_all()
         yield from self.journal.close()
         yield Release(self._lock)

@@ -14,7 +14,21 @@ if TYPE_CHECKING:
 class Guard:
     """Used by one operation at a time on this node (`mutex`); held in `mode` against the other nodes."""
 
-    __slots__ = ("blocks", "children", "counted", "index", "key", "mode", "mutex", "number", "opens", "pages", "used")
+    __slots__ = (
+        "blocks",
+        "children",
+        "counted",
+        "index",
+        "key",
+        "locked",
+        "mode",
+        "mutex",
+        "number",
+        "opens",
+        "pages",
+        "pins",
+        "used",
+    )
 
     def __init__(self, key: Key) -> None:
         self.key = key
@@ -27,6 +41,8 @@ class Guard:
         self.index: Index | None = None  # of a directory
         self.opens = 0  # how often this node has the file open
         self.children: dict[bytes, int] = {}  # locks below it: the part of the name, the number
+        self.pins = 0  # calls that need its lock, in whatever mode
+        self.locked = False  # there are locks of programs below it
         self.used = 0  # when, counted in uses
 
     def drop(self) -> None:
@@ -34,6 +50,11 @@ class Guard:
         self.blocks.clear()
         self.pages.clear()
         self.index = None
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether its lock has to stay, if only in NL."""
+        return bool(self.children or self.pins or self.locked)
 
     def allows(self, mode: Mode) -> bool:
         """Whether what it is held in is enough."""

@@ -99,7 +99,7 @@ class Guards:
                 continue
             yield from guard.mutex.take()
             try:
-                guard.opens = 0
+                guard.opens, guard.pins, guard.locked = 0, 0, False
                 for part in list(guard.children):
                     yield Release(guard.children.pop(part))
                 yield from self._lower(guard, Mode.NL)
@@ -160,7 +160,7 @@ class Guards:
             yield from self._journal.settle(guard.key)
         if mode is Mode.NL:
             guard.drop()
-        if mode is Mode.NL and not keep and not guard.children:
+        if mode is Mode.NL and not keep and not guard.is_pinned:
             yield Release(guard.number)
             guard.number, guard.mode = None, Mode.NL
         elif guard.mode is not mode:
@@ -181,7 +181,13 @@ class Guards:
                 return
 
     def _shrink(self) -> Task[None]:
-        idle = [one for one in self._table.values() if not one.mutex.busy and not one.children]
-        for guard in sorted(idle, key=lambda one: one.used)[: KEPT_MAX // 10]:
-            yield from self._yield(guard, Mode.EX)
+        idle = [one for one in self._table.values() if not one.mutex.busy and not one.is_pinned]
+        for guard in sorted(idle, key=lambda one: one.used)[: max(1, KEPT_MAX // 10)]:
+            yield from guard.mutex.take()
+            try:
+                yield from self._lower(guard, Mode.NL)
+            except FsError:
+                pass  # as in `_yield`
+            finally:
+                self.give(guard)
         self._shrinking = False

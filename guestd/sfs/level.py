@@ -16,7 +16,7 @@ from __future__ import annotations
 from guestd.membership.states import NodeState
 from guestd.sfs.errors import Damaged, FsError
 from guestd.sfs.mount import NotMounted, mount, recover
-from guestd.tasks.steps import DiskError, Refused
+from guestd.tasks.steps import DiskError, Refused, Signal
 from guestd.transition.subsystem import Subsystem
 
 TYPE_CHECKING = False
@@ -45,6 +45,8 @@ class SfsLevel(Subsystem):
         "_mounting",
         "_node",
         "_on_failure",
+        "_recovered_one",
+        "_recoveries",
         "_start",
         "_to_recover",
         "_volume",
@@ -71,6 +73,8 @@ class SfsLevel(Subsystem):
         self._volume = volume
         self._on_failure = on_failure
         self._mounting = False
+        self._recoveries = 0  # under way
+        self._recovered_one = Signal()
         self._to_recover: list[Position] = []  # forced leaves that wait for the own mount
         self._done: list[Position] = []
         self.file_system: FileSystem | None = None
@@ -104,7 +108,7 @@ class SfsLevel(Subsystem):
             self._start(task, lambda outcome: self._mounted(position, outcome))
         elif position.state is NodeState.LEAVING and self.file_system is not None:
             self.leaving = True
-            self._start(self.file_system.unmount(), lambda outcome: self._unmounted(position, outcome))
+            self._start(self._leave(self.file_system), lambda outcome: self._unmounted(position, outcome))
         else:
             self._done.append(position)
 
@@ -127,6 +131,17 @@ class SfsLevel(Subsystem):
         for forced in waiting:
             self._recover(forced)
 
+    def _leave(self, system: FileSystem) -> Task[None]:
+        """Nothing may still be replayed here when the lock manager has forgotten this node: another one would, too."""
+        yield from self._recovered_all()
+        yield from system.unmount()
+        yield from self._recovered_all()
+
+    def _recovered_all(self) -> Task[None]:
+        while self._recoveries:
+            self._recovered_one = Signal()
+            yield self._recovered_one
+
     def _unmounted(self, position: Position, outcome: Outcome) -> None:
         if isinstance(outcome.error, FsError):
             return  # told by `on_failure`; what is not written back only a replay can save
@@ -141,10 +156,12 @@ class SfsLevel(Subsystem):
         elif system is None or position.subject >= system.superblock.slots:
             self._done.append(position)
         else:
+            self._recoveries += 1
             task = recover(system.blocks, system.superblock, position.subject)
             self._start(task, lambda outcome: self._recovered(system, position, outcome))
 
     def _recovered(self, system: FileSystem, position: Position, outcome: Outcome) -> None:
+        self._recoveries -= 1
         try:
             self.replays += bool(outcome.get())
         except (Damaged, DiskError) as why:
@@ -153,6 +170,7 @@ class SfsLevel(Subsystem):
         else:
             self._begin(self._reap(system))
         self._done.append(position)
+        self._recovered_one.fire()
 
     def _reap(self, system: FileSystem) -> Task[None]:
         """Delete what the dead left open. It waits for locks until the lock manager lets them go."""

@@ -209,10 +209,15 @@ class Place:
 
     def run(self, body: Body[_T], wants: dict[Key, Mode]) -> Task[_T]:
         """What the body returns. Raises FsError."""
+        result = yield from self.count(self._run(body, dict(wants)))
+        return result
+
+    def count(self, task: Task[_T]) -> Task[_T]:
+        """Carry that out as one that an unmount waits for. Raises FsError when there is none any more."""
         self._check()
         self.running += 1
         try:
-            result = yield from self._run(body, dict(wants))
+            result = yield from task
         finally:
             self.running -= 1
             if not self.running and self._idle is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.unit.sfs_model import random_operations
 from tests.unit.sfs_net import SfsWorld
 from tests.unit.sfs_node import check
 from tests.unit.sfs_users import EVERYTHING, QUIET, history
@@ -38,3 +39,13 @@ def test_operations_of_three_nodes_at_once_are_those_of_the_model_in_some_order(
 @pytest.mark.parametrize("seed", range(8))
 def test_the_same_with_deaths_leaves_and_power_failures(seed: int) -> None:  # S7.3, A12, A13
     history(seed, EVERYTHING)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_same_with_caches_that_are_nearly_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("guestd.sfs.guards.KEPT_MAX", 6)
+    monkeypatch.setattr("guestd.sfs.guards.PAGES_MAX", 2)
+    monkeypatch.setattr("guestd.sfs.guards.ALL_PAGES_MAX", 6)
+    monkeypatch.setattr("guestd.sfs.filesystem.DIRTY_MAX", 4)
+    history(seed, EVERYTHING)
+    assert random_operations(seed) > 100

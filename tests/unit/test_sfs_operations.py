@@ -96,6 +96,12 @@ def test_what_has_no_sense_is_refused() -> None:
         (system.getattr(1), errno.ESTALE),
         (system.getattr(1 << 60), errno.ESTALE),
         (system.release(file), errno.EBADF),
+        (system.mknod(root, b"x", 0o040700, 0, 0, 1), errno.EINVAL),
+        (system.mknod(root, b"x", 0o170700, 0, 0, 1), errno.EINVAL),
+        (system.read(file, -1, 5), errno.EINVAL),
+        (system.write(file, -1, b"x", 1), errno.EINVAL),
+        (system.setattr(file, 1, size=-1), errno.EINVAL),
+        (system.flock(file, 1, 7, wait=False), errno.EINVAL),
     ):
         assert code(node, task) == number
     node.run(system.sync())
