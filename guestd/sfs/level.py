@@ -42,10 +42,11 @@ class SfsLevel(Subsystem):
 
     __slots__ = (
         "_done",
+        "_incarnation",
         "_mounting",
         "_node",
         "_on_failure",
-        "_recovered_one",
+        "_one_is_over",
         "_recoveries",
         "_start",
         "_to_recover",
@@ -69,12 +70,13 @@ class SfsLevel(Subsystem):
         """
         super().__init__("SFS", order=ORDER, barriers={"join": 2}, real=True)
         self._node = node
+        self._incarnation: int | None = None  # once it has come to mount
         self._start = start
         self._volume = volume
         self._on_failure = on_failure
         self._mounting = False
         self._recoveries = 0  # under way
-        self._recovered_one = Signal()
+        self._one_is_over = Signal()
         self._to_recover: list[Position] = []  # forced leaves that wait for the own mount
         self._done: list[Position] = []
         self.file_system: FileSystem | None = None
@@ -100,47 +102,65 @@ class SfsLevel(Subsystem):
 
     # -- inner workings
 
+    def mount_again(self) -> None:
+        """Try once more, after the own join: the volume, or the file system on it, may have been made since."""
+        if self._incarnation is not None and self.file_system is None and not (self._mounting or self.leaving):
+            self._mount(None)
+
     def _own(self, position: Position) -> None:
-        volume = self._volume() if (position.state, position.barrier) == (NodeState.JOINING, MOUNT_BARRIER) else None
-        if volume is not None:
-            self._mounting = True
-            task = mount(volume, self._node, position.incarnation, self._begin)
-            self._start(task, lambda outcome: self._mounted(position, outcome))
-        elif position.state is NodeState.LEAVING and self.file_system is not None:
+        if (position.state, position.barrier) == (NodeState.JOINING, MOUNT_BARRIER):
+            self._incarnation = position.incarnation
+            self._mount(position)
+        elif position.state is NodeState.LEAVING:
             self.leaving = True
-            self._start(self._leave(self.file_system), lambda outcome: self._unmounted(position, outcome))
+            self._start(self._leave(), lambda outcome: self._unmounted(position, outcome))
         else:
             self._done.append(position)
+
+    def _mount(self, position: Position | None) -> None:
+        """position: what is acknowledged when it has ended."""
+        volume = self._volume()
+        if volume is None or self._incarnation is None:
+            self.refused = "there is no volume"
+            self._done += [] if position is None else [position]
+            return
+        self._mounting = True
+        task = mount(volume, self._node, self._incarnation, self._begin)
+        self._start(task, lambda outcome: self._mounted(position, outcome))
 
     def _begin(self, task: Task[Any]) -> None:
         """A task that the file system begins by itself, to give a lock up."""
         self._start(task, lambda outcome: outcome.get())
 
-    def _mounted(self, position: Position, outcome: Outcome) -> None:
+    def _mounted(self, position: Position | None, outcome: Outcome) -> None:
         self._mounting = False
         try:
             self.file_system = outcome.get()
         except (NotMounted, DiskError) as why:
             self.refused = str(why)
         else:
+            self.refused = None
             assert self.file_system is not None, "that is what mount returns"
             self.file_system.journal.on_failure(self._on_failure)
             self._begin(self._reap(self.file_system))
-        self._done.append(position)
+        self._done += [] if position is None else [position]
         waiting, self._to_recover = self._to_recover, []
         for forced in waiting:
             self._recover(forced)
+        self._one_is_over.fire()
 
-    def _leave(self, system: FileSystem) -> Task[None]:
+    def _leave(self) -> Task[None]:
         """Nothing may still be replayed here when the lock manager has forgotten this node: another one would, too."""
-        yield from self._recovered_all()
-        yield from system.unmount()
-        yield from self._recovered_all()
+        yield from self._over()
+        if self.file_system is not None:
+            yield from self.file_system.unmount()
+        yield from self._over()
 
-    def _recovered_all(self) -> Task[None]:
-        while self._recoveries:
-            self._recovered_one = Signal()
-            yield self._recovered_one
+    def _over(self) -> Task[None]:
+        """Until neither a mount nor a replay is under way."""
+        while self._recoveries or self._mounting:
+            self._one_is_over = Signal()
+            yield self._one_is_over
 
     def _unmounted(self, position: Position, outcome: Outcome) -> None:
         if isinstance(outcome.error, FsError):
@@ -170,7 +190,7 @@ class SfsLevel(Subsystem):
         else:
             self._begin(self._reap(system))
         self._done.append(position)
-        self._recovered_one.fire()
+        self._one_is_over.fire()
 
     def _reap(self, system: FileSystem) -> Task[None]:
         """Delete what the dead left open. It waits for locks until the lock manager lets them go."""

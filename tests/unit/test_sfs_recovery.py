@@ -109,6 +109,28 @@ def test_a_node_without_a_journal_in_this_file_system_joins_without_it() -> None
     for number in range(3):
         world.power_on(number)
     world.run_until(lambda: all(entry.state is NodeState.JOINED for entry in world.view.entries))
+    assert not world.usable(2)
     assert world.stacks[2].level.refused == "the file system has journals for 2 nodes, this is node 2"
     assert world.usable(0)
-    assert not world.usable(2)
+
+
+def test_a_file_system_that_is_made_after_the_join_can_be_mounted() -> None:
+    world = SfsWorld(6)
+    made = dict(world.disk.now)
+    world.disk.now.clear()
+    for number in range(3):
+        world.power_on(number)
+    world.run_until(lambda: all(entry.state is NodeState.JOINED for entry in world.view.entries))
+    assert "begins with" in str(world.stacks[1].level.refused)
+    world.disk.now.update(made)
+    for number in (0, 1):
+        world.do(world.stacks[number], world.stacks[number].level.mount_again)
+    assert world.leave(1)  # it waits for the mount
+    world.run_until(lambda: world.usable(0) and world.nodes[1].level is None)
+    root = world.system(0).root
+    world.run_task(0, world.system(0).create(root, b"file", 0o600, 0, 0, 1))
+    assert world.leave(0)
+    assert world.leave(2)  # which has not mounted
+    world.run_until(lambda: all(node.level is None for node in world.nodes))
+    report = check(world.disk.now, world.blocks)
+    assert (report.wrong, report.notes) == ([], [])
