@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from guestd.sfs import contents, journal_form, lifetimes, mount, replay
+from guestd.dlm.modes import Mode
+from guestd.sfs import contents, file_locks, journal_form, lifetimes, mount, ranges, replay
 from guestd.sfs.block import Kind, seal
 from guestd.sfs.guard import Guard
 from guestd.sfs.journal import Journal, Transaction
 from guestd.sfs.journal_form import Head, describe
 from guestd.sfs.level import SfsLevel
 from tests.unit.sfs_crashes import History
+from tests.unit.sfs_locks import lock_history
 from tests.unit.sfs_model import random_operations
 from tests.unit.sfs_users import DEATHS, POWER, QUIET, SLOW, Theme, history
 
@@ -145,11 +147,19 @@ def dead_journal_not_replayed(patch: Patch) -> None:
 
 def acknowledged_before_the_replay(patch: Patch) -> None:
     """The locks of a dead node are let go while its journal is being replayed."""
+    recovered = SfsLevel._recovered
     recover = SfsLevel._recover
 
     def early(self: SfsLevel, position: Any) -> None:
         recover(self, position)
-        self._done.append(position)
+        if self.file_system is not None and not self._mounting:
+            self._done.append(position)
+
+    def silent(self: SfsLevel, system: Any, position: Any, outcome: Any) -> None:
+        recovered(self, system, position, outcome)
+        self._done.remove(position)
+
+    patch.setattr(SfsLevel, "_recovered", silent)
 
     patch.setattr(SfsLevel, "_recover", early)
 
@@ -167,6 +177,25 @@ def open_files_deleted(patch: Patch) -> None:
         return bool(operation.cached((1, inode.number)).opens)
 
     patch.setattr(lifetimes, "_is_open", is_open)
+
+
+def intentions_forgotten(patch: Patch) -> None:
+    """Who locks a range does not lock what lies above it in the tree."""
+    required = ranges.needed
+
+    def needed(segments: Any) -> Any:
+        return {node: mode for node, mode in required(segments).items() if mode in (Mode.PR, Mode.EX)}
+
+    patch.setattr(file_locks, "needed", needed)
+
+
+def locks_of_an_owner_not_lowered(patch: Patch) -> None:
+    """What an owner unlocks stays locked."""
+
+    def lower(_self: Any, _owner: Any, _wanted: Any) -> Task[None]:
+        yield from ()
+
+    patch.setattr(file_locks.FileLocks, "_lower", lower)
 
 
 def crashes(seed: int) -> None:
@@ -210,5 +239,7 @@ MUTANTS = [
     Mutant(dead_journal_not_replayed, cluster(DEATHS), seeds=60),
     Mutant(acknowledged_before_the_replay, cluster(SLOW), seeds=60),
     Mutant(only_the_own_journal, cluster(POWER), seeds=60),
+    Mutant(intentions_forgotten, lock_history),
+    Mutant(locks_of_an_owner_not_lowered, lock_history),
     Mutant(open_files_deleted, cluster(QUIET), seeds=30),
 ]

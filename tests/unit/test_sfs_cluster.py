@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
+from tests.unit.sfs_disk import Cut
 from tests.unit.sfs_model import random_operations
 from tests.unit.sfs_net import SfsWorld
 from tests.unit.sfs_node import check
@@ -39,6 +42,24 @@ def test_operations_of_three_nodes_at_once_are_those_of_the_model_in_some_order(
 @pytest.mark.parametrize("seed", range(8))
 def test_the_same_with_deaths_leaves_and_power_failures(seed: int) -> None:  # S7.3, A12, A13
     history(seed, EVERYTHING)
+
+
+def test_what_one_node_has_written_and_another_one_has_fsynced_survives_a_power_failure() -> None:
+    world = SfsWorld(2)
+    for number in range(3):
+        world.power_on(number)
+    world.run_until(world.all_usable)
+    root = world.system(0).root
+    file = world.run_task(0, world.system(0).create(root, b"file", 0o640, 1, 2, 10)).inode
+    world.run_task(0, world.system(0).write(file, 0, b"of node 0", 11))
+    world.run_task(1, world.system(1).fsync(file))
+    cut = Cut(world.disk.base, world.disk.log)
+    cut.move_to(len(world.disk.log))
+    world.power_failure(cut.left(random.Random(1), 0.0, torn=False))
+    for number in range(3):
+        world.power_on(number)
+    world.run_until(world.all_usable)
+    assert world.run_task(2, world.system(2).read(file, 0, 99)) == b"of node 0"
 
 
 @pytest.mark.parametrize("seed", range(3))
