@@ -24,6 +24,7 @@ from guestd.tasks.steps import DiskError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from guestd.sfs.blocks import Blocks
     from guestd.sfs.keys import Key
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
 
 DIRTY_MAX = 1024
 """Blocks of contents that wait to be written (4 MiB); who writes more waits for that."""
+
+
+def drop_range(table: dict[int, Any], first: int, count: int) -> None:
+    """Take all of these numbers out of it."""
+    numbers = range(first, first + count)
+    for number in [one for one in table if one in numbers] if count > len(table) else numbers:
+        table.pop(number, None)
 
 
 class Transaction:
@@ -110,9 +118,8 @@ class Journal:
         assert self.room_for(changed), f"{len(changed)} blocks in one operation"
         running = self._running
         for first, count in freed:
-            for number in range(first, first + count):
-                running.blocks.pop(number, None)
-                self.dirty.pop(number, None)
+            drop_range(running.blocks, first, count)
+            drop_range(self.dirty, first, count)
             group = self._superblock.group_of(first)
             bits = ((1 << count) - 1) << (first - self._superblock.group_start(group))
             running.freed[group] = running.freed.get(group, 0) | bits

@@ -119,6 +119,9 @@ class SfsLevel(Subsystem):
 
     def _mount(self, position: Position | None) -> None:
         """position: what is acknowledged when it has ended."""
+        if self.file_system is not None:  # told twice
+            self._done += [] if position is None else [position]
+            return
         volume = self._volume()
         if volume is None or self._incarnation is None:
             self.refused = "there is no volume"

@@ -15,6 +15,7 @@ from guestd.dlm.modes import Mode
 from guestd.sfs import inode as inodes
 from guestd.sfs.block import Kind
 from guestd.sfs.errors import Damaged, FsError
+from guestd.sfs.journal import drop_range
 from guestd.sfs.keys import INODE
 from guestd.tasks.steps import DiskError, Signal
 
@@ -156,10 +157,8 @@ class Operation:
         if journal.failed is not None:
             raise FsError(errno.EIO, journal.failed)
         for key, first, count in self.freed:
-            guard = self._held[key]
-            for number in range(first, first + count):
-                guard.blocks.pop(number, None)
-                guard.pages.pop(number, None)
+            drop_range(self._held[key].blocks, first, count)
+            drop_range(self._held[key].pages, first, count)
         for number, (key, _, body) in self.changed.items():
             self._held[key].blocks[number] = body
         for number, (key, page) in self.pages.items():

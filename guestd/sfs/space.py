@@ -8,6 +8,7 @@ from guestd.dlm.modes import Mode
 from guestd.sfs import bitmap
 from guestd.sfs.block import Kind
 from guestd.sfs.errors import Damaged, FsError
+from guestd.sfs.journal import drop_range
 from guestd.sfs.keys import GROUP
 from guestd.sfs.operation import CommitFirst
 
@@ -72,9 +73,8 @@ def free(operation: Operation, key: Key, first: int, count: int) -> Task[None]:
         raise Damaged(f"blocks {first} to {first + count - 1} belong to inode {key[1]} and are marked as free")
     _save(operation, group, used & ~bits)
     operation.freed.append((key, first, count))
-    for number in range(first, first + count):
-        operation.changed.pop(number, None)
-        operation.pages.pop(number, None)
+    drop_range(operation.changed, first, count)
+    drop_range(operation.pages, first, count)
     operation.at_merge.append(lambda: operation.place.full.pop(group, None))
 
 

@@ -40,6 +40,7 @@ class History:
     def __post_init__(self) -> None:
         _, self.base = formatted(self.blocks, journal_blocks=self.journal_blocks)
         self.random = random.Random(self.seed)
+        self.orphan_count = 0
         self.disk = CachedDisk(self.base)
         node = SoloNode(self.disk, self.blocks)
         system = node.mount()
@@ -51,6 +52,7 @@ class History:
             walker.carry_out(walker.step(system), node.run, system)
             self.snapshots.append(walker.model.copy())
             self._sync(node, system, walker, count)
+            self._open_or_close(node, system, walker)
 
     def _sync(self, node: SoloNode, system: FileSystem, walker: Walker, count: int) -> None:
         what = self.random.random()
@@ -63,6 +65,20 @@ class History:
                 number = self.random.choice(files)
                 node.run(system.fsync(walker.inodes[number]))
                 self.fsynced.append((len(self.disk.log), count, number))
+
+    def _open_or_close(self, node: SoloNode, system: FileSystem, walker: Walker) -> None:
+        """So that what is unlinked becomes an orphan now and then."""
+        model = walker.model
+        files = [number for number, thing in model.things.items() if thing.kind == "file" and thing.nlink]
+        opened = [number for number, nodes in model.opens.items() if nodes]
+        if opened and self.random.random() < 0.1:
+            number = self.random.choice(opened)
+            model.opens[number].pop()
+            node.run(system.release(walker.inodes[number]))
+        elif files and self.random.random() < 0.3:
+            number = self.random.choice(files)
+            node.run(system.open(walker.inodes[number]))
+            model.opens.setdefault(number, []).append(0)
 
     def judge(self, image: dict[int, bytes], at: int, *, again: bool) -> None:
         """`at`: so many commands were carried out, perhaps a part of the next one. again: once more in the replay."""
@@ -78,11 +94,14 @@ class History:
         report = check(node.disk.now, self.blocks)
         assert report.wrong == []
         assert not any("replayed" in note for note in report.notes), report.notes
+        self.orphan_count += sum("orphan" in note for note in report.notes)
+        assert node.run(system.reap()) == 0
         tree, contents = walk(node.run, system)
         self._compare(tree, contents, at)
         node.run(system.create(system.root, b"afterwards", 0o644, 0, 0, 5))  # and it can be used
         node.run(system.unmount())
-        assert check(node.disk.now, self.blocks).wrong == []
+        report = check(node.disk.now, self.blocks)
+        assert (report.wrong, report.notes) == ([], [])
 
     def _compare(self, tree: dict[bytes, tuple[Any, ...]], contents: dict[bytes, bytes], at: int) -> None:
         newest = max(count for count, begun in enumerate(self.begun) if begun <= at)

@@ -23,6 +23,7 @@ from guestd.sfs.journal import Journal, Transaction
 from guestd.sfs.journal_form import decode_description
 from guestd.sfs.operation import Operation, Place
 from guestd.tasks.engine import Outcome
+from tests.unit.dlm_net import Options
 from tests.unit.sfs_disk import CachedDisk, Cut
 from tests.unit.sfs_model import Model, Step, Walker, walk
 from tests.unit.sfs_net import SfsWorld, Stack
@@ -369,6 +370,7 @@ class Theme:
     leave: float = 0.01
     power: float = 0.004
     disk_ms: tuple[int, int] = (0, 3)
+    nodes: int = 3
 
 
 QUIET = Theme(kill=0, freeze=0, leave=0, power=0)
@@ -376,23 +378,25 @@ EVERYTHING = Theme()
 DEATHS = Theme(kill=0.06, freeze=0, leave=0, power=0)
 SLOW = Theme(steps=400, kill=0.05, freeze=0.02, leave=0.03, power=0.01, disk_ms=(0, 20))
 POWER = Theme(kill=0, freeze=0, leave=0, power=0.03)
-THEMES = (EVERYTHING, DEATHS, SLOW, POWER)
+CROWD = Theme(kill=0.05, freeze=0.01, leave=0.03, power=0.005, nodes=6)
+THEMES = (EVERYTHING, DEATHS, SLOW, POWER, CROWD)
 
 
 def history(seed: int, theme: Theme = EVERYTHING) -> Users:
     """One world from beginning to end."""
-    world = SfsWorld(seed, disk_ms=theme.disk_ms)
+    options = Options(nodes=theme.nodes, view_ms_max=30, delay_ms_max=3)
+    world = SfsWorld(seed, options, disk_ms=theme.disk_ms)
     users = Users(world)
     with watched(users.ledger):
         try:
-            for number in range(3):
+            for number in range(theme.nodes):
                 world.power_on(number)
             world.run_until(world.all_usable)
             for _ in range(theme.steps):
-                number = users.random.randrange(3)
+                number = users.random.randrange(theme.nodes)
                 _operate(users, theme, number)
                 for _ in range(users.random.choice([1, 1, 2, 4])):
-                    users.act(users.random.randrange(3))
+                    users.act(users.random.randrange(theme.nodes))
                 world.run(users.random.choice([0, 1, 5, 20]))
             users.finish()
         except AssertionError as why:
