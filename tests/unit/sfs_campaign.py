@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.unit.sfs_crashes import History
+from tests.unit.sfs_model import CHURN, WEIGHTS
 from tests.unit.sfs_users import THEMES, history
 
 
@@ -32,12 +33,16 @@ class Outcome:
     images: int = 0
 
 
+def _history(seed: int) -> History:
+    return History(seed, steps=120, weights=CHURN if seed % 3 == 0 else WEIGHTS, sync=0.1 if seed % 2 else 0.25)
+
+
 def one(what: tuple[int, bool]) -> Outcome:
     """Whatever goes wrong is an outcome too."""
     seed, crashes = what
     try:
         if crashes:
-            return Outcome(seed, images=History(seed, steps=120).crash_everywhere(4))
+            return Outcome(seed, images=_history(seed).crash_everywhere(4))
         users = history(seed, THEMES[seed % len(THEMES)])
     except Exception:  # noqa: BLE001 - a failed assertion, or a bug found in whatever other way
         return Outcome(seed, traceback.format_exc(limit=-6))

@@ -13,7 +13,7 @@ from typing import Any
 
 from guestd.sfs.filesystem import FileSystem
 from tests.unit.sfs_disk import CachedDisk, Cut
-from tests.unit.sfs_model import Model, Walker, walk
+from tests.unit.sfs_model import WEIGHTS, Model, Walker, walk
 from tests.unit.sfs_node import SoloNode, check, formatted
 
 
@@ -26,6 +26,7 @@ class History:
     steps: int = 60
     sync: float = 0.25
     journal_blocks: int = 40
+    weights: dict[str, int] = field(default_factory=lambda: WEIGHTS)
 
     base: dict[int, bytes] = field(default_factory=dict)
     snapshots: list[Model] = field(default_factory=list)
@@ -45,6 +46,7 @@ class History:
         node = SoloNode(self.disk, self.blocks)
         system = node.mount()
         walker = Walker(Model(), self.random, system.root)
+        walker.weights = self.weights
         self.snapshots.append(walker.model.copy())
         self.begun.append(0)
         for count in range(1, self.steps + 1):

@@ -250,6 +250,7 @@ class Walker:
         self.inodes = {ROOT: root}
         self.size_max = size_max
         self.now = 1000
+        self.weights = WEIGHTS
         self.last = 0
 
     def pick(self, *kinds: str) -> int:
@@ -273,7 +274,7 @@ class Walker:
         name, new = self.name(parent), self.name(other)
         number = self.pick("file")
         mode = randomness.randrange(0o10000)
-        what = randomness.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        what = randomness.choices(list(self.weights), list(self.weights.values()))[0]
         if what in ("create", "mkdir", "symlink"):
             target = randomness.randbytes(randomness.choice([1, 60, 3000])) if what == "symlink" else b""
             kind = {"create": "file", "mkdir": "dir", "symlink": "link"}[what]
@@ -382,6 +383,8 @@ def random_operations(seed: int, steps: int = 300) -> int:
     return done
 
 
+CHURN = {"create": 12, "unlink": 12, "write": 30, "truncate": 10}
+"""Blocks are freed and used again all the time."""
 WEIGHTS = {
     "create": 12,
     "mkdir": 7,

@@ -20,7 +20,7 @@ from guestd.sfs.journal_form import Head, describe
 from guestd.sfs.level import SfsLevel
 from tests.unit.sfs_crashes import History
 from tests.unit.sfs_locks import lock_history
-from tests.unit.sfs_model import random_operations
+from tests.unit.sfs_model import CHURN, random_operations
 from tests.unit.sfs_users import DEATHS, POWER, QUIET, SLOW, Theme, history
 
 if TYPE_CHECKING:
@@ -203,6 +203,11 @@ def crashes(seed: int) -> None:
     History(seed).crash_everywhere(3)
 
 
+def churn(seed: int) -> None:
+    """The same; blocks are freed and used again all the time."""
+    History(seed, weights=CHURN, sync=0.1).crash_everywhere(3)
+
+
 def cluster(theme: Theme) -> Callable[[int], None]:
     def run(seed: int) -> None:
         history(seed, theme)
@@ -229,7 +234,7 @@ MUTANTS = [
     Mutant(description_not_durable, crashes),
     Mutant(next_transaction_too_early, crashes),
     Mutant(torn_transaction_counts, crashes),
-    Mutant(freed_blocks_used_at_once, crashes),
+    Mutant(freed_blocks_used_at_once, churn),
     Mutant(fsync_lies, crashes),
     Mutant(tail_comes_back, random_operations),
     Mutant(lock_given_up_unsaved, cluster(QUIET)),
