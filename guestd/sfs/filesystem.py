@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
 
 _PERMISSIONS = 0o7777
+REAPS_AFTER_DEATH = 10
+"""With a `sync` every few seconds: until well after the end of the recovery, and not for ever for what is open."""
 
 READ, WRITE, UNLOCK = 0, 1, 2  # kinds of locks of programs, as F_RDLCK, F_WRLCK, F_UNLCK of Linux
 TO_THE_END = (1 << 63) - 1
@@ -288,9 +290,14 @@ class FileSystem:
         if self.failed is not None:
             raise FsError(errno.EIO, self.failed)
         yield from self.journal.commit()
-        if self._place.unsure:
-            self._place.unsure = False
-            for inode in (yield from self._orphans(self._place.slot)):
+        place = self._place
+        if place.reaps_left:
+            place.reaps_left -= 1
+            if not (yield from self.reap()):
+                place.reaps_left = 0
+        elif place.unsure:
+            place.unsure = False
+            for inode in (yield from self._orphans(place.slot)):
                 yield from self._reap(inode)
 
     # -- locks of programs
@@ -361,8 +368,13 @@ class FileSystem:
             free += size - (used & bitmap.mask(0, size)).bit_count()
         return Space(BLOCK_SIZE, superblock.blocks, free, NAME_SIZE_MAX)
 
+    def reap_later(self) -> None:
+        """Somebody died, perhaps with files open: whether they are is known when his locks are let go, some `sync`
+        from now."""
+        self._place.reaps_left = REAPS_AFTER_DEATH
+
     def reap(self) -> Task[int]:
-        """Delete all orphans that nobody has open; how many are left. For who recovers, when the locks are let go."""
+        """Delete all orphans that nobody has open; how many are left."""
         left = 0
         for slot in range(self.superblock.slots):
             for inode in (yield from self._orphans(slot)):

@@ -191,7 +191,7 @@ class SfsLevel(Subsystem):
             # What that node has changed is lost to everybody; nobody may go on as if it were not.
             system.fail(f"the journal of node {position.subject} cannot be replayed: {why}")
         else:
-            self._begin(self._reap(system))
+            system.reap_later()
         self._done.append(position)
         self._one_is_over.fire()
 

@@ -181,6 +181,7 @@ class Place:
         "generations",
         "guards",
         "journal",
+        "reaps_left",
         "running",
         "slot",
         "superblock",
@@ -196,7 +197,8 @@ class Place:
         self.full: dict[int, None] = {}  # groups in which there was no room when they were last looked at
         self.running = 0  # operations
         self.generations = 0
-        self.unsure = False  # of an orphan: whether somebody has it open
+        self.unsure = False  # of an orphan of this node's list: whether somebody has it open
+        self.reaps_left = 0  # how often all lists of orphans are still to be gone through after a death
         self._idle: Signal | None = None
         self.closing = False
         self.failed: str | None = None  # why no operation can be carried out any more

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from guestd.membership.states import NodeState
+from guestd.sfs.errors import FsError
 from guestd.sfs.level import ORDER
 from tests.unit.sfs_net import SfsWorld
 from tests.unit.sfs_node import check, formatted
@@ -84,6 +85,30 @@ def test_a_node_that_mounts_while_another_one_dies_recovers_after_it(delay_ms: i
     world.run_until(lambda: world.view.entries[0].state is NodeState.INACTIVE)
     assert world.leave(1)
     world.run_until(lambda: world.nodes[1].level is None)
+    report = check(world.disk.now, world.blocks)
+    assert (report.wrong, report.notes) == ([], [])
+
+
+def test_a_file_that_only_a_dead_node_had_open_is_deleted_by_the_others() -> None:
+    world = three(7)
+    system = world.system(0)
+    file = world.run_task(0, system.create(system.root, b"file", 0o600, 0, 0, 1)).inode
+    world.run_task(0, system.write(file, 0, bytes(50_000), 1))
+    world.run_task(2, world.system(2).open(file))
+    world.run_task(1, world.system(1).unlink(system.root, b"file", 2))
+    assert world.run_task(2, world.system(2).read(file, 0, 5)) == bytes(5)
+    assert world.run_task(0, world.system(0).getattr(file)).nlink == 0
+    assert world.leave(1)  # whose list it is on
+    world.run_until(lambda: world.nodes[1].level is None)
+    world.kill(2)
+    world.run_until(lambda: world.view.entries[2].state is NodeState.FORCED_LEAVING)
+    for _ in range(12):
+        world.run(200)
+        world.run_task(0, world.system(0).sync())
+    with pytest.raises(FsError, match="ESTALE"):
+        world.run_task(0, world.system(0).getattr(file))
+    assert world.leave(0)
+    world.run_until(lambda: world.nodes[0].level is None)
     report = check(world.disk.now, world.blocks)
     assert (report.wrong, report.notes) == ([], [])
 
