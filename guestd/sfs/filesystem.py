@@ -116,10 +116,11 @@ class FileSystem:
     def mknod(
         self, parent: int, name: bytes, mode: int, uid: int, gid: int, now: int, rdev: int = 0
     ) -> Task[Attributes]:
-        """A file of the type in `mode`: regular, fifo, socket, device. Raises EEXIST, ENOSPC, ENAMETOOLONG."""
-        if stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
-            return _refuse(f"the mode {mode:o}")
-        return self._create(parent, name, mode, uid, gid, now, rdev=rdev)
+        """A file of the type in `mode`: regular (also 0), fifo, socket, device. Raises EEXIST, ENOSPC, ENAMETOOLONG."""
+        kind = stat.S_IFMT(mode) or stat.S_IFREG
+        if kind in (stat.S_IFDIR, stat.S_IFLNK) or not 0 <= rdev < 1 << 64:
+            return _refuse(f"the mode {mode:o} with the device {rdev}")
+        return self._create(parent, name, kind | mode & _PERMISSIONS, uid, gid, now, rdev=rdev)
 
     def create(self, parent: int, name: bytes, mode: int, uid: int, gid: int, now: int) -> Task[Attributes]:
         """A regular file. It is not open yet. Raises as `mknod`."""
@@ -302,14 +303,14 @@ class FileSystem:
 
     # -- locks of programs
 
-    def flock(self, inode: int, owner: int, kind: int, *, wait: bool) -> Task[None]:
+    def flock(self, inode: int, owner: int, kind: int, wait: bool) -> Task[None]:
         """Lock the whole file. kind: READ, WRITE or UNLOCK. Raises EAGAIN; EINTR after `interrupt_lock`."""
         if kind not in _EXCLUSIVE:
             return _refuse(f"the kind {kind} of a lock")
         exclusive = _EXCLUSIVE[kind]
         return self._pinned(inode, lambda guard: self._locks.flock(guard, owner, exclusive, wait=wait))
 
-    def lock(self, inode: int, owner: int, kind: int, start: int, end: int, *, wait: bool) -> Task[None]:
+    def lock(self, inode: int, owner: int, kind: int, start: int, end: int, wait: bool) -> Task[None]:
         """Lock the bytes from `start` to `end`, that one too; TO_THE_END: whatever there is. As fcntl: what the owner
         had there is replaced. Raises EAGAIN, EDEADLK; EINTR after `interrupt_lock`, EINVAL.
         """

@@ -57,6 +57,7 @@ LINKS_MAX = 65000
 TYPES = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK)
 
 
+_TIME_MAX = (1 << 63) - 1  # the year 2262; what is beyond becomes that
 _NUMBER_BITS = 40
 _NUMBER = (1 << _NUMBER_BITS) - 1
 
@@ -137,7 +138,8 @@ class Inode:
         else:
             count, rest = len(self.extents), b"".join(_EXTENT.pack(*extent) for extent in self.extents)
         orphan = 0 if self.orphan_of is None else self.orphan_of + 1
-        numbers = (self.mode, self.uid, self.gid, self.nlink, self.size, self.atime, self.mtime, self.ctime)
+        times = [max(-_TIME_MAX, min(_TIME_MAX, time)) for time in (self.atime, self.mtime, self.ctime)]
+        numbers = (self.mode, self.uid, self.gid, self.nlink, self.size, *times)
         more = (self.generation, self.blocks, self.parent, self.rdev, orphan, self.depth, count)
         return _HEAD.pack(*numbers, *more) + rest
 

@@ -98,6 +98,7 @@ def test_what_has_no_sense_is_refused() -> None:
         (system.release(file), errno.EBADF),
         (system.mknod(root, b"x", 0o040700, 0, 0, 1), errno.EINVAL),
         (system.mknod(root, b"x", 0o170700, 0, 0, 1), errno.EINVAL),
+        (system.mknod(root, b"x", 0o020700, 0, 0, 1, rdev=-1), errno.EINVAL),
         (system.read(file, -1, 5), errno.EINVAL),
         (system.write(file, -1, b"x", 1), errno.EINVAL),
         (system.setattr(file, 1, size=-1), errno.EINVAL),
@@ -106,6 +107,21 @@ def test_what_has_no_sense_is_refused() -> None:
         assert code(node, task) == number
     node.run(system.sync())
     clean(node)
+
+
+def test_attributes_are_what_was_set_within_what_there_is_room_for() -> None:
+    node, system = fresh()
+    made = node.run(system.mknod(system.root, b"device", 0o020640, 1000, 0xFFFFFFFF, 5, rdev=(8 << 32) + 1))
+    assert (made.mode, made.uid, made.gid, made.rdev, made.nlink) == (0o020640, 1000, 0xFFFFFFFF, (8 << 32) + 1, 1)
+    assert (made.atime, made.mtime, made.ctime, made.size, made.blocks) == (5, 5, 5, 0, 8)
+    assert node.run(system.mknod(system.root, b"plain", 0o600, 0, 0, 5)).mode == 0o100600
+    changed = node.run(system.setattr(made.inode, 9, mode=0o4711, uid=-1, atime=-7, mtime=1 << 70))
+    assert (changed.mode, changed.uid, changed.gid) == (0o024711, 0xFFFFFFFF, 0xFFFFFFFF)
+    node.run(system.unmount())
+    again = SoloNode(node.disk, BLOCKS)
+    found = again.run(again.mount(2).lookup(system.root, b"device"))
+    assert (found.atime, found.mtime, found.ctime) == (-7, (1 << 63) - 1, 9)
+    assert (found.inode, found.mode) == (made.inode, 0o024711)
 
 
 def test_an_inode_number_that_comes_again_is_another_file() -> None:
