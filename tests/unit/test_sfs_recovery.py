@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import random
+from functools import partial
+
 import pytest
 
 from guestd.membership.states import NodeState
 from guestd.sfs.errors import FsError
 from guestd.sfs.level import ORDER
+from tests.unit.dlm_net import Options
+from tests.unit.sfs_disk import Cut, Write
 from tests.unit.sfs_net import SfsWorld
 from tests.unit.sfs_node import check, formatted
 from tests.unit.sfs_users import Users, watched
@@ -87,6 +92,41 @@ def test_a_node_that_mounts_while_another_one_dies_recovers_after_it(delay_ms: i
     world.run_until(lambda: world.nodes[1].level is None)
     report = check(world.disk.now, world.blocks)
     assert (report.wrong, report.notes) == ([], [])
+
+
+def journal_of_one_that_stays_away(seed: int) -> bool:
+    """Power fails when a node has just committed; two others come back at once. Whether both see what it had committed.
+
+    There are many journals, and the network is slow, so that the two meet while they look at them.
+    """
+    last = 11
+    world = SfsWorld(seed, Options(nodes=last + 1, view_ms_max=1, delay_ms_max=20))
+    world.power_on(last)
+    world.run_until(lambda: world.usable(last))
+    system = world.system(last)
+    file = world.run_task(last, system.create(system.root, b"file", 0o600, 0, 0, 1)).inode
+    world.run_task(last, system.write(file, 0, b"before", 1))
+    world.run_task(last, system.sync())
+    world.run_task(last, system.setattr(file, 2, size=3))
+    world.run_task(last, system.sync())
+    head = 8 * world.superblock.transaction(last)
+    written = [place for place, one in enumerate(world.disk.log) if isinstance(one, Write) and one.lba == head]
+    cut = Cut(world.disk.base, world.disk.log)
+    cut.move_to(written[-1] + 1)
+    world.power_failure(cut.left(random.Random(1), 0.0, torn=False))
+    for number in (0, 1):
+        world.power_on(number)
+    seen: list[object] = []
+    for number in (0, 1):
+        world.run_until(partial(world.usable, number))
+        world.start(number, world.system(number).getattr(file), lambda outcome: seen.append(outcome.get().size))
+    world.run_until(lambda: len(seen) == 2)
+    return seen == [3, 3]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_after_a_power_failure_all_journals_are_replayed_before_anybody_uses_anything(seed: int) -> None:  # S7.3
+    assert journal_of_one_that_stays_away(seed)
 
 
 def test_a_file_that_only_a_dead_node_had_open_is_deleted_by_the_others() -> None:
