@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 ORDER = 30
 MOUNT_BARRIER = 1
+REPLAY_TRIES = 3
+"""How often a replay is begun that ends with an error of the disk, before this node gives up itself."""
 
 
 class SfsLevel(Subsystem):
@@ -179,15 +181,24 @@ class SfsLevel(Subsystem):
         elif system is None or position.subject >= system.superblock.slots:
             self._done.append(position)
         else:
-            self._recoveries += 1
-            task = recover(system.blocks, system.superblock, position.subject)
-            self._start(task, lambda outcome: self._recovered(system, position, outcome))
+            self._replay(system, position, REPLAY_TRIES)
 
-    def _recovered(self, system: FileSystem, position: Position, outcome: Outcome) -> None:
+    def _replay(self, system: FileSystem, position: Position, tries: int) -> None:
+        self._recoveries += 1
+        task = recover(system.blocks, system.superblock, position.subject)
+        self._start(task, lambda outcome: self._recovered(system, position, outcome, tries))
+
+    def _recovered(self, system: FileSystem, position: Position, outcome: Outcome, tries: int) -> None:
         self._recoveries -= 1
         try:
             self.replays += bool(outcome.get())
-        except (Damaged, DiskError) as why:
+        except DiskError as why:
+            if tries > 1:
+                self._replay(system, position, tries - 1)
+            else:  # others may reach the disk; it is not acknowledged
+                self._on_failure(f"the journal of node {position.subject} cannot be replayed here: {why}")
+            return
+        except Damaged as why:
             # What that node has changed is lost to everybody; nobody may go on as if it were not.
             system.fail(f"the journal of node {position.subject} cannot be replayed: {why}")
         else:

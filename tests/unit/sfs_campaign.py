@@ -77,7 +77,7 @@ def main() -> int:
             crashes = "--crashes " if arguments.crashes else ""
             print(f"seed {outcome.seed} failed:\n{outcome.failure}", flush=True)
             print(f"again: python -m tests.unit.sfs_campaign {crashes}--seeds {outcome.seed}", flush=True)
-        if count % 100 == 0 or count == len(seeds):
+        if count % (10 if arguments.crashes else 100) == 0 or count == len(seeds):
             failed = sum(bool(one.failure) for one in found)
             print(f"{count} histories, {failed} failed, {time.monotonic() - began:.0f} s", flush=True)
     operations, lost = sum(one.operations for one in found), sum(one.lost for one in found)

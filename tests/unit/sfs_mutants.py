@@ -155,8 +155,8 @@ def acknowledged_before_the_replay(patch: Patch) -> None:
         if self.file_system is not None and not self._mounting:
             self._done.append(position)
 
-    def silent(self: SfsLevel, system: Any, position: Any, outcome: Any) -> None:
-        recovered(self, system, position, outcome)
+    def silent(self: SfsLevel, system: Any, position: Any, outcome: Any, tries: int) -> None:
+        recovered(self, system, position, outcome, tries)
         self._done.remove(position)
 
     patch.setattr(SfsLevel, "_recovered", silent)

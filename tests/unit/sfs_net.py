@@ -100,9 +100,10 @@ class Stack:
         answer: WriteDone | ReadDone | ScsiDone
         if isinstance(effect, WriteSectors):
             self.under_way = None
+            failed = world.random.random() < world.errors
             if not fenced:
-                world.disk.write(effect.lba, effect.data, durable=effect.durable, node=self.number)
-            answer = WriteDone(effect.tag, not fenced, fenced)
+                self._write(effect, world.random.choice([0.0, 0.5, 1.0]) if failed else 1.0)
+            answer = WriteDone(effect.tag, not (fenced or failed), fenced)
         elif isinstance(effect, ReadSectors):
             answer = ReadDone(effect.tag, True, world.disk.read(effect.lba, effect.count))
         else:
@@ -118,8 +119,14 @@ class Stack:
         effect, self.under_way = self.under_way, None
         if effect is None or self.world.is_fenced(self.number, self.incarnation):
             return
-        share = self.world.random.choice([0.0, 0.5, 1.0])
+        self._write(effect, self.world.random.choice([0.0, 0.5, 1.0]))
+
+    def _write(self, effect: WriteSectors, share: float) -> None:
+        """share: of the sectors, that reach the disk."""
         write = LoggedWrite(effect.lba, effect.data, effect.durable, self.number)
+        if share == 1.0:
+            self.world.disk.write(effect.lba, effect.data, durable=effect.durable, node=self.number)
+            return
         for lba, data in sectors(write):
             if self.world.random.random() < share:
                 self.world.disk.write(lba, data, durable=effect.durable, node=self.number)
@@ -133,6 +140,8 @@ class SfsWorld(World):
     blocks: int = 3000
     journal_blocks: int = 40
     disk_ms: tuple[int, int] = (0, 3)
+    errors: float = 0.0
+    """How many of the writes fail, whatever of it they have done."""
 
     def __post_init__(self) -> None:
         self.stacks: dict[int, Stack] = {}

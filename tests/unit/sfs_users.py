@@ -357,6 +357,9 @@ class Users:
             if node.level is None:
                 self.world.power_on(node.number)
         running = [stack for stack in self.world.stacks.values() if stack.alive]
+        for stack in running:
+            if stack.system is None and stack.level.refused is not None:  # for an error of the disk, when it mounted
+                self.world.do(stack, stack.level.mount_again)
         return self.world.all_usable() and all(not stack.busy for stack in running)
 
 
@@ -371,6 +374,7 @@ class Theme:
     power: float = 0.004
     disk_ms: tuple[int, int] = (0, 3)
     nodes: int = 3
+    errors: float = 0.0
 
 
 QUIET = Theme(kill=0, freeze=0, leave=0, power=0)
@@ -379,13 +383,14 @@ DEATHS = Theme(kill=0.06, freeze=0, leave=0, power=0)
 SLOW = Theme(steps=400, kill=0.05, freeze=0.02, leave=0.03, power=0.01, disk_ms=(0, 20))
 POWER = Theme(kill=0, freeze=0, leave=0, power=0.03)
 CROWD = Theme(kill=0.05, freeze=0.01, leave=0.03, power=0.005, nodes=6)
-THEMES = (EVERYTHING, DEATHS, SLOW, POWER, CROWD)
+ERRORS = Theme(kill=0.01, freeze=0, leave=0.01, power=0.002, errors=0.005)
+THEMES = (EVERYTHING, DEATHS, SLOW, POWER, CROWD, ERRORS)
 
 
 def history(seed: int, theme: Theme = EVERYTHING) -> Users:
     """One world from beginning to end."""
     options = Options(nodes=theme.nodes, view_ms_max=30, delay_ms_max=3)
-    world = SfsWorld(seed, options, disk_ms=theme.disk_ms)
+    world = SfsWorld(seed, options, disk_ms=theme.disk_ms, errors=theme.errors)
     users = Users(world)
     with watched(users.ledger):
         try:
@@ -398,6 +403,7 @@ def history(seed: int, theme: Theme = EVERYTHING) -> Users:
                 for _ in range(users.random.choice([1, 1, 2, 4])):
                     users.act(users.random.randrange(theme.nodes))
                 world.run(users.random.choice([0, 1, 5, 20]))
+            world.errors = 0.0
             users.finish()
         except AssertionError as why:
             raise AssertionError(f"seed {seed}: {why}") from why
