@@ -62,6 +62,7 @@ def index_of(operation: Operation, inode: Inode) -> Task[Index]:
     for _, at, length in (yield from extents.find(operation, inode, 0, count)) if count else []:
         if at is None:
             raise Damaged(f"directory {inode.number} has a hole")
+        yield from operation.load((INODE, inode.number), Kind.DIRECTORY, at, length)
         index.blocks += range(at, at + length)
     for place, block in enumerate(index.blocks):
         entries = yield from _entries(operation, inode, block)

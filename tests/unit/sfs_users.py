@@ -42,6 +42,7 @@ class Entry:
     step: Step
     stack: Stack
     transaction: Transaction
+    synced: bool = False
 
 
 class Ledger:
@@ -123,6 +124,7 @@ class Ledger:
         for entry in self.entries:
             number = self.numbers.get(id(entry.transaction))
             if entry.stack in stacks and (number is None or number > last[id(entry.stack)]):
+                assert not entry.synced, f"{entry.step.what} had been synced and is lost"
                 self.lost_count += 1
                 if entry.step.writes is not None:
                     file, offset, data = entry.step.writes
@@ -230,7 +232,7 @@ class Users:
         stack.busy += 1
         what = self.random.random()
         if what < 0.1:
-            self._start(stack, system.sync())
+            self._sync(stack, system)
         elif what < 0.2:
             self._open_or_close(stack, system)
         elif what < 0.3:
@@ -246,6 +248,16 @@ class Users:
             then(outcome)
 
         self.world.start(stack.number, task, ended)
+
+    def _sync(self, stack: Stack, system: FileSystem) -> None:
+        before = [entry for entry in self.ledger.entries if entry.stack is stack]
+
+        def synced(outcome: Outcome) -> None:
+            if outcome.error is None and stack not in self.ledger.buried:
+                for entry in before:
+                    entry.synced = True
+
+        self._start(stack, system.sync(), synced)
 
     def _step(self, stack: Stack, system: FileSystem) -> None:
         walker = walker_of(self.ledger)
