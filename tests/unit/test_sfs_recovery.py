@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import random
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from guestd.dlm.modes import Mode
 from guestd.membership.states import NodeState
+from guestd.sfs import mount
 from guestd.sfs.errors import FsError
+from guestd.sfs.keys import MOUNT
 from guestd.sfs.level import ORDER
+from guestd.tasks.steps import Signal
 from tests.unit.dlm_net import Options
 from tests.unit.sfs_disk import Cut, Write
 from tests.unit.sfs_net import SfsWorld
 from tests.unit.sfs_node import check, formatted
 from tests.unit.sfs_users import Users, watched
+
+if TYPE_CHECKING:
+    from guestd.tasks.steps import Task
 
 
 def three(seed: int, disk_ms: tuple[int, int] = (0, 3)) -> SfsWorld:
@@ -94,39 +102,77 @@ def test_a_node_that_mounts_while_another_one_dies_recovers_after_it(delay_ms: i
     assert (report.wrong, report.notes) == ([], [])
 
 
-def journal_of_one_that_stays_away(seed: int) -> bool:
-    """Power fails when a node has just committed; two others come back at once. Whether both see what it had committed.
+AWAY = 11
 
-    There are many journals, and the network is slow, so that the two meet while they look at them.
-    """
-    last = 11
-    world = SfsWorld(seed, Options(nodes=last + 1, view_ms_max=1, delay_ms_max=20))
-    world.power_on(last)
-    world.run_until(lambda: world.usable(last))
-    system = world.system(last)
-    file = world.run_task(last, system.create(system.root, b"file", 0o600, 0, 0, 1)).inode
-    world.run_task(last, system.write(file, 0, b"before", 1))
-    world.run_task(last, system.sync())
-    world.run_task(last, system.setattr(file, 2, size=3))
-    world.run_task(last, system.sync())
-    head = 8 * world.superblock.transaction(last)
+
+def one_that_stays_away(seed: int) -> tuple[SfsWorld, int]:
+    """Power has failed when node 11 had just committed that a file is shorter; all are off. And the file."""
+    world = SfsWorld(seed, Options(nodes=AWAY + 1, view_ms_max=1, delay_ms_max=20))
+    world.power_on(AWAY)
+    world.run_until(lambda: world.usable(AWAY))
+    system = world.system(AWAY)
+    file: int = world.run_task(AWAY, system.create(system.root, b"file", 0o600, 0, 0, 1)).inode
+    world.run_task(AWAY, system.write(file, 0, b"before", 1))
+    world.run_task(AWAY, system.sync())
+    world.run_task(AWAY, system.setattr(file, 2, size=3))
+    world.run_task(AWAY, system.sync())
+    head = 8 * world.superblock.transaction(AWAY)
     written = [place for place, one in enumerate(world.disk.log) if isinstance(one, Write) and one.lba == head]
     cut = Cut(world.disk.base, world.disk.log)
     cut.move_to(written[-1] + 1)
     world.power_failure(cut.left(random.Random(1), 0.0, torn=False))
+    return world, file
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_after_a_power_failure_all_journals_are_replayed_before_anybody_uses_anything(seed: int) -> None:  # S7.3
+    world, file = one_that_stays_away(seed)
     for number in (0, 1):
         world.power_on(number)
-    seen: list[object] = []
     for number in (0, 1):
         world.run_until(partial(world.usable, number))
-        world.start(number, world.system(number).getattr(file), lambda outcome: seen.append(outcome.get().size))
-    world.run_until(lambda: len(seen) == 2)
-    return seen == [3, 3]
+        assert world.run_task(number, world.system(number).getattr(file)).size == 3
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_after_a_power_failure_all_journals_are_replayed_before_anybody_uses_anything(seed: int) -> None:  # S7.3
-    assert journal_of_one_that_stays_away(seed)
+def looked_at_by_two(patch: pytest.MonkeyPatch) -> list[int]:
+    """Of two nodes that mount, one stops when it is about to replay the journal of a third. What the other sees."""
+    world, file = one_that_stays_away(1)
+    go = Signal()
+    replay_unless_used = mount._replay_unless_used
+    came: list[int] = []
+
+    def slow(blocks: Any, superblock: Any, slot: int, held: Any) -> Task[None]:
+        if slot == AWAY:
+            came.append(slot)
+            if len(came) == 1:
+                yield go
+        yield from replay_unless_used(blocks, superblock, slot, held)
+
+    patch.setattr(mount, "_replay_unless_used", slow)
+    for number in (0, 1):
+        world.power_on(number)
+    world.run_until(lambda: came)
+    world.run(3000)
+    if any(stack.system is not None for stack in world.stacks.values()):
+        number = next(number for number in (0, 1) if world.stacks[number].system is not None)
+        return [world.run_task(number, world.system(number).getattr(file)).size]
+    for stack in world.stacks.values():
+        world.do(stack, go.fire)
+    seen = []
+    for number in (0, 1):
+        world.run_until(partial(world.usable, number))
+        seen.append(world.run_task(number, world.system(number).getattr(file)).size)
+    return seen
+
+
+def test_two_that_mount_at_once_do_not_take_each_other_for_the_user_of_a_third_journal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert looked_at_by_two(monkeypatch) == [3, 3]
+    monkeypatch.undo()
+    lock = mount._lock  # and without the lock of those who mount they would:
+    monkeypatch.setattr(mount, "_lock", lambda sb, key, mode: lock(sb, key, Mode.NL if key[0] == MOUNT else mode))
+    assert looked_at_by_two(monkeypatch) == [6]
 
 
 def test_a_file_that_only_a_dead_node_had_open_is_deleted_by_the_others() -> None:
