@@ -360,14 +360,25 @@ class FileSystem:
             start, size = superblock.group_start(group), superblock.group_size(group)
             guard = place.guards.find((GROUP, group))
             body = None if guard is None else guard.blocks.get(start)
+            if body is None:
+                body = yield from self._read_unlocked(start)
             try:
-                if body is None:
-                    body = yield from self.blocks.read_body(superblock.uuid, Kind.BITMAP, start)
                 used = bitmap.decode(group, size, body)
-            except (Damaged, DiskError) as why:
+            except Damaged as why:
                 raise FsError(errno.EIO, str(why)) from why
             free += size - (used & bitmap.mask(0, size)).bit_count()
         return Space(BLOCK_SIZE, superblock.blocks, free, NAME_SIZE_MAX)
+
+    def _read_unlocked(self, start: int) -> Task[bytes]:
+        """A bitmap that another node may be writing just now, so that it is torn: then it is read once more."""
+        tries = 3
+        while True:
+            try:
+                return (yield from self.blocks.read_body(self.superblock.uuid, Kind.BITMAP, start))
+            except (Damaged, DiskError) as why:
+                tries -= 1
+                if not tries:
+                    raise FsError(errno.EIO, str(why)) from why
 
     def reap_later(self) -> None:
         """Somebody died, perhaps with files open: whether they are is known when his locks are let go, some `sync`
