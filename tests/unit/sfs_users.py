@@ -387,21 +387,28 @@ class Theme:
     disk_ms: tuple[int, int] = (0, 3)
     nodes: int = 3
     errors: float = 0.0
+    loss: float = 0.0
+    pauses_ms: tuple[int, ...] = (0, 1, 5, 20)
+    acts: tuple[int, ...] = (1, 1, 2, 4)
+    """Operations that are begun, between two pauses."""
 
 
 QUIET = Theme(kill=0, freeze=0, leave=0, power=0)
 EVERYTHING = Theme()
 DEATHS = Theme(kill=0.06, freeze=0, leave=0, power=0)
-SLOW = Theme(steps=400, kill=0.05, freeze=0.02, leave=0.03, power=0.01, disk_ms=(0, 20))
+SLOW = Theme(steps=400, kill=0.05, freeze=0.02, leave=0.03, power=0.01, disk_ms=(0, 20), loss=0.05)
+LONG = Theme(
+    steps=300, kill=0.015, freeze=0.003, leave=0.005, power=0.001, pauses_ms=(5, 20, 60, 150), acts=(2, 4, 8), loss=0.02
+)
 POWER = Theme(kill=0, freeze=0, leave=0, power=0.03)
 CROWD = Theme(kill=0.05, freeze=0.01, leave=0.03, power=0.005, nodes=6)
 ERRORS = Theme(kill=0.01, freeze=0, leave=0.01, power=0.002, errors=0.005)
-THEMES = (EVERYTHING, DEATHS, SLOW, POWER, CROWD, ERRORS)
+THEMES = (EVERYTHING, DEATHS, SLOW, LONG, POWER, CROWD, ERRORS)
 
 
 def history(seed: int, theme: Theme = EVERYTHING) -> Users:
     """One world from beginning to end."""
-    options = Options(nodes=theme.nodes, view_ms_max=30, delay_ms_max=3)
+    options = Options(nodes=theme.nodes, loss=theme.loss, double=theme.loss, view_ms_max=30, delay_ms_max=3)
     world = SfsWorld(seed, options, disk_ms=theme.disk_ms, errors=theme.errors)
     users = Users(world)
     with watched(users.ledger):
@@ -412,9 +419,9 @@ def history(seed: int, theme: Theme = EVERYTHING) -> Users:
             for _ in range(theme.steps):
                 number = users.random.randrange(theme.nodes)
                 _operate(users, theme, number)
-                for _ in range(users.random.choice([1, 1, 2, 4])):
+                for _ in range(users.random.choice(theme.acts)):
                     users.act(users.random.randrange(theme.nodes))
-                world.run(users.random.choice([0, 1, 5, 20]))
+                world.run(users.random.choice(theme.pauses_ms))
             world.errors = 0.0
             users.finish()
         except AssertionError as why:

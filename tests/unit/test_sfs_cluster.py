@@ -10,7 +10,7 @@ from tests.unit.sfs_disk import Cut
 from tests.unit.sfs_model import random_operations
 from tests.unit.sfs_net import SfsWorld
 from tests.unit.sfs_node import check
-from tests.unit.sfs_users import ERRORS, EVERYTHING, QUIET, history
+from tests.unit.sfs_users import ERRORS, EVERYTHING, LONG, QUIET, history
 
 
 def test_three_nodes_mount_and_see_what_the_others_do() -> None:  # S7.3
@@ -42,6 +42,13 @@ def test_operations_of_three_nodes_at_once_are_those_of_the_model_in_some_order(
 @pytest.mark.parametrize("seed", range(8))
 def test_the_same_with_deaths_leaves_and_power_failures(seed: int) -> None:  # S7.3, A12, A13
     history(seed, EVERYTHING)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_same_with_much_to_do_between_the_deaths(seed: int) -> None:  # S7.3, A12, A13
+    users = history(seed, LONG)
+    assert users.ledger.count > 100
+    assert len(users.ledger.buried) > 2
 
 
 def test_a_node_whose_writes_fail_gives_up_and_the_others_go_on() -> None:
