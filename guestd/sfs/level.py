@@ -102,12 +102,12 @@ class SfsLevel(Subsystem):
         done, self._done = self._done, []
         return tuple(done)
 
-    # -- inner workings
-
     def mount_again(self) -> None:
         """Try once more, after the own join: the volume, or the file system on it, may have been made since."""
         if self._incarnation is not None and self.file_system is None and not (self._mounting or self.leaving):
             self._mount(None)
+
+    # -- inner workings
 
     def _own(self, position: Position) -> None:
         if (position.state, position.barrier) == (NodeState.JOINING, MOUNT_BARRIER):
