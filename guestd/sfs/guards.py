@@ -123,8 +123,11 @@ class Guards:
         if guard.number is not None:
             return Convert(guard.number, mode, noqueue=noqueue)
         name = (name_of(self._uuid, guard.key),)
-        told = lambda notice: self._wanted(guard, notice)  # noqueue is of this request only  # noqa: E731
-        return Acquire(owner_of(guard.key), name, mode, noqueue=noqueue, on_blocks=told)
+
+        def wanted(notice: Blocks) -> None:
+            self._start(self._yield(guard, notice.mode))
+
+        return Acquire(owner_of(guard.key), name, mode, noqueue=noqueue, on_blocks=wanted)
 
     def _raise(self, guard: Guard, mode: Mode) -> Task[None]:
         """One try. From PR there is no waiting for EX: of two nodes that do, none would ever get it."""
@@ -137,9 +140,6 @@ class Guards:
             if not noqueue:
                 raise
             yield from self._lower(guard, Mode.NL, keep=True)
-
-    def _wanted(self, guard: Guard, notice: Blocks) -> None:
-        self._start(self._yield(guard, notice.mode))
 
     def _yield(self, guard: Guard, wanted: Mode) -> Task[None]:
         """Make room for another node."""
