@@ -1,1 +1,1 @@
-"""Level 30, the shared file system. It only acknowledges, for now."""
+"""Level 30, the shared file system (docs/sfs.md)."""

@@ -8,7 +8,20 @@ from __future__ import annotations
 
 from guestd.dlm.notices import Blocks, Denied, Gone, Granted
 from guestd.fence.persistent_reserve import CHECK_CONDITION, GOOD, UNIT_ATTENTION
-from guestd.tasks.steps import Acquire, Convert, DiskError, Flush, Held, Read, Refused, Release, Signal, Together, Write
+from guestd.tasks.steps import (
+    Acquire,
+    Cancel,
+    Convert,
+    DiskError,
+    Flush,
+    Held,
+    Read,
+    Refused,
+    Release,
+    Signal,
+    Together,
+    Write,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +59,7 @@ class Outcome:
 class Engine:
     """One per node's life."""
 
-    __slots__ = ("_disk", "_locks", "_ready", "_running", "_waits", "running_count", "touched")
+    __slots__ = ("_disk", "_locks", "_ready", "_running", "_stopped", "_waits", "running_count", "touched")
 
     def __init__(self, disk: Disk, locks: Callable[[], LockDesk]) -> None:
         """locks: the desk, once a task asks for a lock."""
@@ -55,6 +68,7 @@ class Engine:
         self._waits: dict[int, Callable[[Outcome], None]] = {}  # by lock: the task that waits for it
         self._ready: list[tuple[Task[Any], Outcome, Ended]] = []
         self._running = False
+        self._stopped = False
         self.touched = False  # some task has gone on since its user set this back
         self.running_count = 0  # tasks that have not ended
 
@@ -63,10 +77,16 @@ class Engine:
         self.running_count += 1
         self._resume(task, Outcome(), then if then is not None else _must_succeed)
 
+    def stop(self) -> None:
+        """This life is over: no task goes on any more, whatever comes in."""
+        self._stopped = True
+
     # -- inner workings
 
     def _resume(self, task: Task[Any], answer: Outcome, then: Ended) -> None:
         """Go on with that task; not within another one, which may be on its way to its own next step."""
+        if self._stopped:
+            return
         self._ready.append((task, answer, then))
         self.touched = True
         if self._running:
@@ -101,6 +121,9 @@ class Engine:
             step.when(lambda found: answer(Outcome(found)))
         elif isinstance(step, Together):
             self._together(step, answer)
+        elif isinstance(step, Cancel):
+            self._cancel(step.lock)
+            answer(Outcome())
         else:
             self._perform_lock(step, answer)
 
@@ -121,11 +144,17 @@ class Engine:
         except ValueError as why:  # what it asks for cannot be done with that lock
             answer(Outcome(error=why))
 
+    def _cancel(self, lock: int) -> None:
+        try:
+            self._locks().manager.cancel(lock)
+        except ValueError:
+            return  # it waits for nothing any more; whoever waited hears so
+
     def _ask(self, step: object) -> int:
         """The number of the lock of which the answer will be."""
         desk = self._locks()
         if isinstance(step, Acquire):
-            return desk.lock(
+            lock = desk.lock(
                 lambda notice: self._noticed(step.on_blocks, notice),
                 step.owner,
                 step.name,
@@ -134,6 +163,9 @@ class Engine:
                 noqueue=step.noqueue,
                 recovery=step.recovery,
             )
+            if step.on_asked is not None:
+                step.on_asked(lock)
+            return lock
         if isinstance(step, Convert):
             desk.manager.convert(step.lock, step.mode, noqueue=step.noqueue, value=step.value)
         elif isinstance(step, Release):

@@ -77,6 +77,7 @@ class Acquire(Step):
     """A new lock. Answer: Held. Raises Refused.
 
     on_blocks: called when somebody waits for it; once for each mode that is wanted, while this node holds it.
+    on_asked: called at once with the lock's number, for who may want to cancel.
     """
 
     owner: int
@@ -86,6 +87,7 @@ class Acquire(Step):
     noqueue: bool = False
     recovery: bool = False
     on_blocks: Callable[[Blocks], None] | None = None
+    on_asked: Callable[[int], None] | None = None
 
 
 class Convert(Step):
@@ -102,6 +104,15 @@ class Release(Step):
 
     lock: int
     value: bytes | None = None
+
+
+class Cancel(Step):
+    """Give up what another task waits for with that lock. Answer: None, at once.
+
+    The other task hears Refused (CANCELLED), or Held if that was under way. A lock that waits for nothing: no effect.
+    """
+
+    lock: int
 
 
 class Together(Step):

@@ -92,13 +92,8 @@ class World:
         self.now_ms = 0
         self.nodes = [Node(number) for number in range(self.options.nodes)]
         self.view = views.empty(self.options.nodes)
-        self.levels = Levels(
-            [
-                Subsystem("membership", order=0, real=True).level,
-                LockLevel(CLUSTER_ID, 0).level,
-                Above(lambda _: None).level,
-            ]
-        )
+        subsystems = [Subsystem("membership", order=0, real=True), LockLevel(CLUSTER_ID, 0), self.sample_above()]
+        self.levels = Levels([subsystem.level for subsystem in subsystems])
         self.acknowledged: dict[int, frozenset[Position]] = {}
         self.cut: set[tuple[int, int]] = set()
         self.checks = Checks(self)
@@ -108,6 +103,10 @@ class World:
         self.datagram_count = 0
         self.digest = 0  # of all datagrams, in order
         self.step()
+
+    def sample_above(self) -> Subsystem:
+        """For the level above the lock manager."""
+        return Above(lambda _: None)
 
     # -- time
 

@@ -19,6 +19,7 @@ from guestd.dlm.notices import Blocks
 from guestd.tasks.engine import SYNCHRONIZE_CACHE, Engine, Outcome
 from guestd.tasks.steps import (
     Acquire,
+    Cancel,
     Convert,
     DiskError,
     Flush,
@@ -172,6 +173,55 @@ def test_who_waits_for_a_lock_is_told_of_and_gets_it() -> None:
     node.settle()
     assert order == ["first", "second"]
     assert node.engine.running_count == 0
+
+
+def test_who_waits_for_a_lock_can_be_cancelled_by_another_task() -> None:
+    node = Node()
+    asked: list[int] = []
+    go = Signal()
+
+    def first() -> Task[None]:
+        held = yield Acquire(1, (b"a",), Mode.EX)
+        yield go
+        yield Release(held.number)
+
+    def second() -> Task[Reason]:
+        try:
+            yield Acquire(2, (b"a",), Mode.PR, on_asked=asked.append)
+        except Refused as why:
+            return why.reason
+        raise AssertionError("granted")
+
+    def third() -> Task[None]:
+        yield Cancel(asked[0])
+        yield Cancel(99)  # nobody waits with that one
+
+    outcomes: list[Outcome] = []
+    node.engine.start(first())
+    node.engine.start(second(), outcomes.append)
+    node.settle()
+    assert (len(asked), outcomes) == (1, [])
+    assert node.run(third()).error is None
+    assert outcomes[0].get() is Reason.CANCELLED
+    go.fire()
+    node.settle()
+    assert node.engine.running_count == 0
+
+
+def test_nothing_goes_on_after_the_end_of_a_life() -> None:
+    node = Node()
+    go = Signal()
+    done = []
+
+    def task() -> Task[None]:
+        yield go
+        done.append("on")
+
+    node.engine.start(task())
+    node.engine.stop()
+    go.fire()
+    node.settle()
+    assert done == []
 
 
 def test_several_at_once_end_together_and_keep_their_order() -> None:

@@ -1,0 +1,57 @@
+"""The volume in blocks of 4096 bytes, and the checks of what is read from it."""
+
+from __future__ import annotations
+
+from guestd.sfs.block import BLOCK_SIZE, SECTORS, unseal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from guestd.sfs.block import Kind
+    from guestd.tasks.steps import Task
+    from guestd.vdm.volume import Volume
+
+COMMAND_BLOCKS_MAX = 32  # in one command: what every disk path takes
+
+
+class Blocks:
+    """In front of a volume."""
+
+    __slots__ = ("_volume", "count")
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        self.count = volume.blocks // SECTORS
+
+    def read(self, number: int, count: int = 1) -> Task[bytes]:
+        """`count` blocks from there on. Raises DiskError."""
+        parts = []
+        for first in range(number, number + count, COMMAND_BLOCKS_MAX):
+            size = min(COMMAND_BLOCKS_MAX, number + count - first)
+            parts.append((yield from self._volume.read(first * SECTORS, size * SECTORS)))
+        return b"".join(parts)
+
+    def read_body(self, uuid: bytes, kind: Kind, number: int) -> Task[bytes]:
+        """The body of a block of that kind. Raises DiskError, Damaged."""
+        data = yield from self.read(number)
+        return unseal(uuid, kind, number, data)
+
+    def write(self, number: int, data: bytes, *, durable: bool = False) -> Task[None]:
+        """Raises DiskError."""
+        size = COMMAND_BLOCKS_MAX * BLOCK_SIZE
+        for offset in range(0, len(data), size):
+            at = (number + offset // BLOCK_SIZE) * SECTORS
+            yield from self._volume.write(at, data[offset : offset + size], durable=durable)
+
+    def write_all(self, blocks: dict[int, bytes]) -> Task[None]:
+        """Each to its place, neighbours in one command. Raises DiskError."""
+        numbers = sorted(blocks)
+        while numbers:
+            count = 1
+            while count < len(numbers) and numbers[count] == numbers[0] + count:
+                count += 1
+            yield from self.write(numbers[0], b"".join(blocks[number] for number in numbers[:count]))
+            numbers = numbers[count:]
+
+    def flush(self) -> Task[None]:
+        """What was written before is on the medium when it ends. Raises DiskError."""
+        yield from self._volume.flush()

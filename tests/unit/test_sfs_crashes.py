@@ -1,0 +1,15 @@
+"""A power failure at any command of one node (spec S7.3): all or nothing of each operation, and all that was synced."""
+
+from __future__ import annotations
+
+from tests.unit.sfs_crashes import History
+
+
+def test_after_a_crash_at_any_write_the_file_system_is_that_after_some_operation() -> None:  # S7.3
+    images, orphans = 0, 0
+    for seed in range(4):
+        history = History(seed)
+        images += history.crash_everywhere(2)
+        orphans += history.orphan_count
+    assert images > 300
+    assert orphans > 10
