@@ -38,7 +38,11 @@ class MountWorld:
             self._enter += ["--user", "--preserve-credentials"]
         self._started: list[subprocess.Popen[bytes]] = []
         self._server = self._serve(["unshare", *namespaces])
-        self.said_by_server("mounted")
+        try:
+            self.said_by_server("mounted")
+        except BaseException:
+            self.end()
+            raise
 
     @property
     def point(self) -> Path:
@@ -64,7 +68,8 @@ class MountWorld:
 
     def said_by_server(self, expected: str) -> None:
         """Wait for the next line that the server prints."""
-        assert line(self._server) == expected
+        said = line(self._server)
+        assert said == expected, said
 
     def report(self) -> dict[str, Any]:
         """What the server has counted since the last report."""
