@@ -60,6 +60,11 @@ class Mount:
         if self._session is not None:
             self._session.answer(answer.number, answer.reply)
 
+    def changed(self, inode: int) -> None:
+        """Carry out FileChanged."""
+        if self._session is not None:
+            self._session.changed(inode)
+
     def close(self) -> None:
         """Unmount, if it is mounted or will be: at once, with errors for whoever has files open. `take` once more."""
         self._over = True

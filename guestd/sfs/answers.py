@@ -21,6 +21,15 @@ class FileAnswer(Effect):
     reply: Reply
 
 
+class FileChanged(Effect):
+    """This node's kernel forgets the attributes of that inode that it was told to keep, and asks when it needs them.
+
+    To be emitted before another node may change the inode. When it has been carried out, they are forgotten.
+    """
+
+    inode: int
+
+
 class Done(Reply):
     """It has happened."""
 
@@ -46,6 +55,7 @@ class Attributes(Reply):
     change_ns: int
     device: int = 0  # which one a device file is
     block_size: int = 4096  # preferred size of reads and writes
+    keep: bool = False  # this node's kernel need not ask again until FileChanged: nobody else can change them till then
 
 
 class Entry(Reply):

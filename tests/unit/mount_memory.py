@@ -41,7 +41,7 @@ class Inode:
     def is_directory(self) -> bool:
         return stat.S_ISDIR(self.mode)
 
-    def attributes(self) -> say.Attributes:
+    def attributes(self, *, keep: bool = False) -> say.Attributes:
         links = 2 + self.links if self.is_directory else self.links
         size = 4096 if self.is_directory else len(self.data)
         return say.Attributes(
@@ -56,16 +56,20 @@ class Inode:
             self.modify_ns,
             self.change_ns,
             self.device,
+            keep=keep,
         )
 
-    def entry(self) -> say.Entry:
-        return say.Entry(self.generation, self.attributes())
+    def entry(self, *, keep: bool = False) -> say.Entry:
+        return say.Entry(self.generation, self.attributes(keep=keep))
 
 
 class MemoryFiles:
     """Give it requests, get answers: those that are due, sometimes to requests of long ago."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep: bool = False) -> None:
+        """keep: kernels may keep attributes; whoever runs this tells them of what is in `changed`."""
+        self.keep = keep
+        self.changed: set[int] = set()
         self.inodes: dict[int, Inode] = {}
         self.free_numbers: list[int] = []
         self.made = 0
@@ -125,6 +129,7 @@ class MemoryFiles:
         home.names[name] = inode.number
         home.positions[name] = self.positions
         home.modify_ns = home.change_ns = inode.change_ns = self.now_ns
+        self.changed |= {home.number, inode.number}
         if inode.is_directory:
             home.links += 1
             inode.parent = home.number
@@ -136,6 +141,7 @@ class MemoryFiles:
         inode = self.inodes[home.names.pop(name)]
         del home.positions[name]
         home.modify_ns = home.change_ns = inode.change_ns = self.now_ns
+        self.changed |= {home.number, inode.number}
         if inode.is_directory:
             home.links -= 1
         else:
@@ -175,7 +181,7 @@ class MemoryFiles:
     # -- names
 
     def lookup(self, _: int, request: ask.Lookup) -> Reply:
-        return self._find(request.directory, request.name).entry()
+        return self._find(request.directory, request.name).entry(keep=self.keep)
 
     def create(self, _: int, request: ask.Create) -> Reply:
         home = self.inodes[request.directory]
@@ -185,27 +191,28 @@ class MemoryFiles:
                 raise Refusal(errno.EEXIST)
             if request.truncate:
                 inode.data.clear()
+                self.changed.add(inode.number)
         else:
             inode = self._new(stat.S_IFREG | request.mode, request.uid, request.gid)
             self._add(request.directory, request.name, inode)
-        return say.Created(inode.entry(), self._open(inode))
+        return say.Created(inode.entry(keep=self.keep), self._open(inode))
 
     def make_node(self, _: int, request: ask.MakeNode) -> Reply:
         inode = self._new(request.mode, request.uid, request.gid)
         inode.device = request.device
         self._add(request.directory, request.name, inode)
-        return inode.entry()
+        return inode.entry(keep=self.keep)
 
     def make_directory(self, _: int, request: ask.MakeDirectory) -> Reply:
         inode = self._new(stat.S_IFDIR | request.mode, request.uid, request.gid)
         self._add(request.directory, request.name, inode)
-        return inode.entry()
+        return inode.entry(keep=self.keep)
 
     def symbolic_link(self, _: int, request: ask.SymbolicLink) -> Reply:
         inode = self._new(stat.S_IFLNK | 0o777, request.uid, request.gid)
         inode.data += request.target
         self._add(request.directory, request.name, inode)
-        return inode.entry()
+        return inode.entry(keep=self.keep)
 
     def read_link(self, _: int, request: ask.ReadLink) -> Reply:
         return say.Data(bytes(self.inodes[request.inode].data))
@@ -213,7 +220,7 @@ class MemoryFiles:
     def link(self, _: int, request: ask.Link) -> Reply:
         inode = self.inodes[request.inode]
         self._add(request.directory, request.name, inode)
-        return inode.entry()
+        return inode.entry(keep=self.keep)
 
     def unlink(self, _: int, request: ask.Unlink) -> Reply:
         self._find(request.directory, request.name)
@@ -252,7 +259,7 @@ class MemoryFiles:
     # -- inodes and open files
 
     def get_attributes(self, _: int, request: ask.GetAttributes) -> Reply:
-        return self.inodes[request.inode].attributes()
+        return self.inodes[request.inode].attributes(keep=self.keep)
 
     def set_attributes(self, _: int, request: ask.SetAttributes) -> Reply:
         inode = self.inodes[request.inode]
@@ -267,7 +274,8 @@ class MemoryFiles:
         inode.access_ns = inode.access_ns if request.access_ns is None else request.access_ns
         inode.modify_ns = inode.modify_ns if request.modify_ns is None else request.modify_ns
         inode.change_ns = self.now_ns
-        return inode.attributes()
+        self.changed.add(inode.number)
+        return inode.attributes(keep=self.keep)
 
     def statistics(self, _: int, _request: ask.FileSystemStatistics) -> Reply:
         return say.Statistics(4096, 1 << 20, 1 << 19, 1 << 16, (1 << 16) - len(self.inodes))
@@ -294,6 +302,7 @@ class MemoryFiles:
             inode.data.extend(bytes(start - len(inode.data)))
         inode.data[start : start + len(request.data)] = request.data
         inode.modify_ns = inode.change_ns = self.now_ns
+        self.changed.add(inode.number)
         return say.Written(len(request.data))
 
     def flush(self, _: int, request: ask.Flush) -> Reply:

@@ -1,6 +1,7 @@
-"""Mounts the file system of mount_memory from a plain event loop: `python -m tests.unit.mount_server POINT [POINT]`.
+"""Mounts the file system of mount_memory from a plain event loop: `tests.unit.mount_server [--keep] POINT [POINT]`.
 
-Each further point is a mount of the same files, as it is on another node of a cluster. Says "mounted" when all are, or
+Each further point is a mount of the same files, as it is on another node of a cluster; with --keep their kernels keep
+attributes, and are told when these change. Says "mounted" when all are, or
 why one is not. Ends at the end of its input, or when somebody unmounts one; a line of input is answered with a line of
 JSON: how many requests of each kind came since the last one, what is open, and the processor time used so far.
 """
@@ -17,16 +18,18 @@ from typing import Any
 
 from guestd.core.value import replace
 from guestd.runtime.mount import Mount
-from guestd.sfs.answers import FileAnswer
-from guestd.sfs.requests import NO_ANSWER, FileRequest, Interrupt
+from guestd.sfs.answers import Entry, FileAnswer
+from guestd.sfs.requests import NO_ANSWER, FileRequest, Interrupt, Lookup
 from tests.unit.mount_memory import MemoryFiles
+
+GROWS = b"grows"
 
 
 class Server:
     """The numbers of each mount's requests are made different ones for the file system: number * mounts + place."""
 
-    def __init__(self, points: list[str]) -> None:
-        self.files = MemoryFiles()
+    def __init__(self, points: list[str], *, keep: bool = False) -> None:
+        self.files = MemoryFiles(keep=keep)
         self.mounts = [Mount(point, f"memory{place}") for place, point in enumerate(points)]
         self.counts: Counter[str] = Counter()
 
@@ -60,9 +63,29 @@ class Server:
         for place, mount in enumerate(self.mounts):
             for given in mount.take():
                 self.counts[type(given.request).__name__] += 1
-                for answer in self.files.handle(self.renumbered(given, place)):
+                due = self.files.handle(self.renumbered(given, place))
+                self.tell_of_changes(place)
+                for answer in due:
                     number, at = divmod(answer.number, len(self.mounts))
                     self.mounts[at].answer(FileAnswer(number, answer.reply))
+                    if isinstance(given.request, Lookup) and isinstance(answer.reply, Entry):
+                        self.grow(given.request.name, answer.reply)
+
+    def tell_of_changes(self, place: int) -> None:
+        """All but the mount by which they came: its own kernel knows."""
+        if self.files.keep:
+            for at, mount in enumerate(self.mounts):
+                for inode in sorted(self.files.changed) if at != place else ():
+                    mount.changed(inode)
+        self.files.changed.clear()
+
+    def grow(self, name: bytes, entry: Entry) -> None:
+        """A file with this name becomes longer when it has been found, so quickly that the finder may not know yet."""
+        if name.startswith(GROWS):
+            inode = entry.attributes.inode
+            self.files.inodes[inode].data.append(0)
+            for mount in self.mounts:
+                mount.changed(inode)
 
     def renumbered(self, given: FileRequest, place: int) -> FileRequest:
         request, count = given.request, len(self.mounts)
@@ -78,4 +101,5 @@ class Server:
 
 
 if __name__ == "__main__":
-    sys.exit(Server(sys.argv[1:]).serve())
+    keep, points = sys.argv[1:2] == ["--keep"], [word for word in sys.argv[1:] if word != "--keep"]
+    sys.exit(Server(points, keep=keep).serve())

@@ -30,9 +30,10 @@ def world(tmp_path: Path) -> Iterator[MountWorld]:
     made.end()
 
 
-@pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[MountWorld]:
-    made = MountWorld(tmp_path / "node0", tmp_path / "node1")
+@pytest.fixture(params=[False, True], ids=["asks-again", "keeps"])
+def nodes(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MountWorld]:
+    """Two nodes, whose kernels keep no attributes, or keep them until they are told to forget them."""
+    made = MountWorld(tmp_path / "node0", tmp_path / "node1", keep=request.param)
     yield made
     made.end()
 
@@ -323,21 +324,21 @@ def test_what_one_node_has_written_the_other_sees_at_once(nodes: MountWorld) -> 
             with open(f"{here}/file", "ab") as file:
                 file.write(b"x" * round)
             size = round * (round + 1) // 2
-            assert os.stat(f"{there}/file").st_size == size
             if opened is None:
                 opened = os.open(f"{there}/file", os.O_RDONLY)
-            assert os.fstat(opened).st_size == size
+            assert os.fstat(opened).st_size == size  # first: what is looked up by name has fresh attributes
+            assert os.stat(f"{there}/file").st_size == size
             assert len(os.pread(opened, 1 << 20, 0)) == size
             os.rename(f"{here}/file", f"{here}/other")
             assert os.listdir(there) == ["other"]
             assert not os.path.exists(f"{there}/file")
             os.chmod(f"{here}/other", 0o600 + round % 8)
             assert os.stat(f"{there}/other").st_mode & 0o777 == 0o600 + round % 8
-            os.rename(f"{there}/other", f"{there}/file")
-            here, there = there, here
-            if round % 2:
+            os.rename(f"{here}/other", f"{here}/file")
+            if round % 4 == 3:
                 os.close(opened)
                 opened = None
+                here, there = there, here
     """
     nodes.python(program, *map(str, nodes.points))
 
@@ -355,6 +356,41 @@ def test_appending_from_two_nodes_loses_nothing(nodes: MountWorld) -> None:
     assert nodes.run("cat", "log").split() == [str(index) for index in range(200)]
     offsets = nodes.report()["wrote_at"]
     assert len(set(offsets)) < len(offsets)  # else this shows nothing
+
+
+@needs_fuse
+def test_attributes_that_are_kept_are_not_asked_for_again(tmp_path: Path) -> None:
+    world = MountWorld(tmp_path / "shared", keep=True)
+    try:
+        program = """if True:
+            import os
+            file = os.open("file", os.O_CREAT | os.O_RDWR)
+            for size in (10, 20):
+                os.pwrite(file, bytes(size), 0)
+                for _ in range(50):
+                    assert os.fstat(file).st_size == os.stat("file").st_size == size
+        """
+        world.report()
+        world.python(program)
+        counts = world.report()
+        assert counts["Lookup"] >= 100
+        assert counts["GetAttributes"] < 10
+    finally:
+        world.end()
+
+
+@needs_fuse
+def test_attributes_are_forgotten_even_if_the_kernel_does_not_know_the_inode_yet(nodes: MountWorld) -> None:
+    program = """if True:
+        import os, sys
+        here, there = sys.argv[1:]
+        for index in range(200):
+            os.close(os.open(f"{here}/grows{index}", os.O_CREAT | os.O_WRONLY))
+            file = os.open(f"{there}/grows{index}", os.O_RDONLY)
+            assert os.fstat(file).st_size == len(os.pread(file, 100, 0)) > 0, index
+            os.close(file)
+    """
+    nodes.python(program, *map(str, nodes.points))
 
 
 # -- locks

@@ -148,6 +148,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "fuse_reply_buf": (c_int, (Pointer, c_char_p, c_size_t)),
     "fuse_reply_statfs": (c_int, (Pointer, POINTER(c_statvfs))),
     "fuse_reply_lock": (c_int, (Pointer, FileLock)),
+    "fuse_lowlevel_notify_inval_inode": (c_int, (Pointer, c_uint64, c_int64, c_int64)),
     "fuse_add_direntry": (c_size_t, (Pointer, Pointer, c_size_t, c_char_p, POINTER(c_stat), c_int64)),
 }
 

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from guestd.sfs.answers import Attributes, Entry, Reply
     from guestd.sfs.requests import Request
 
-# The kernel keeps no attributes and no names: another node may change them the moment after (docs/mount.md).
-VALID_S = 0.0
+# How long the kernel keeps what it is told, in seconds. Names: not at all, another node may change them the moment
+# after; so too attributes, but for those that it will be told to forget (docs/mount.md).
+NOT_AT_ALL, UNTIL_TOLD = 0.0, 86400.0
 _NANOSECONDS = 1_000_000_000
 _RANGE_CODES = {LockKind.SHARED: 0, LockKind.EXCLUSIVE: 1, LockKind.NONE: 2}  # asm-generic/fcntl.h
 
@@ -78,7 +79,7 @@ class Replies:
             raise TypeError(f"{asked!r} cannot be answered with {reply!r} (it takes: {DUE[type(asked)].__name__})")
         if isinstance(reply, answers.Attributes):
             _fill(self._stat, reply)
-            library.fuse_reply_attr(request, byref(self._stat), VALID_S)
+            library.fuse_reply_attr(request, byref(self._stat), _validity(reply))
         elif isinstance(reply, answers.Data):
             if isinstance(asked, ask.ReadLink):
                 library.fuse_reply_readlink(request, reply.data)
@@ -135,7 +136,7 @@ class Replies:
     def _fill_entry(self, entry: Entry) -> Any:
         made = self._entry
         made.ino, made.generation = entry.attributes.inode, entry.generation
-        made.attr_timeout = made.entry_timeout = VALID_S
+        made.attr_timeout, made.entry_timeout = _validity(entry.attributes), NOT_AT_ALL
         _fill(made.attr, entry.attributes)
         return made
 
@@ -144,6 +145,10 @@ class Replies:
         info = self._info
         info.fh, info.direct_io = handle, int(is_file)
         return info
+
+
+def _validity(attributes: Attributes) -> float:
+    return UNTIL_TOLD if attributes.keep else NOT_AT_ALL
 
 
 def _fill(stat: Any, attributes: Attributes) -> None:

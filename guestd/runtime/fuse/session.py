@@ -14,6 +14,7 @@ from ctypes import byref, string_at
 
 from guestd.runtime.fuse import library as fuse
 from guestd.runtime.fuse.replies import Replies
+from guestd.sfs import answers
 from guestd.sfs import requests as ask
 from guestd.sfs.requests import LAST_BYTE, NO_ANSWER, FileRequest, LockKind
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 # Requests per turn of the loop: heartbeats come between. A turn with that many writes of a megabyte is long enough.
 REQUESTS_AT_ONCE = 16
 WRITE_SIZE_MAX = 1 << 20  # the most that Linux has (FUSE_MAX_MAX_PAGES)
+FORGET_TRIES_MAX = 100
+FORGET_PERIOD_S = 0.0002  # the program that holds it up has its answer, and needs the processor only
 # allow_other: for every user of the node; default_permissions: the kernel checks them, by the attributes.
 OPTIONS = "allow_other,default_permissions,fsname={name},subtype=sfs"
 WANTED = (
@@ -54,6 +57,7 @@ class Session:
         self._library = fuse.load()
         self._replies = Replies(self._library)
         self._given: list[FileRequest] = []
+        self._references: dict[int, int] = {}  # inode -> how many answers that name it the kernel has not forgotten
         self._out: dict[int, tuple[int, Request]] = {}  # number -> libfuse's request, and what was asked
         self._numbered = NO_ANSWER
         self._bug: BaseException | None = None
@@ -98,8 +102,28 @@ class Session:
     def answer(self, number: int, reply: Reply) -> None:
         """To the request with that number, which ends with it. Nothing happens if the mount has gone."""
         request, asked = self._out.pop(number, (0, None))
-        if asked is not None:
-            self._replies.send(request, asked, reply)
+        if asked is None:
+            return
+        self._replies.send(request, asked, reply)
+        if isinstance(reply, (answers.Entry, answers.Created)):
+            entry = reply if isinstance(reply, answers.Entry) else reply.entry
+            inode = entry.attributes.inode
+            self._references[inode] = self._references.get(inode, 0) + 1
+
+    def changed(self, inode: int) -> None:
+        """The kernel forgets what it keeps of the inode's attributes. Never waits for a program.
+
+        T=0: an answer that names a new inode is sent, with attributes to keep. T=1: they are to be forgotten; the
+        kernel knows no such inode, since the program that waits for the answer has not run yet. T=2: it runs, and they
+        are kept. Hence again, until the kernel knows the inode. What is on its way to an inode that the kernel knows
+        already does no harm: it compares versions.
+        """
+        for _ in range(FORGET_TRIES_MAX):
+            done = self._fd < 0 or self._library.fuse_lowlevel_notify_inval_inode(self._session, inode, -1, 0)
+            # Or it has forgotten the inode, and says so in a request that has not been taken: then all tries are made.
+            if done != -errno.ENOENT or inode not in self._references:
+                return
+            time.sleep(FORGET_PERIOD_S)
 
     def close(self) -> None:
         """Unmount at once, whoever still has files open; they get errors from then on."""
@@ -153,6 +177,9 @@ class Session:
         self._ask(request, ask.Lookup(directory, name))
 
     def _forget(self, request: int, inode: int, count: int) -> None:
+        left = self._references.pop(inode, 0) - count
+        if left > 0:
+            self._references[inode] = left
         self._give(NO_ANSWER, ask.Forget(inode, count))
         self._library.fuse_reply_none(request)
 
