@@ -1,9 +1,10 @@
 """What programs ask of the shared file system, as values: one per operation of the mount (docs/mount.md).
 
 Inodes and handles are numbers that the file system gives out; the root directory is inode 1. A handle is one open file
-or directory; it ends with Release or ReleaseDirectory, and its inode lives until then, whatever is unlinked. Names are
-bytes, without "/". Each docstring says which answer is due (`guestd.sfs.answers`); `Failed` with an errno may always
-take its place. Who may do what has been checked by this node's kernel, from the attributes it asked for just before.
+or directory; it ends with Release or ReleaseDirectory, and its inode lives until then, whatever is unlinked. A request
+may name an inode that has gone (of a directory in which a program still stands, say): ESTALE. Names are bytes, without
+"/". Each docstring says which answer is due (`guestd.sfs.answers`); `Failed` with an errno may always take its place.
+Who may do what has been checked by this node's kernel, from the attributes it asked for just before.
 """
 
 from __future__ import annotations

@@ -63,6 +63,13 @@ class Inode:
         return say.Entry(self.generation, self.attributes(keep=keep))
 
 
+class Inodes(dict[int, Inode]):
+    """A kernel may know an inode that is gone: it is the working directory of a program, say."""
+
+    def __missing__(self, number: int) -> Inode:
+        raise Refusal(errno.ESTALE)
+
+
 class MemoryFiles:
     """Give it requests, get answers: those that are due, sometimes to requests of long ago."""
 
@@ -70,7 +77,7 @@ class MemoryFiles:
         """keep: kernels may keep attributes; whoever runs this tells them of what is in `changed`."""
         self.keep = keep
         self.changed: set[int] = set()
-        self.inodes: dict[int, Inode] = {}
+        self.inodes = Inodes()
         self.free_numbers: list[int] = []
         self.made = 0
         self.positions = 0
@@ -81,6 +88,7 @@ class MemoryFiles:
         self.stuck: set[int] = set()
         self.names: dict[int, bytes] = {}
         self.wrote_at: list[int] = []  # offsets as the kernel saw them, of appending writes
+        self.renames: list[tuple[bool, bool]] = []  # their flags: the kernel alone refuses most that they forbid
         self.unmounted = False
         self._new(stat.S_IFDIR | 0o755, 0, 0)
 
@@ -237,6 +245,7 @@ class MemoryFiles:
     def rename(self, _: int, request: ask.Rename) -> Reply:
         home, new_home = self.inodes[request.directory], self.inodes[request.new_directory]
         self._find(request.directory, request.name)
+        self.renames.append((request.no_replace, request.exchange))
         taken = request.new_name in new_home.names
         if request.exchange:
             other = self._find(request.new_directory, request.new_name)

@@ -96,6 +96,7 @@ class Server:
     def report(self) -> dict[str, Any]:
         files = self.files
         kept = {"handles": len(files.handles), "inodes": len(files.inodes), "wrote_at": files.wrote_at}
+        kept["renames"] = files.renames
         waiting = sum(len(inode.ranges.waiting) + len(inode.whole.waiting) for inode in files.inodes.values())
         return {"cpu_s": time.process_time(), "waiting": waiting + len(files.stuck), **kept, **self.counts}
 

@@ -81,13 +81,14 @@ def test_shell_tools_do_what_they_do_elsewhere(world: MountWorld) -> None:
         chmod 4711 a/again && stat -c %a a/again
         truncate -s 10000 a/again && wc -c <a/again && truncate -s 3 a/again && cat a/again && echo
         touch -d @1234567890.5 a/again && stat -c %.1Y a/again
+        touch a/again && test $(($(date +%s) - $(stat -c %Y a/again))) -lt 1000 && echo now
         ln -s a/again soft && readlink soft && cat soft && echo
         ! rmdir a 2>/dev/null && ! mkdir a 2>/dev/null && ! ls nothing 2>/dev/null
         rmdir a/b && ls a && sed -i s/one/three/ a/again && cat a/again && echo
         cp --sparse=always /bin/true copy && cmp /bin/true copy && ./copy
         df --output=source . | tail -1
     """
-    expected = "750 640 2 one two 4711 10000 one 1234567890.5 a/again one again three memory0"
+    expected = "750 640 2 one two 4711 10000 one 1234567890.5 now a/again one again three memory0"
     assert world.run("sh", "-c", script).split() == expected.split()
 
 
@@ -265,6 +266,7 @@ def test_the_flags_of_rename_reach_the_file_system(world: MountWorld) -> None:
         "None 1 []",
         "Invalid argument",
     ]
+    assert world.report()["renames"] == [[True, False], [False, True]]
 
 
 @needs_fuse
@@ -295,6 +297,22 @@ def test_an_inode_number_that_is_used_anew_is_another_file(world: MountWorld) ->
         print(os.stat("file").st_ino == number, stat.S_ISDIR(os.stat("file").st_mode), os.listdir("file"))
     """
     assert world.python(program) == "True True []\n"
+    program = """if True:
+        import os
+        home = os.getcwd()
+        os.mkdir("old")
+        number = os.stat("old").st_ino
+        os.chdir("old")
+        os.rmdir(f"{home}/old")
+        os.mkdir(f"{home}/new")
+        open(f"{home}/new/file", "w").close()
+        print(os.stat(f"{home}/new").st_ino == number)
+        try:
+            print(os.listdir("."))
+        except OSError:
+            print("gone")
+    """
+    assert world.python(program) == "True\ngone\n"
 
 
 @needs_fuse

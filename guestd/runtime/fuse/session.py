@@ -42,7 +42,6 @@ WANTED = (
 )
 
 _SET_MODE, _SET_UID, _SET_GID, _SET_SIZE, _SET_ATIME, _SET_MTIME = (1 << bit for bit in range(6))  # fuse_lowlevel.h
-_SET_ATIME_NOW, _SET_MTIME_NOW = 1 << 7, 1 << 8
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # linux/fs.h
 _FLOCK_NONBLOCK = 4  # asm-generic/fcntl.h, as what follows
 _FLOCK_KINDS = {1: LockKind.SHARED, 2: LockKind.EXCLUSIVE, 8: LockKind.NONE}
@@ -187,10 +186,7 @@ class Session:
         self._ask(request, ask.GetAttributes(inode))
 
     def _setattr(self, request: int, inode: int, attributes: Any, which: int, info: Any) -> None:
-        wanted = attributes.contents
-        now_ns = time.time_ns()
-        access_ns = _nanoseconds(wanted.st_atimespec) if which & _SET_ATIME else None
-        modify_ns = _nanoseconds(wanted.st_mtimespec) if which & _SET_MTIME else None
+        wanted = attributes.contents  # the present time too is filled in, where that is what was asked for
         self._ask(
             request,
             ask.SetAttributes(
@@ -200,8 +196,8 @@ class Session:
                 wanted.st_uid if which & _SET_UID else None,
                 wanted.st_gid if which & _SET_GID else None,
                 wanted.st_size if which & _SET_SIZE else None,
-                now_ns if which & _SET_ATIME_NOW else access_ns,
-                now_ns if which & _SET_MTIME_NOW else modify_ns,
+                _nanoseconds(wanted.st_atimespec) if which & _SET_ATIME else None,
+                _nanoseconds(wanted.st_mtimespec) if which & _SET_MTIME else None,
             ),
         )
 
