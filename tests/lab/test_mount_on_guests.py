@@ -33,7 +33,7 @@ USE = """
 set -e
 cd /shared
 echo one >file && echo two >>file && mv file moved && ln -s moved link && cat link
-dd if=/dev/urandom of=big bs=1M count=8 conv=fsync 2>/dev/null && cp big copy && cmp big copy && rm copy
+dd if=/dev/urandom of=big bs=256k count=2 conv=fsync 2>/dev/null && cp big copy && cmp big copy && rm copy
 mkdir directory && chmod 750 directory && stat -c '%a %F' directory && rmdir directory
 cat >lock.py <<'END'
 import fcntl
@@ -82,7 +82,8 @@ def serve(node: Node) -> None:
 def test_a_guest_has_what_a_mount_needs_and_its_end_takes_the_mount_away(cluster: ScenarioCluster) -> None:
     node = cluster.nodes[0]
     serve(node)
-    assert node.ssh(USE).stdout.splitlines() == ["one", "two", "750 directory", "locked", "memory0 /shared"]
+    said = node.ssh(USE, timeout=LIMIT_S).stdout
+    assert said.splitlines() == ["one", "two", "750 directory", "locked", "memory0 /shared"]
     # init takes the mount away when guestd has ended, whoever has mounted it.
     node.ssh("kill -KILL $(pidof python3.11 | tr ' ' '\\n' | sort -n | head -1)")
     wait_for(node, "grep -c /shared /proc/mounts; true", "0")
