@@ -19,7 +19,8 @@ Progress = Callable[[str, int, int], None]
 
 STAGE = "base"
 LIBRARIES = bytecode.LIBRARIES
-KEPT_LIBRARIES = ("ld-linux-x86-64.so.2", "libgcc_s.so.1")  # the latter is loaded by name when a thread is cancelled
+# Nothing in the tree is linked with the last two: one is loaded when a thread is cancelled, the other by guestd.
+KEPT_LIBRARIES = ("ld-linux-x86-64.so.2", "libgcc_s.so.1", "libfuse3.so.3")
 NOT_APPLETS = frozenset({"busybox", "dpkg", "dpkg-deb", "init", "linuxrc", "login", "rpm", "run-init", "su", "udhcpc"})
 
 
@@ -110,8 +111,7 @@ def add_kernel(files: dict[str, bytes], path: Path, tree: Path) -> tuple[str, tu
     builtin = files[f"{home}/modules.builtin"].decode().split()
     loadable = {name: content for name, content in files.items() if name.endswith(".ko")}
     by_name = {modules.module_name(name): content for name, content in loadable.items()}
-    groups = (modules.FOR_GUESTD, modules.FOR_THE_NETWORK, modules.FOR_THE_NODE)
-    wanted = [name for group in groups for name in group]
+    wanted = [name for group in modules.GROUPS for name in group]
     dependencies = modules.select(loadable, builtin, [*wanted, *modules.ON_DEMAND])
     for name in dependencies:
         unpack.write_file(tree / home / f"{name}.ko", by_name[name], 0o644)
@@ -119,7 +119,7 @@ def add_kernel(files: dict[str, bytes], path: Path, tree: Path) -> tuple[str, tu
     unpack.write_file(tree / home / "modules.dep", dep.encode(), 0o644)
     for empty in ("modules.alias", "modules.symbols"):
         unpack.write_file(tree / home / empty, b"", 0o644)
-    in_groups = [tuple(name for name in group if name in dependencies) for group in groups]
+    in_groups = [tuple(name for name in group if name in dependencies) for group in modules.GROUPS]
     return release, tuple(in_groups)
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from images import binding
 from images.packages import Package
 from images.root import source_files
 
@@ -39,6 +40,6 @@ def base_digest(packages: Iterable[Package]) -> str:
 
 
 def image_digest(base: str, guest: Path, guestd: Path) -> str:
-    """Of a whole image: its base, the files of ours that go into a guest, and the package guestd."""
-    parts = {"base": base.encode()}
+    """Of a whole image: its base, the files of ours that go into a guest, the package guestd and what it needs."""
+    parts = {"base": base.encode(), f"binding/{binding.FILE}": binding.content()}
     return hash_parts(parts | directory_parts("guest", guest) | directory_parts("guestd", guestd))

@@ -19,8 +19,10 @@ STAGE = "kernel modules"
 FOR_GUESTD = ("virtio_pci", "virtio_blk", "erofs", "virtio_console")
 FOR_THE_NETWORK = ("virtio_net", "pvpanic_mmio")
 FOR_THE_NODE = ("virtio_scsi", "sd_mod", "sg", "virtio_rng")
+FOR_THE_MOUNT = ("fuse",)  # of the shared file system, which is mounted when the node has joined
+GROUPS = (FOR_GUESTD, FOR_THE_NETWORK, FOR_THE_NODE, FOR_THE_MOUNT)  # in this order, by /init and /usr/sbin/init
 # In the root's /lib/modules, loaded by whoever needs them (`modprobe sch_netem`).
-ON_DEMAND = ("fuse", "overlay", "pvpanic_pci", "sch_netem", "softdog")
+ON_DEMAND = ("overlay", "pvpanic_pci", "sch_netem", "softdog")
 
 
 def module_name(file: str) -> str:

@@ -22,6 +22,7 @@ REQUESTED = (
     "busybox-static",
     "dropbear-bin",
     "iproute2",
+    "libfuse3-3",  # guestd mounts the shared file system with it
     "libpython3.11-stdlib",
     "linux-image-cloud-amd64",
     "ncurses-base",  # terminal descriptions, for the line editing of an interactive Python

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
-from images import bundle, bytecode, unpack
+from images import binding, bundle, bytecode, unpack
 from images.base import Base
 from images.commands import find_tool, run
 
 STAGE = "root"
 UUID = "68696c00-0000-4000-8000-000000000001"  # fixed: the same inputs give the same bytes
-MOUNT_POINTS = ("dev", "hil", "mnt", "proc", "root", "run", "sys", "tmp", "var")
+MOUNT_POINTS = ("dev", "hil", "mnt", "proc", "root", "run", "shared", "sys", "tmp", "var")
 LINKS = {
     "bin": "usr/bin",
     "sbin": "usr/sbin",
@@ -27,6 +28,9 @@ LINKS = {
 }
 GUESTD_HOME = "usr/lib/hil"
 GUESTD_FILE = f"{GUESTD_HOME}/guestd.pyc"  # what init starts
+# What of guestd is in that file only if guestd.runtime.main imports it: else it is read when a file system is mounted,
+# and the start does not wait for it.
+IMPORTED_LATE = ("guestd/runtime/fuse/", "guestd/runtime/mount.py", "guestd/sfs/answers.py", "guestd/sfs/requests.py")
 
 
 def source_files(directory: Path) -> dict[str, Path]:
@@ -51,14 +55,20 @@ def assemble(base: Base, guest: Path, guestd: Path, tree: Path) -> None:
         unpack.write_file(tree / GUESTD_HOME / "guestd" / name, path.read_bytes(), 0o644)
         if name.endswith(".py"):
             python.append(f"{GUESTD_HOME}/guestd/{name}")
-    bytecode.compile_files(base.tree, tree, python)
-    names = [module_name(path.removeprefix(f"{GUESTD_HOME}/")) for path in python]
+    unpack.write_file(tree / GUESTD_HOME / binding.FILE, binding.content(), 0o644)
+    bytecode.compile_files(base.tree, tree, [*python, f"{GUESTD_HOME}/{binding.FILE}"])
+    names = bundled(path.removeprefix(f"{GUESTD_HOME}/") for path in python)
     bundle.write(base.tree, tree, GUESTD_HOME, GUESTD_FILE, names)
     for name in MOUNT_POINTS:
         (tree / name).mkdir(exist_ok=True)
     for name, target in LINKS.items():
         unpack.write_symlink(tree / name, target)
     unpack.set_directory_permissions(tree)
+
+
+def bundled(paths: Iterable[str]) -> list[str]:
+    """The names of the modules, of those at ``paths``, that are read when guestd starts."""
+    return [module_name(path) for path in paths if not path.startswith(IMPORTED_LATE)]
 
 
 def module_name(path: str) -> str:

@@ -54,6 +54,22 @@ def test_modules_of_guestd_that_are_imported_late_are_in_it_too(tmp_path: Path) 
     assert done.returncode == 7, done.stderr
 
 
+def test_a_module_that_is_left_out_is_found_in_its_place(tmp_path: Path) -> None:
+    main = "def main():\n    from guestd.runtime.fuse.part import NUMBER\n    return NUMBER\n"
+    write_tree(tmp_path, main)
+    home = tmp_path / HOME
+    for name, text in (("runtime/fuse/__init__.py", ""), ("runtime/fuse/part.py", "NUMBER = 8")):
+        (home / "guestd" / name).parent.mkdir(exist_ok=True)
+        (home / "guestd" / name).write_text(text)
+    paths = [str(path.relative_to(home)) for path in sorted(home.rglob("*.py"))]
+    for path in paths:
+        py_compile.compile(str(home / path), doraise=True)  # with their names as they are here
+    names = root.bundled(paths)
+    assert sorted(names) == ["guestd", "guestd.late", "guestd.runtime", "guestd.runtime.main"]
+    done = run(tmp_path, names)
+    assert done.returncode == 8, done.stderr
+
+
 def test_what_guestd_imports_of_the_library_comes_from_the_bundle_and_the_rest_from_its_place(tmp_path: Path) -> None:
     main = (
         "import json\n"

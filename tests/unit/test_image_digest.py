@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from images import digest, packages
+from images import binding, digest, packages
+from images.errors import BuildError
 from images.image import cache_directory, list_images, open_image
 from images.packages import Package, PackageStore
 
@@ -49,6 +50,20 @@ def test_guestd_and_the_guests_files_move_the_image(tmp_path: Path) -> None:
     (guest / "__init__.py").write_text("")
     (guestd / "added.py").write_text("")
     assert digest.image_digest("base", guest, guestd) != before
+
+
+def test_another_binding_is_another_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guest, guestd = make_tree(tmp_path / "guest"), make_tree(tmp_path / "guestd")
+    monkeypatch.setattr(binding, "content", lambda: b"one")
+    before = digest.image_digest("base", guest, guestd)
+    monkeypatch.setattr(binding, "content", lambda: b"two")
+    assert digest.image_digest("base", guest, guestd) != before
+
+
+def test_a_binding_that_is_not_installed_is_a_build_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binding, "NAME", "nothing_of_that_name")
+    with pytest.raises(BuildError, match=r"nothing_of_that_name is not installed\n.*\./run"):
+        binding.content()
 
 
 def test_bytecode_times_and_hidden_files_do_not(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import struct
+from pathlib import Path
 
 import pytest
 
-from images import elf, modules
+from images import base, elf, modules
+from images.digest import GUEST_FILES
 from images.errors import BuildError
 
 
@@ -49,6 +52,31 @@ def test_a_library_that_is_needed_is_named_by_the_dynamic_section() -> None:
     assert elf.needed_libraries(data) == ["libc.so.6", "libz.so"]
 
 
+def test_a_library_stays_that_something_needs_or_that_guestd_loads_by_its_name(tmp_path: Path) -> None:
+    def library(*needed: str) -> bytes:
+        names = b"\0" + b"".join(name.encode() + b"\0" for name in needed)
+        entries = [entry for name in needed for entry in (1, names.index(name.encode() + b"\0"))]
+        return make_elf([(".dynstr", 3, 0, names), (".dynamic", 6, 0, struct.pack(f"<{len(entries)}Q", *entries))])
+
+    home = tmp_path / base.LIBRARIES
+    home.mkdir(parents=True)
+    for name in ("ld-linux-x86-64.so.2", "libgcc_s.so.1", "libc.so.6", "libz.so.1", "libsilent.so.1"):
+        (home / name).write_bytes(library())
+    (home / "libfuse3.so.3.14.0").write_bytes(library("libc.so.6"))
+    (home / "libfuse3.so.3").symlink_to("libfuse3.so.3.14.0")
+    (tmp_path / "usr/bin").mkdir()
+    (tmp_path / "usr/bin/program").write_bytes(library("libz.so.1"))
+    base.remove_unused_libraries(tmp_path)
+    assert sorted(path.name for path in home.iterdir()) == [
+        "ld-linux-x86-64.so.2",
+        "libc.so.6",
+        "libfuse3.so.3",
+        "libfuse3.so.3.14.0",
+        "libgcc_s.so.1",
+        "libz.so.1",
+    ]
+
+
 def test_a_module_comes_after_all_it_needs_and_no_module_twice() -> None:
     chosen = modules.select(FILES, BUILTIN, ["virtio_rng", "pvpanic_mmio", "virtio"])
     assert list(chosen) == ["virtio_ring", "virtio", "virtio_rng", "pvpanic", "pvpanic_mmio"]
@@ -67,6 +95,12 @@ def test_a_circle_is_shown_instead_of_followed() -> None:
     circle = {"a": ["b"], "b": ["c"], "c": ["b"]}
     with pytest.raises(BuildError, match="b -> c -> b"):
         modules.load_order(["a"], circle.__getitem__)
+
+
+def test_every_group_of_modules_is_loaded_by_a_script_of_the_guest() -> None:
+    text = "".join((GUEST_FILES / name).read_text() for name in ("init", "root/usr/sbin/init"))
+    loaded = re.findall(r"^read -r names </modules\.(\d)|^load /modules\.(\d)", text, re.MULTILINE)
+    assert [first or later for first, later in loaded] == [str(index) for index in range(len(modules.GROUPS))]
 
 
 def test_modules_dep_lists_all_that_a_module_needs_the_first_to_load_last() -> None:
