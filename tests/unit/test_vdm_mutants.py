@@ -27,8 +27,13 @@ def a_death() -> None:
     check(world)
 
 
+def two_who_make_a_mirror_grow() -> None:
+    Play(134, THEMES["nobody dies"]).run()
+
+
 FOUND_BY: dict[str, Callable[[], None]] = {
     "nothing_recovered": a_death,
+    "new_regions_have_failed_before_they_are_there": two_who_make_a_mirror_grow,
     "sync_waits_for_the_recovery": operations.test_a_disk_that_is_open_serves_the_recovery_in_the_levels_above,
     "join_waits_for_the_recovery": (
         operations.test_a_disk_is_opened_in_a_join_that_a_recovery_in_the_levels_above_waits_for
