@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from guestd.core.value import replace
+from guestd.dlm.change import SPREAD, STOP, Change
 from guestd.dlm.deadlock import SEARCH_MS
 from guestd.dlm.directory import directory_node
-from guestd.dlm.manager import LockError
+from guestd.dlm.manager import LockError, LockManager
 from guestd.dlm.messages import Reason
 from guestd.dlm.modes import Mode
 from guestd.dlm.notices import Blocks, Denied, Gone, Granted, Notice
@@ -440,3 +441,26 @@ def test_a_lost_master_in_the_middle_of_a_conversion_between_cw_and_pr_leaves_cr
     lock.wanted = Mode.PR
     assert (held(lock).granted, held(lock).wanted) == (Mode.CR.value, Mode.PR.value)
     assert replace(held(lock), wanted=0) != held(lock)
+
+
+def test_who_joins_does_not_wait_for_the_part_of_who_leaves_without_knowing_it() -> None:  # S4.6, S7.1
+    leave, join = Change(0, 1, "leave"), Change(1, 1, "join")
+    leaver, joiner = LockManager(bytes(16), 0, 1), LockManager(bytes(16), 1, 1)
+    leaver.found({})
+    for barrier in (STOP, SPREAD):
+        leaver.told([(Change(0, 1, "join"), barrier)])
+    leaver.told([(leave, STOP)])
+    leaver.take_acknowledged()
+    # One step of the membership: the leave comes to its second barrier here, the join to its first.
+    joiner.found({0: 1})
+    for manager in (leaver, joiner):
+        manager.told([(leave, SPREAD), (join, STOP)])
+    assert (leave, SPREAD) in leaver.take_acknowledged()  # it is told nothing any more (S4.9)
+    for _, payload in leaver.datagrams():
+        joiner.heard(payload, 0)
+    assert set(joiner.take_acknowledged()) == {(leave, SPREAD), (join, STOP)}
+    joiner.told([(join, SPREAD)])
+    assert joiner.take_acknowledged() == [(join, SPREAD)]
+    assert not joiner.stopped
+    joiner.lock(1, (b"a",), Mode.EX)
+    assert isinstance(joiner.take_notices()[0], Granted)
