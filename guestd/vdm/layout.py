@@ -43,7 +43,7 @@ REGION_BLOCKS_MIN = UNIT_BLOCKS
 TABLES_LBA = VOLUMES_OFFSET // SECTOR_SIZE
 EXTENTS_LBA = EXTENTS_OFFSET // SECTOR_SIZE
 
-BOOTSTRAP = (64, (1 << 20) // SECTOR_SIZE - 64)  # LBA and blocks; from behind the partition table on
+BOOTSTRAP: tuple[int, int] = (64, (1 << 20) // SECTOR_SIZE - 64)  # LBA and blocks; from behind the partition table on
 
 
 def header_lba(copy: int) -> int:

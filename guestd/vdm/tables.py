@@ -171,7 +171,7 @@ def _agreed(
     if not whole:
         foreign = all(isinstance(why, Foreign) for _, why in wrong)
         text = "; ".join(f"{name}, copy {copy + 1}: {why}" for copy, why in wrong)
-        raise TablesRefused(text, Foreign.validity if foreign else Damaged.validity)
+        raise TablesRefused(text, "foreign cluster" if foreign else "damaged")
     newest = max(one[0] for _, one in whole)
     best = [copy for copy, one in whole if one[0] == newest]
     if len({copies[copy] for copy in best}) > 1:
