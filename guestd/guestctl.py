@@ -1,24 +1,38 @@
-"""The command `guestctl` on a node: what its guestd knows.
+"""The command `guestctl` on a node: what its guestd knows, and what an operator asks of it.
 
-    guestctl locks [--json]      the locks of this node's users, and the resources that this node masters
+    guestctl locks [--json]                         the locks of this node's users, the resources that it masters
+    guestctl vdisk list [--json]                    the virtual disks of the cluster
+    guestctl vdisk create NAME SIZE [--mirrored]    SIZE in bytes, or with K, M, G behind it (times 1024)
+    guestctl vdisk grow|shrink NAME SIZE
+    guestctl vdisk mirror|delete NAME
 
-Exit status: 0, 1 if guestd does not answer, 2 for what is no command.
+Exit status: 0, 1 if guestd does not answer or refuses, 2 for what is no command.
 """
 
 from __future__ import annotations
 
 import sys
 
-from guestd.connection import PATH, ClientError
+from guestd.connection import PATH, ClientError, Connection, Misused
 from guestd.core import json
 from guestd.locks import Locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
-USAGE = "usage: guestctl [--socket PATH] locks [--json]"
+USAGE = """usage: guestctl [--socket PATH] locks [--json]
+       guestctl [--socket PATH] vdisk list [--json]
+       guestctl [--socket PATH] vdisk create NAME SIZE [--mirrored]
+       guestctl [--socket PATH] vdisk grow|shrink NAME SIZE
+       guestctl [--socket PATH] vdisk mirror|delete NAME"""
+
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+class _Misuse(Exception):
+    """What is no command; says why."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,22 +41,72 @@ def main(arguments: Sequence[str]) -> int:
     if words[:1] == ["--socket"] and len(words) > 1:
         path = words[1]
         words = words[2:]
-    as_json = "--json" in words
-    words = [word for word in words if word != "--json"]
+    flags = [word for word in words if word in ("--json", "--mirrored")]
+    words = [word for word in words if word not in flags]
     if words in (["--help"], ["-h"], ["help"]):
         print(USAGE)
         return 0
-    if words != ["locks"]:
-        print(f"guestctl: {' '.join(words) or 'nothing'} is no command\n{USAGE}", file=sys.stderr)
-        return 2
     try:
-        with Locks(path) as locks:
-            shown = locks.show()
+        lines = _locks(path, flags) if words == ["locks"] else _vdisk(path, _asked(words, flags), flags)
+    except _Misuse as why:
+        print(f"guestctl: {why}\n{USAGE}", file=sys.stderr)
+        return 2
+    except Misused as why:
+        print(f"guestctl: {why}", file=sys.stderr)
+        return 1
     except (OSError, ClientError) as why:
         print(f"guestctl: guestd does not answer at {path}: {why}", file=sys.stderr)
         return 1
-    print(json.dumps(shown) if as_json else "\n".join(table(shown)))
+    for line in lines:
+        print(line)
     return 0
+
+
+def _locks(path: str, flags: Sequence[str]) -> list[str]:
+    with Locks(path) as locks:
+        shown = locks.show()
+    return [json.dumps(shown)] if "--json" in flags else table(shown)
+
+
+def _asked(words: Sequence[str], flags: Sequence[str]) -> dict[str, Any]:
+    """For guestd. Raises _Misuse."""
+    count = {"list": 2, "create": 4, "grow": 4, "shrink": 4, "mirror": 3, "delete": 3}
+    if words[:1] != ["vdisk"] or len(words) < 2 or count.get(words[1]) != len(words):
+        raise _Misuse(f"{' '.join(words) or 'nothing'} is no command")
+    asked: dict[str, Any] = {"do": words[1], "mirrored": "--mirrored" in flags}
+    if len(words) > 2:
+        asked["name"] = words[2]
+    if len(words) > 3:
+        asked["size"] = _size(words[3])
+    return asked
+
+
+def _size(text: str) -> int:
+    number, unit = (text[:-1], _UNITS[text[-1:].upper()]) if text[-1:].upper() in _UNITS else (text, 1)
+    if not number.isascii() or not number.isdecimal():
+        raise _Misuse(f"{text!r} is no size (legal: 1048576, 1024K, 64M, 1G)")
+    return int(number) * unit
+
+
+def _vdisk(path: str, asked: Mapping[str, Any], flags: Sequence[str]) -> list[str]:
+    connection = Connection(path)
+    try:
+        connection.send(vdisk=asked)
+        told: dict[str, Any] = connection.read(None)["vdisk"]
+    finally:
+        connection.close()
+    if "error" in told:
+        raise Misused(told["error"])
+    if asked["do"] != "list":
+        return []
+    if "--json" in flags:
+        return [json.dumps(told)]
+    lines = [f"{'name':24} {'size':>12} copies extents"]
+    for disk in told["disks"]:
+        extents = "; ".join(" ".join(f"{lba}+{blocks}" for lba, blocks in copy) for copy in disk["extents"])
+        fixed = "  (at a fixed place)" if disk["fixed"] else ""
+        lines.append(f"{disk['name']:24} {disk['size']:>12} {len(disk['extents']):>6} {extents}{fixed}")
+    return [*lines, f"free: {told['free']} bytes, in units of {told['unit']}"]
 
 
 def table(shown: dict[str, Any]) -> list[str]:

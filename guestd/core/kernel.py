@@ -11,6 +11,7 @@ from guestd.sfs.subsystem import subsystem as sfs
 from guestd.tasks.engine import Engine
 from guestd.transition.participant import Progress
 from guestd.vdm.level import VdmLevel
+from guestd.vdm.programs import VolumePrograms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Kernel:
         self.engine = Engine(context.data, self._desk)
         self.volumes = VdmLevel(context.config.cluster_id, context.node, context.config.nodes, self.engine)
         self._programs = ProgramLocks(context, self.locks)
+        self._volume_programs = VolumePrograms(context, self.volumes, self.engine)
         self._left = False
 
     def subsystems(self) -> list[Subsystem]:
@@ -49,6 +51,8 @@ class Kernel:
         ((verb, asked),) = message.items()
         if verb in VERBS:
             self._programs.said(connection, verb, asked)
+        elif verb == "vdisk":
+            self._volume_programs.said(connection, asked)
         elif verb == "show" and asked == "locks":
             self._context.effects.append(Answer(connection, {"locks": shown.everything(self.locks.manager)}))
         else:
@@ -65,7 +69,10 @@ class Kernel:
 
     def status(self) -> dict[str, Any]:
         """For the order "status"."""
-        return {"dlm": shown.summary(self.locks.manager)}
+        return {
+            "dlm": shown.summary(self.locks.manager),
+            "vdm": {"joined": self.volumes.joined, "refused": self.volumes.refused},
+        }
 
     def tick(self) -> None:
         """A heartbeat period has passed."""

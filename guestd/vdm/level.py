@@ -42,7 +42,7 @@ ORDER = 20
 class VdmLevel(Subsystem):
     """One life of one node."""
 
-    __slots__ = ("_again", "_done", "_engine", "_life", "_lives", "_node", "disks", "refused")
+    __slots__ = ("_again", "_done", "_engine", "_life", "_lives", "_node", "disks", "joined", "refused")
 
     def __init__(self, cluster_id: bytes, node: int, nodes: int, engine: Engine) -> None:
         """engine: with the disk's data lane and the lock manager's desk."""
@@ -54,6 +54,7 @@ class VdmLevel(Subsystem):
         self.disks = VirtualDisks(cluster_id, node, nodes, engine.start)
         self._life = locks.Locks(self.disks.owners)
         self._lives = False
+        self.joined = False  # its own join has come through here, and its own leave has not come
         self.refused: str | None = None  # why the tables are
 
     def notify(self, notification: Notification) -> tuple[Position, ...]:
@@ -99,6 +100,7 @@ class VdmLevel(Subsystem):
             else:
                 outcome.get()
                 self.refused = None
+            self.joined = self.joined or any(self._is_own_join(position) for position in positions)
             self._done += positions
 
         self._engine.start(work(), ended)
@@ -142,6 +144,10 @@ class VdmLevel(Subsystem):
         except UnknownDisk:
             return  # closed in between, and deleted
 
+    def _is_own_join(self, position: Position) -> bool:
+        return position.subject == self._node and position.transition == "join"
+
     def _leave(self) -> Task[None]:
+        self.joined = False
         yield from self.disks.close_all()
         yield from self._life.drop_all()

@@ -24,6 +24,7 @@ from hil.cli import (
     scenarios,
     sim,
     status,
+    vdisk,
 )
 
 app = typer.Typer(
@@ -55,7 +56,7 @@ def _common(
         os.environ["HIL_DEBUG"] = "1"
 
 
-for group in (host, lifecycle, status, machines, disk, member, checkpoints, access, scenarios, replay, sim):
+for group in (host, lifecycle, status, machines, disk, member, checkpoints, access, scenarios, replay, sim, vdisk):
     group.register(app)
 
 

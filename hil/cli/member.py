@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hil.cli.disk_image import image_of, print_screen
 from hil.cli.options import AsJson, Name
-from hil.errors import UnknownCluster, UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from hil.database import Inspected, Record
-
-DISK = "disk.raw"
-"""In the directory of a run (docs/architecture.md)."""
 
 
 def register(app: typer.Typer) -> None:
@@ -51,44 +47,13 @@ def show(
     """
     from hil.database import inspect
 
-    path = _image(image, name)
+    path = image_of(image, name)
     found = inspect(path)
     if as_json:
         about = found._asdict() | {"records": [asdict(one) for one in found.records]}
         print(json.dumps({"image": str(path), **about}, indent=2))
     else:
-        _print(_screen(path, found))
-
-
-def _image(image: Path | None, name: str | None) -> Path:
-    """The image that was meant. Raises :class:`UsageError`."""
-    from hil import paths
-    from hil.bench.address import running_clusters
-
-    if image is not None:
-        if name is not None:
-            raise UsageError("IMAGE and --name: a disk's image, or a cluster's disk")
-        return image / DISK if image.is_dir() else image
-    if name is not None and name not in running_clusters():
-        latest = paths.latest_run_dir(name)
-        if latest is None:
-            raise UnknownCluster(f"no cluster {name!r} runs, and no run of that name is kept")
-        return latest / DISK
-    from hil.client import Cluster
-
-    with Cluster.connect(name) as cluster:
-        return cluster.run_dir / DISK
-
-
-def _print(screen: RenderableType) -> None:
-    from rich.console import Console
-
-    # Without a terminal nothing is cut to a width: the table is as wide as its text.
-    output = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=400)
-    with output.capture() as captured:
-        output.print(screen)
-    for line in captured.get().splitlines():
-        print(line.rstrip())
+        print_screen(_screen(path, found))
 
 
 def _screen(path: Path, found: Inspected) -> RenderableType:

@@ -19,6 +19,7 @@ from guestd import client
 from guestd.core.inputs import Input, ProgramGone, ProgramMessage
 from guestd.locks import LockDenied, LockLost, LockRefused, Locks, Wanted
 from guestd.runtime.program_socket import BUFFER_SIZE_MAX, LINE_SIZE_MAX, ProgramSocket
+from hil.vdisk import inspect
 from tests.unit.test_guestd_runtime import TIMING, TREE, Trio, trio
 
 __all__ = ["trio"]  # a fixture
@@ -313,3 +314,36 @@ def test_programs_on_two_nodes_lock_each_other_out_and_guestctl_shows_it(trio: T
     missing = subprocess.run([*command, "--json"], cwd=TREE, capture_output=True, text=True, check=False)
     assert missing.returncode == 1
     assert "does not answer" in missing.stderr
+
+
+def test_an_operator_makes_grows_and_deletes_virtual_disks_with_guestctl(trio: Trio) -> None:  # S7.2
+    joined(trio)
+
+    def guestctl(node: int, *words: str) -> subprocess.CompletedProcess[str]:
+        socket_path = str(trio.directory / f"programs{node}")
+        command = [sys.executable, "-m", "guestd.guestctl", "--socket", socket_path, "vdisk", *words]
+        return subprocess.run(command, cwd=TREE, capture_output=True, text=True, check=False)
+
+    assert guestctl(0, "create", "data", "1M").returncode == 0
+    assert guestctl(2, "grow", "data", "1100K").returncode == 0
+    listed = json.loads(guestctl(1, "list", "--json").stdout)
+    assert [(disk["name"], disk["fixed"]) for disk in listed["disks"]] == [
+        ("bootstrap", True),
+        ("membership-database", True),
+        ("data", False),
+    ]
+    assert listed["disks"][-1]["size"] == 18 * listed["unit"]
+    assert [disk.name for disk in inspect(trio.disk).disks] == ["bootstrap", "membership-database", "data"]
+    assert "data" in guestctl(1, "list").stdout
+    for words, status, why in (
+        (("create", "data", "1M"), 1, "data"),
+        (("create", "more", "1T"), 2, "is no size"),
+        (("create", "more", "1G"), 1, "units"),
+        (("delete", "membership-database"), 1, "fixed"),
+        (("delete", "nothing"), 1, "nothing"),
+        (("shrink", "data"), 2, "no command"),
+    ):
+        done = guestctl(1, *words)
+        assert (done.returncode, why in done.stderr) == (status, True), done
+    assert guestctl(1, "delete", "data").returncode == 0
+    assert len(inspect(trio.disk).disks) == 2
