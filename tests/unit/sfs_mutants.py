@@ -21,7 +21,7 @@ from guestd.sfs.level import SfsLevel
 from tests.unit.sfs_crashes import History
 from tests.unit.sfs_locks import lock_history
 from tests.unit.sfs_model import CHURN, random_operations
-from tests.unit.sfs_users import DEATHS, POWER, QUIET, SLOW, Theme, history
+from tests.unit.sfs_users import DEATHS, POWER, QUIET, SLOW_REPLAYS, Theme, history
 
 if TYPE_CHECKING:
     from guestd.tasks.steps import Task
@@ -242,7 +242,7 @@ MUTANTS = [
     Mutant(cleared_ignored, cluster(DEATHS), seeds=60),
     Mutant(cache_kept, cluster(QUIET)),
     Mutant(dead_journal_not_replayed, cluster(DEATHS), seeds=60),
-    Mutant(acknowledged_before_the_replay, cluster(SLOW), seeds=60),
+    Mutant(acknowledged_before_the_replay, cluster(SLOW_REPLAYS), seeds=40),
     Mutant(only_the_own_journal, cluster(POWER), seeds=60),
     Mutant(intentions_forgotten, lock_history),
     Mutant(locks_of_an_owner_not_lowered, lock_history),

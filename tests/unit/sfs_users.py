@@ -403,7 +403,17 @@ LONG = Theme(
 POWER = Theme(kill=0, freeze=0, leave=0, power=0.03)
 CROWD = Theme(kill=0.05, freeze=0.01, leave=0.03, power=0.005, nodes=6)
 ERRORS = Theme(kill=0.01, freeze=0, leave=0.01, power=0.002, errors=0.005)
-THEMES = (EVERYTHING, DEATHS, SLOW, LONG, POWER, CROWD, ERRORS)
+SLOW_REPLAYS = Theme(
+    steps=150,
+    kill=0.03,
+    freeze=0,
+    leave=0,
+    power=0,
+    disk_ms=(0, 25),
+    pauses_ms=(5, 20, 60, 150),
+    acts=(2, 4, 8),
+)
+THEMES = (SLOW_REPLAYS, EVERYTHING, DEATHS, SLOW, LONG, POWER, CROWD, ERRORS)
 
 
 def history(seed: int, theme: Theme = EVERYTHING) -> Users:
