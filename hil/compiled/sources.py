@@ -24,6 +24,7 @@ INTERPRETED: Final = frozenset(
     {
         "guestd.core.enumeration",  # a metaclass of its own
         "guestd.core.json",  # gives its class to the interpreter's scanner
+        "guestd.tasks.engine",  # drives generators: compiled, what comes out of their ends crashes in an except clause
         "guestd.core.machine",  # `hil sim --coverage` exchanges a method of it
         "hil.errors",  # exceptions
         # What comes out of a worker is taken in by a process that is interpreted.
