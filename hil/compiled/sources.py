@@ -3,6 +3,7 @@
 It is the checkout's, with these differences, none of which changes what a run does:
 
 * guestd's values are spelled out as plain classes (:mod:`hil.compiled.values`): a metaclass would keep them interpreted
+* a bare ``raise`` names what it raises
 * fields of named tuples are ``Any``: their types are evaluated when they are made, and are known to the checker only
 * the decoders in ``REMEMBERED`` keep what they have decoded, as with :mod:`hil.sim.speed`
 """
@@ -24,7 +25,6 @@ INTERPRETED: Final = frozenset(
     {
         "guestd.core.enumeration",  # a metaclass of its own
         "guestd.core.json",  # gives its class to the interpreter's scanner
-        "guestd.tasks.engine",  # drives generators: compiled, what comes out of their ends crashes in an except clause
         "guestd.core.machine",  # `hil sim --coverage` exchanges a method of it
         "hil.errors",  # exceptions
         # What comes out of a worker is taken in by a process that is interpreted.
@@ -68,7 +68,7 @@ def write_tree(tree: Path) -> list[str]:
         text = VALUE if name == "guestd.core.value" else texts[name]
         for function in REMEMBERED.get(name, ()):
             text = _remembering(text, function)
-        (tree / file).write_text(_not_an_extension(_with_any(text)))
+        (tree / file).write_text(_not_an_extension(_raising_by_name(_with_any(text))))
     return sorted(compiled.values())
 
 
@@ -85,6 +85,25 @@ def _with_any(text: str) -> str:
                     lines[kind.lineno - 1] = line[: kind.col_offset] + b"Any" + line[kind.end_col_offset :]
     changed = b"\n".join(lines).decode()
     return changed.replace(_FUTURE, f"{_FUTURE}from typing import Any\n", 1) if found else changed
+
+
+def _raising_by_name(text: str) -> str:
+    """A bare ``raise`` in a handler raises what was caught, by its name: the compiler forgets it at a ``yield``."""
+    lines = text.split("\n")
+    for handler in ast.walk(ast.parse(text)):
+        if not isinstance(handler, ast.ExceptHandler) or handler.type is None:
+            continue
+        bare = [one for one in ast.walk(handler) if isinstance(one, ast.Raise) and one.exc is None]
+        if not bare:
+            continue
+        name = handler.name or "caught"
+        if handler.name is None:
+            line = lines[handler.lineno - 1]
+            lines[handler.lineno - 1] = f"{line[: line.rindex(':')]} as {name}:"
+        for one in bare:
+            line = lines[one.lineno - 1]
+            lines[one.lineno - 1] = f"{line[: one.col_offset]}raise {name}"
+    return "\n".join(lines)
 
 
 def _not_an_extension(text: str) -> str:
