@@ -46,14 +46,14 @@ class Speed(NamedTuple):
         return 60 * self.seeds / self.wall_s
 
 
-def three(seed: int) -> Options:
-    """Three nodes, any faults."""
-    return draw(seed, "swarm", 3)
+def three(seed: int, *, lockers: int = 0) -> Options:
+    """Three nodes, any faults. lockers: programs on each that lock; without them heartbeats and faults are all."""
+    return replace(draw(seed, "swarm", 3), lockers=lockers)
 
 
 def several(seed: int) -> Options:
     """3 to 5 nodes, any faults, for at least ``SIMULATED_MS``: what follows the faults takes the rest of it."""
-    options = draw(seed, "swarm", 3 + seed % 3)
+    options = replace(draw(seed, "swarm", 3 + seed % 3), lockers=0)
     timing = options.timing
     rest_ms = timing.death_ms + timing.agreed_ms_max + options.quiet_ms
     return replace(options, faults_ms=SIMULATED_MS - rest_ms)
@@ -66,9 +66,9 @@ def timed(options: Options) -> tuple[Result, float]:
     return result, time.process_time() - began
 
 
-def on_one(seeds: range, compiled: Path | None = None) -> Speed:
+def on_one(seeds: range, compiled: Path | None = None, *, lockers: int = 0) -> Speed:
     """One after the other, 3 nodes."""
-    return _on([three(seed) for seed in seeds], 1, compiled)
+    return _on([three(seed, lockers=lockers) for seed in seeds], 1, compiled)
 
 
 def on_several(seeds: range, jobs: int, compiled: Path | None = None) -> Speed:
