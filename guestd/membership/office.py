@@ -240,10 +240,16 @@ class Office:
             entry = view.entries[node]
             if not member.wants_to_leave(node) or entry.state is NodeState.LEAVING:
                 continue
-            between_levels = level_is_complete(view, node, member.levels, member.acknowledged())
-            if entry.state is NodeState.JOINED or between_levels:
+            if entry.state is NodeState.JOINED or self._is_between_levels(view, node):
                 leavers.append(node)
         return Changes(victims, admitted, tuple(leavers))
+
+    def _is_between_levels(self, view: View, node: int) -> bool:
+        """Of a join that is to turn round. Not before the levels are agreed to: it would look so for a moment in every
+        new epoch, and each time be the reason for the next one."""
+        member = self._member
+        settled = member.registry.settled
+        return settled and level_is_complete(view, node, member.levels, member.acknowledged())
 
     def advance(self, *, news: bool) -> None:
         """Take the transitions one step further, if all have acknowledged the last one. Called after every input.

@@ -42,6 +42,11 @@ class Registry:
             self._epoch = say.view.epoch
             self._agreed = {level.order: level for level in say.levels}
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is agreed to any more in this epoch but what programs ask for that register only now."""
+        return self._epoch == self._member.view.epoch and self._has_heard_all()
+
     def levels(self) -> tuple[Level, ...]:
         """For the master's datagrams."""
         view = self._member.view

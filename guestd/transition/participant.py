@@ -219,7 +219,9 @@ class Participant:
         seat.late_joins.clear()
         for subject in subjects:
             seat.states[subject] = SUBSYSTEM_STATES.next(seat.states[subject], "complete")
-        leaves = [seat.held.pop(subject) for subject in subjects if subject in seat.held]
+        held = [seat.held.pop(subject) for subject in subjects if subject in seat.held]
+        # A leave that a forced leave has interrupted meanwhile is told to nobody: that one is on its way here.
+        leaves = [leave for leave in held if position_of(leave.subject, self._entries[leave.subject]) == leave]
         told = self._tell([(seat, [position for position in leaves if seat.enter(position)])])
         return replace(told, caught_up=((seat.level, subjects),))
 

@@ -54,17 +54,6 @@ def recovery_over_at_once(patch: Patch) -> None:
     patch.replace(LockLevel, "see", blind)
 
 
-def spread_not_awaited(patch: Patch) -> None:
-    """The level acknowledges its second barrier before the parts of the others have come."""
-    notify = LockLevel.notify
-
-    def hasty(self: LockLevel, notification: Any) -> Any:
-        notify(self, notification)
-        return notification.positions
-
-    patch.replace(LockLevel, "notify", hasty)
-
-
 def dead_programs_keep_locks(patch: Patch) -> None:
     """What a program held when it ended is held for ever."""
     patch.replace(ProgramLocks, "gone", lambda _self, _connection: None)
@@ -84,7 +73,7 @@ def waits_of_dead_programs_kept(patch: Patch) -> None:
 
 MUTANTS: Final = (
     Mutant(recovery_over_at_once, HELD, DEATHS),
-    Mutant(spread_not_awaited, ANY, DEATHS),
+    Mutant(in_a_cluster(library.parts_not_awaited), ANY, DEATHS),
     Mutant(dead_programs_keep_locks, HELD, CALM),
     Mutant(waits_of_dead_programs_kept, HELD, CALM),
     Mutant(in_a_cluster(library.orphans_released_early), HELD, DEATHS),

@@ -177,3 +177,10 @@ def test_the_page_has_every_mutant() -> None:
     page = (Path(__file__).parents[2] / "docs" / "mutations.md").read_text(encoding="utf-8")
     assert [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")] == list(BY_NAME)
     assert "SURVIVES" not in page
+
+
+@pytest.mark.parametrize(("name", "seed"), [("leave-forgotten", 0), ("lock-value-lost-with-a-leave", 79)])
+def test_what_guestd_did_not_stand_once_it_stands_now(name: str, seed: int) -> None:  # S4.7, S4.8
+    """A join that turned round began one epoch after the other; a leave was told that was interrupted already."""
+    found = run(BY_NAME[name].options(seed))
+    assert found.violation is None, found.details
