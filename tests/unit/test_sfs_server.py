@@ -306,17 +306,6 @@ def test_a_durable_write_and_synchronize_wait_for_the_medium(bench: Bench) -> No
 # -- order
 
 
-def test_writes_through_one_handle_keep_their_order_also_when_one_is_several_calls(bench: Bench) -> None:
-    file, handle = bench.file()
-    long = bench.give(ask.Write(file, handle, 100, b"a" * (1 << 20), False))  # not on a block's edge: two calls
-    short = bench.give(ask.Write(file, handle, 1 << 20, b"b" * 50, False))
-    bench.node.settle()
-    assert (bench.answers.pop(long), bench.answers.pop(short)) == (say.Written(1 << 20), say.Written(50))
-    assert bench.ask(ask.Read(file, handle, (1 << 20) - 1, 100)) == say.Data(b"a" + b"b" * 50 + b"a" * 49)
-    bench.ask(ask.Release(file, handle, None))
-    bench.finish()
-
-
 def busy(bench: Bench, inode: int) -> Signal:
     """Another operation has the inode, until that signal is fired."""
     until = Signal()
@@ -330,6 +319,19 @@ def busy(bench: Bench, inode: int) -> Signal:
     bench.node.engine.start(task())
     bench.node.settle()
     return until
+
+
+def test_writes_through_one_handle_keep_their_order_also_when_one_is_several_calls(bench: Bench) -> None:
+    file, handle = bench.file()
+    until = busy(bench, file)
+    long = bench.give(ask.Write(file, handle, 100, b"a" * (1 << 20), False))  # not on a block's edge: two calls
+    short = bench.give(ask.Write(file, handle, 1 << 20, b"b" * 50, False))
+    until.fire()
+    bench.node.settle()
+    assert (bench.answers.pop(long), bench.answers.pop(short)) == (say.Written(1 << 20), say.Written(50))
+    assert bench.ask(ask.Read(file, handle, (1 << 20) - 1, 100)) == say.Data(b"a" + b"b" * 50 + b"a" * 49)
+    bench.ask(ask.Release(file, handle, None))
+    bench.finish()
 
 
 def test_a_release_that_ends_a_lock_takes_effect_before_the_next_lock(bench: Bench) -> None:
