@@ -84,9 +84,11 @@ def _page(operation: Operation, number: int, at: int) -> Task[bytes]:
     return parts[0]
 
 
-def write(operation: Operation, number: int, offset: int, data: bytes, now: int) -> Task[None]:
-    """All of the data, at most WRITE_BLOCKS_MAX blocks. Raises FsError (ENOSPC, EFBIG)."""
+def write(operation: Operation, number: int, offset: int | None, data: bytes, now: int) -> Task[None]:
+    """All of the data, about WRITE_BLOCKS_MAX blocks at most. offset None: the end. Raises FsError (ENOSPC, EFBIG)."""
     inode = yield from regular(operation, number, Mode.EX)
+    if offset is None:
+        offset = inode.size
     end = offset + len(data)
     if end > SIZE_MAX:
         raise FsError(errno.EFBIG, f"a file of {end} bytes (legal: {SIZE_MAX})")

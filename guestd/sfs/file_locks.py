@@ -18,7 +18,7 @@ from guestd.sfs.errors import FsError
 from guestd.sfs.keys import name_of
 from guestd.sfs.mutex import Mutex
 from guestd.sfs.ranges import both, change, needed
-from guestd.tasks.steps import Acquire, Cancel, Convert, Refused, Release
+from guestd.tasks.steps import Acquire, Cancel, Convert, Refused, Release, Signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,17 +32,45 @@ _FLOCK = b"flock"
 _RANGE = b"range"
 
 
+class Call:
+    """One call of `flock` or `lock`, for who may want to end its waiting."""
+
+    __slots__ = ("_leave", "interrupted", "lock", "turn")
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self.lock: int | None = None  # for which it waits
+        self.turn = Signal()  # with which it waits until another call of its owner has ended
+        self._leave: Mutex | None = None
+
+    def interrupt(self) -> Task[None]:
+        """It ends with EINTR when it waits for a lock, or comes to; unless it ends otherwise just now."""
+        self.interrupted = True
+        if self._leave is not None:
+            self._leave.leave(self.turn)
+        if self.lock is not None:
+            yield Cancel(self.lock)
+
+    def begin(self, mutex: Mutex) -> Task[None]:
+        """Until no other call of its owner is under way. Raises FsError (EINTR)."""
+        self._leave = mutex
+        taken = not self.interrupted and (yield from mutex.take(self.turn))
+        self._leave = None
+        if not taken:
+            raise FsError(errno.EINTR)
+
+
 class Owner:
     """What one owner has of one file, by `flock` or by ranges."""
 
-    __slots__ = ("held", "mutex", "number", "segments", "waits_for")
+    __slots__ = ("call", "held", "mutex", "number", "segments")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.mutex = Mutex()  # one call at a time
         self.held: dict[bytes, tuple[int, Mode]] = {}  # part of the name -> lock, mode
         self.segments: list[Segment] = []
-        self.waits_for: int | None = None  # the lock
+        self.call: Call | None = None  # the one that is under way
 
 
 class FileLocks:
@@ -55,9 +83,11 @@ class FileLocks:
         self._uuid = uuid
         self._owners: dict[tuple[int, bytes, int], Owner] = {}  # inode, kind, owner
 
-    def flock(self, guard: Guard, number: int, exclusive: bool | None, *, wait: bool) -> Task[None]:
+    def flock(
+        self, guard: Guard, number: int, exclusive: bool | None, *, wait: bool, call: Call | None = None
+    ) -> Task[None]:
         """None: unlock. Raises FsError (EAGAIN, EINTR, EDEADLK)."""
-        owner = yield from self._begin(guard.key, _FLOCK, number)
+        owner = yield from self._begin(guard.key, _FLOCK, number, call or Call())
         wanted = {} if exclusive is None else {_FLOCK: Mode.EX if exclusive else Mode.PR}
         try:
             if owner.held and exclusive and wait:
@@ -74,10 +104,18 @@ class FileLocks:
             self._end(guard.key, _FLOCK, owner)
 
     def lock(
-        self, guard: Guard, number: int, start: int, end: int, exclusive: bool | None, *, wait: bool
+        self,
+        guard: Guard,
+        number: int,
+        start: int,
+        end: int,
+        exclusive: bool | None,
+        *,
+        wait: bool,
+        call: Call | None = None,
     ) -> Task[None]:
         """These bytes, `end` not among them. None: unlock. Raises as `flock`."""
-        owner = yield from self._begin(guard.key, _RANGE, number)
+        owner = yield from self._begin(guard.key, _RANGE, number, call or Call())
         try:
             segments = change(owner.segments, start, end, exclusive)
             yield from self._change(guard, owner, _parts(segments), wait=wait)
@@ -87,7 +125,7 @@ class FileLocks:
 
     def is_free(self, guard: Guard, number: int, start: int, end: int, *, exclusive: bool) -> Task[bool]:
         """Whether that owner would get these bytes now."""
-        owner = yield from self._begin(guard.key, _RANGE, number)
+        owner = yield from self._begin(guard.key, _RANGE, number, Call())
         try:
             before = _parts(owner.segments)
             try:
@@ -105,15 +143,15 @@ class FileLocks:
         """What that owner waits for is given up: the call ends with EINTR."""
         for kind in (_FLOCK, _RANGE):
             owner = self._owners.get((key[1], kind, number))
-            if owner is not None and owner.waits_for is not None:
-                yield Cancel(owner.waits_for)
+            if owner is not None and owner.call is not None and owner.call.lock is not None:
+                yield Cancel(owner.call.lock)
 
     def interrupt_all(self) -> Task[None]:
         """Nobody waits any more, from now on."""
         self._closing = True
         for owner in list(self._owners.values()):
-            if owner.waits_for is not None:
-                yield Cancel(owner.waits_for)
+            if owner.call is not None and owner.call.lock is not None:
+                yield Cancel(owner.call.lock)
 
     def release_all(self) -> Task[None]:
         """The file system is being unmounted; nobody uses it."""
@@ -122,19 +160,41 @@ class FileLocks:
                 yield Release(lock)
         self._owners.clear()
 
+    def in_the_way(self, key: Key, number: int, start: int, end: int, *, exclusive: bool) -> tuple[int, Segment] | None:
+        """Another owner on this node, and the first of its ranges that excludes these bytes, `end` not among them."""
+        found = [
+            (segment, owner.number)
+            for (inode, kind, _), owner in self._owners.items()
+            if (inode, kind) == (key[1], _RANGE) and owner.number != number
+            for segment in owner.segments
+            if segment[0] < end and start < segment[1] and (exclusive or segment[2])
+        ]
+        return min(found)[::-1] if found else None
+
     def uses(self, key: Key) -> bool:
         """Whether anything of that inode is locked, or waited for."""
         return any(inode == key[1] for inode, _, _ in self._owners)
 
     # -- inner workings
 
-    def _begin(self, key: Key, kind: bytes, number: int) -> Task[Owner]:
-        owner = self._owners.setdefault((key[1], kind, number), Owner(number))
-        yield from owner.mutex.take()
+    def _begin(self, key: Key, kind: bytes, number: int, call: Call) -> Task[Owner]:
+        owner = self._owners.get((key[1], kind, number))
+        if owner is None:
+            owner = self._owners[key[1], kind, number] = Owner(number)
+        try:
+            yield from call.begin(owner.mutex)
+        except FsError:
+            self._forget_idle(key, kind, owner)
+            raise
+        owner.call = call
         return owner
 
     def _end(self, key: Key, kind: bytes, owner: Owner) -> None:
+        owner.call = None
         owner.mutex.give()
+        self._forget_idle(key, kind, owner)
+
+    def _forget_idle(self, key: Key, kind: bytes, owner: Owner) -> None:
         if not owner.held and not owner.mutex.busy:
             self._owners.pop((key[1], kind, owner.number), None)
 
@@ -152,13 +212,18 @@ class FileLocks:
         yield from self._lower(owner, wanted)
 
     def _raise(self, guard: Guard, owner: Owner, part: bytes, mode: Mode, *, wait: bool) -> Task[None]:
+        call = owner.call
+        assert call is not None, "it is under way"
+
         def asked(lock: int) -> None:
-            owner.waits_for = lock
+            call.lock = lock
 
         step: Acquire | Convert
+        if wait and call.interrupted:
+            raise Refused(Reason.CANCELLED, None)
         wait = wait and not self._closing
         if part in owner.held:
-            owner.waits_for = owner.held[part][0]
+            call.lock = owner.held[part][0]
             step = Convert(owner.held[part][0], mode, noqueue=not wait)
         else:
             name: Name = (name_of(self._uuid, guard.key), part)
@@ -167,7 +232,7 @@ class FileLocks:
         try:
             held: Held = yield step
         finally:
-            owner.waits_for = None
+            call.lock = None
         owner.held[part] = (held.number, held.mode)
 
     def _lower(self, owner: Owner, wanted: dict[bytes, Mode]) -> Task[None]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from guestd.sfs.attributes import Attributes
     from guestd.sfs.blocks import Blocks
+    from guestd.sfs.file_locks import Call
     from guestd.sfs.guard import Guard
     from guestd.sfs.journal import Journal
     from guestd.sfs.keys import Key
@@ -271,7 +272,24 @@ class FileSystem:
                 done += len(piece)
         return done
 
-    def _write(self, inode: int, offset: int, data: bytes, now: int) -> Task[None]:
+    def append(self, inode: int, data: bytes, now: int) -> Task[int]:
+        """Write at the end of the file, wherever that is by then: in one piece, so nobody's bytes come between. How
+        much was written: a mebibyte at most, fewer where the disk was full then. Raises as `write`.
+        """
+        blocks = contents.WRITE_BLOCKS_MAX
+        while True:
+            yield from self._make_room()
+            piece = bytes(data[: blocks * BLOCK_SIZE])
+            try:
+                yield from self._write(inode, None, piece, now)
+            except FsError as why:
+                if why.errno != errno.ENOSPC or blocks == 1:
+                    raise
+                blocks = max(1, min(blocks, -(-len(piece) // BLOCK_SIZE)) // 2)
+            else:
+                return len(piece)
+
+    def _write(self, inode: int, offset: int | None, data: bytes, now: int) -> Task[None]:
         return self._run(lambda op: contents.write(op, inode, offset, data, now), {_key(inode): Mode.EX})
 
     def _make_room(self) -> Task[None]:
@@ -303,28 +321,42 @@ class FileSystem:
 
     # -- locks of programs
 
-    def flock(self, inode: int, owner: int, kind: int, wait: bool) -> Task[None]:
-        """Lock the whole file. kind: READ, WRITE or UNLOCK. Raises EAGAIN; EINTR after `interrupt_lock`."""
+    def flock(self, inode: int, owner: int, kind: int, wait: bool, call: Call | None = None) -> Task[None]:
+        """Lock the whole file. kind: READ, WRITE or UNLOCK. Raises EAGAIN; EINTR after `interrupt_lock`, or when that
+        call is interrupted.
+        """
         if kind not in _EXCLUSIVE:
             return _refuse(f"the kind {kind} of a lock")
         exclusive = _EXCLUSIVE[kind]
-        return self._pinned(inode, lambda guard: self._locks.flock(guard, owner, exclusive, wait=wait))
+        return self._pinned(inode, lambda guard: self._locks.flock(guard, owner, exclusive, wait=wait, call=call))
 
-    def lock(self, inode: int, owner: int, kind: int, start: int, end: int, wait: bool) -> Task[None]:
+    def lock(
+        self, inode: int, owner: int, kind: int, start: int, end: int, wait: bool, call: Call | None = None
+    ) -> Task[None]:
         """Lock the bytes from `start` to `end`, that one too; TO_THE_END: whatever there is. As fcntl: what the owner
-        had there is replaced. Raises EAGAIN, EDEADLK; EINTR after `interrupt_lock`, EINVAL.
+        had there is replaced. Raises EAGAIN, EDEADLK, EINVAL; EINTR as `flock`.
         """
         if kind not in _EXCLUSIVE or not 0 <= start <= end <= TO_THE_END:
             return _refuse(f"the kind {kind} of a lock of the bytes {start} to {end}")
         exclusive, after = _EXCLUSIVE[kind], _after(end)
-        return self._pinned(inode, lambda guard: self._locks.lock(guard, owner, start, after, exclusive, wait=wait))
+        return self._pinned(
+            inode, lambda guard: self._locks.lock(guard, owner, start, after, exclusive, wait=wait, call=call)
+        )
 
     def test_lock(self, inode: int, owner: int, kind: int, start: int, end: int) -> Task[bool]:
-        """Whether `lock` would succeed at once. Who is in the way is not known."""
+        """Whether `lock` would succeed at once. Who is in the way, `holder` may know."""
         if kind not in (READ, WRITE) or not 0 <= start <= end <= TO_THE_END:
             return _refuse(f"the kind {kind} of a lock of the bytes {start} to {end}")
         exclusive, after = kind == WRITE, _after(end)
         return self._pinned(inode, lambda guard: self._locks.is_free(guard, owner, start, after, exclusive=exclusive))
+
+    def holder(self, inode: int, owner: int, kind: int, start: int, end: int) -> tuple[int, int, int, int] | None:
+        """Who on this node keeps that owner from locking these bytes: owner, kind, first and last byte; or None."""
+        found = self._locks.in_the_way(_key(inode), owner, start, _after(end), exclusive=kind == WRITE)
+        if found is None:
+            return None
+        number, (first, after, exclusive) = found
+        return number, WRITE if exclusive else READ, first, TO_THE_END if after == ranges.END else after - 1
 
     def interrupt_lock(self, inode: int, owner: int) -> Task[None]:
         """What that owner waits for in `flock` or `lock` ends with EINTR, if it does not end otherwise just now."""
@@ -354,6 +386,9 @@ class FileSystem:
 
     def statfs(self) -> Task[Space]:
         """Free blocks, as this node knows them: other nodes may have changed them. Takes no lock."""
+        return self._place.count(self._statfs())
+
+    def _statfs(self) -> Task[Space]:
         superblock, place = self.superblock, self._place
         free = 0
         for group in range(superblock.groups):

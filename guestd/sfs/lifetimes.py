@@ -101,6 +101,8 @@ def _save(operation: Operation, slot: int, listed: list[int]) -> None:
 def _delete(operation: Operation, inode: Inode) -> Task[None]:
     if inode.is_directory or inode.is_regular:
         yield from extents.cut(operation, inode, 0)
+    guard = operation.cached((INODE, inode.number))
+    operation.at_merge.append(lambda: setattr(guard, "index", None))  # the next inode in this block may be a directory
     inode.mode = inode.nlink = inode.size = 0  # who still knows its number finds that it has been deleted
     inode.orphan_of = None
     inode.target = b""

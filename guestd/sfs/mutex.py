@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from guestd.tasks.steps import Task
 
 
+_LEFT = object()
+
+
 class Mutex:
     """Handed on from who gives it back to who has waited longest."""
 
@@ -23,13 +26,21 @@ class Mutex:
         """Whether somebody waits for it."""
         return bool(self._waiting)
 
-    def take(self) -> Task[None]:
-        """Until it is the caller's."""
+    def take(self, turn: Signal | None = None) -> Task[bool]:
+        """Until it is the caller's: True; or until `leave` is told of that turn: False."""
         if self.busy:
-            turn = Signal()
+            turn = turn or Signal()
             self._waiting.append(turn)
-            yield turn
+            if (yield turn) is _LEFT:
+                return False
         self.busy = True
+        return True
+
+    def leave(self, turn: Signal) -> None:
+        """Who waits with that turn does not any more. Nothing happens if nobody does."""
+        if turn in self._waiting:
+            self._waiting.remove(turn)
+            turn.fire(_LEFT)
 
     def try_take(self) -> bool:
         """Whether it is the caller's now."""

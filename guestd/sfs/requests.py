@@ -187,13 +187,17 @@ class Read(Request):
 
 
 class Write(Request):
-    """Answer: Written. append: at the end of the file as it is now; the offset is where this node took that to be."""
+    """Answer: Written. append: at the end of the file as it is now; the offset is where this node took that to be.
+
+    durable: opened with O_SYNC or O_DSYNC; the answer is due when it is on the medium, as after Synchronize.
+    """
 
     inode: int
     handle: int
     offset: int
     data: bytes
     append: bool
+    durable: bool = False
 
 
 class Flush(Request):

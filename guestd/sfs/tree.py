@@ -72,6 +72,9 @@ def create(
     directory = yield from names.open_directory(operation, parent, Mode.EX)
     if (yield from names.find(operation, directory, name)) is not None:
         raise FsError(errno.EEXIST, repr(name))
+    if directory.mode & stat.S_ISGID:  # all in it is its group's, as on other file systems of Linux
+        gid = directory.gid
+        mode |= stat.S_ISGID if stat.S_ISDIR(mode) else 0
     block, _ = yield from allocate(operation, 1, directory.number + 1)
     yield from operation.guard((INODE, block), Mode.EX)
     inode = Inode(block, mode, uid & 0xFFFFFFFF, gid & 0xFFFFFFFF, now)

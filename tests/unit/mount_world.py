@@ -25,11 +25,17 @@ def missing() -> str | None:
 
 
 class MountWorld:
-    """The server of tests.unit.mount_server with `points`, until `end`. Who is not root gets a user namespace, too."""
+    """The server of tests.unit.mount_server with `points`, until `end`. Who is not root gets a user namespace, too.
 
-    def __init__(self, *points: Path, keep: bool = False) -> None:
+    server: another one that says and takes the same; options: its words before the points.
+    """
+
+    def __init__(
+        self, *points: Path, keep: bool = False, server: str = "tests.unit.mount_server", options: tuple[str, ...] = ()
+    ) -> None:
         self.points = points
-        self._options = ["--keep"] if keep else []
+        self._serves = server
+        self._options = [*options, *(["--keep"] if keep else [])]
         for point in points:
             point.mkdir(exist_ok=True)
         namespaces = ["--mount", "--propagation", "private"]
@@ -119,9 +125,7 @@ class MountWorld:
         return ["nsenter", "--target", str(self._server.pid), *self._enter]
 
     def _serve(self, prefix: list[str]) -> subprocess.Popen[bytes]:
-        return self._popen(
-            [*prefix, sys.executable, "-m", "tests.unit.mount_server", *self._options, *map(str, self.points)]
-        )
+        return self._popen([*prefix, sys.executable, "-m", self._serves, *self._options, *map(str, self.points)])
 
     def _popen(self, argv: list[str]) -> subprocess.Popen[bytes]:
         pipe = subprocess.PIPE

@@ -68,6 +68,7 @@ class Model:
         directory = self.directory(parent)
         if name in directory.entries:
             raise FsError(errno.EEXIST)
+        mode |= directory.mode & stat.S_ISGID if kind == "dir" else 0
         self.things[number] = Thing(kind, mode, data, {}, parent, 2 if kind == "dir" else 1)
         directory.entries[name] = number
         directory.nlink += kind == "dir"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guestd.core.disk import Disk
@@ -92,3 +93,18 @@ class SoloNode:
             assert effect.cdb == SYNCHRONIZE_CACHE
             self.disk.flush()
             self.queue.done(ScsiDone(effect.tag, 0))
+
+
+def make_image(path: Path, blocks: int, slots: int = 1) -> None:
+    """A new file system in a file of that many blocks."""
+    with path.open("wb") as file:
+        file.truncate(4096 * blocks)
+        for number, block in mkfs.make(mkfs.layout(blocks, UUID, slots=slots), 1):
+            file.seek(4096 * number)
+            file.write(block)
+
+
+def check_image(path: Path) -> fsck.Report:
+    """fsck of a file."""
+    data = path.read_bytes()
+    return fsck.check(lambda number: data[4096 * number : 4096 * (number + 1)], len(data) // 4096)

@@ -10,6 +10,7 @@ import pytest
 
 from guestd.sfs.errors import FsError
 from guestd.sfs.filesystem import FileSystem
+from guestd.sfs.inode import number_of
 from tests.unit.sfs_disk import CachedDisk
 from tests.unit.sfs_model import random_operations
 from tests.unit.sfs_node import SoloNode, check, formatted
@@ -270,3 +271,61 @@ def test_a_read_that_fails_is_an_error_of_that_operation() -> None:
     assert again.run(system.getattr(system.root)).nlink == 2
     again.broken.clear()
     assert again.run(system.getattr(file)).size == 10_000
+
+
+def test_a_directory_in_the_block_of_a_removed_one_begins_empty() -> None:
+    node, system = fresh()
+    root = system.root
+    one = node.run(system.mkdir(root, b"one", 0o700, 0, 0, 1))
+    node.run(system.create(one.inode, b"file", 0o600, 0, 0, 1))
+    node.run(system.unlink(one.inode, b"file", 1))
+    node.run(system.sync())
+    node.run(system.rmdir(root, b"one", 1))
+    node.run(system.sync())  # what was freed may be used again
+    two = node.run(system.mkdir(root, b"two", 0o700, 0, 0, 1))
+    assert number_of(two.inode) == number_of(one.inode)
+    node.run(system.create(two.inode, b"inside", 0o600, 0, 0, 1))
+    node.run(system.unmount())
+    clean(node)
+
+
+def test_what_is_made_in_a_directory_with_setgid_is_its_groups() -> None:
+    node, system = fresh()
+    shared = node.run(system.mkdir(system.root, b"shared", 0o2770, 1, 50, 1)).inode
+    file = node.run(system.create(shared, b"file", 0o640, 2, 60, 1))
+    assert (file.uid, file.gid, file.mode & 0o7777) == (2, 50, 0o640)
+    below = node.run(system.mkdir(shared, b"below", 0o750, 2, 60, 1))
+    assert (below.uid, below.gid, below.mode & 0o7777) == (2, 50, 0o2750)
+    plain = node.run(system.mkdir(system.root, b"plain", 0o750, 2, 60, 1))
+    assert (plain.gid, plain.mode & 0o7777) == (60, 0o750)
+
+
+def test_bytes_are_appended_in_one_piece_wherever_the_end_is_by_then() -> None:
+    node, system = fresh()
+    file = node.run(system.create(system.root, b"file", 0o600, 0, 0, 1)).inode
+    pieces = [bytes([65 + place]) * size for place, size in enumerate((1, 5000, 4096, 1 << 20, 7, 300_000))]
+    ended: list[int] = []
+    for piece in pieces:  # all under way at once
+        node.engine.start(system.append(file, piece, 2), lambda outcome: ended.append(outcome.get()))
+    node.settle()
+    assert ended == [len(piece) for piece in pieces]
+    assert node.run(system.read(file, 0, 1 << 21)) == b"".join(pieces)
+    assert node.run(system.append(file, bytes((1 << 20) + 1), 3)) == 1 << 20
+
+
+def test_what_is_appended_to_a_full_disk_is_a_part_in_one_piece() -> None:
+    node, system = fresh(200)
+    file = node.run(system.create(system.root, b"file", 0o600, 0, 0, 1)).inode
+    free = node.run(system.statfs()).free
+    wrote = node.run(system.append(file, b"x" * (free + 20) * 4096, 2))
+    assert free // 4 * 4096 <= wrote <= free * 4096
+    assert node.run(system.getattr(file)).size == wrote
+    while True:
+        try:
+            wrote += node.run(system.append(file, b"y" * 4096, 3))
+        except FsError as why:
+            assert why.errno == errno.ENOSPC  # noqa: PT017
+            break
+    assert node.run(system.getattr(file)).size == wrote
+    node.run(system.unmount())
+    clean(node, 200)

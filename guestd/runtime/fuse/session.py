@@ -243,7 +243,9 @@ class Session:
 
     def _write(self, request: int, inode: int, data: int, size: int, offset: int, info: Any) -> None:
         about = info.contents
-        self._ask(request, ask.Write(inode, about.fh, offset, string_at(data, size), bool(about.flags & os.O_APPEND)))
+        # With direct_io the kernel leaves O_SYNC to us; its bits contain those of O_DSYNC.
+        append, durable = bool(about.flags & os.O_APPEND), bool(about.flags & os.O_DSYNC)
+        self._ask(request, ask.Write(inode, about.fh, offset, string_at(data, size), append, durable))
 
     def _flush(self, request: int, inode: int, info: Any) -> None:
         about = info.contents
