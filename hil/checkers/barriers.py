@@ -10,12 +10,15 @@ formed anew: each epoch's steps are looked at by themselves.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from guestd.core.node import built_in_levels
 from hil.checkers.checker import Checker
 
 if TYPE_CHECKING:
     from hil.checkers.observation import Life
+
+_LEAVES: Final = {level.order: level.barriers_of("leave") for level in built_in_levels()}
 
 Order = tuple[int, int]  # of a view: epoch, step
 Step = tuple[int, int]  # level, barrier
@@ -67,6 +70,9 @@ class Barriers(Checker):
         if kind == "acknowledged":
             if waiting.pop((transition, fields["subsystem"]), None) == step:
                 self._acknowledged(node, transition, step)
+            own = (fields["subject"], fields["transition"]) == (node.number, "leave")
+            if own and step[1] + 1 == _LEAVES.get(step[0]):  # it is awaited no more, whatever it was told (S4.9)
+                self._forget(life, lambda _, level: level >= step[0])
             return
         if (fields["subject"], fields["transition"]) == (node.number, "leave"):
             self._forget(life, lambda _, level: level >= step[0])

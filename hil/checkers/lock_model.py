@@ -88,8 +88,10 @@ class LockModel:
 
         It is done with what the lock was for, or the disk would have told it.
         """
-        self._block(name).unsure |= value is not None
         holdings = self._dead.get(user[:2], {})
+        # If the master takes it, no writer has died: what it left counts, or what was there before is valid still.
+        wrote = user in holdings and holdings[user].mode in WRITES
+        self._block(name).unsure |= value is not None or wrote
         if user in holdings and mode is None:
             del holdings[user]
         elif user in holdings and mode is not None:

@@ -9,7 +9,7 @@ from guestd.dlm.level import LockLevel
 from guestd.dlm.programs import ProgramLocks
 from hil.sim.claims.locks import LocksHeld
 from hil.sim.run import CONVERGES, GIVEN_UP, NO_FAULT_OF_ITS_OWN, QUIET
-from tests.mutations.mutant import LEAVES, Mutant
+from tests.mutations.mutant import Mutant
 from tests.mutations.patching import Patch
 from tests.unit import dlm_mutants as library
 
@@ -18,6 +18,7 @@ ANY: Final = (*HELD, CONVERGES, QUIET, NO_FAULT_OF_ITS_OWN)
 """What a lock manager that is confused may come to: the node waits for its acknowledgement, or it stumbles."""
 
 DEATHS: Final[dict[str, Any]] = {"weights": (("crash", 3), ("doom", 3)), "lockers": 3, "programs": 1}
+ONE_LEAVES: Final[dict[str, Any]] = {"weights": (("leave", 1),), "fault_every_ms": 2500, "lockers": 4}
 CALM: Final[dict[str, Any]] = {"weights": (("crash", 1),), "fault_every_ms": 8000, "lockers": 3}
 
 
@@ -80,7 +81,7 @@ MUTANTS: Final = (
     Mutant(in_a_cluster(library.withheld_forgotten), HELD, DEATHS),
     Mutant(in_a_cluster(library.value_valid_after_death), HELD, DEATHS),
     Mutant(in_a_cluster(library.value_valid_without_a_guard), HELD, DEATHS),
-    Mutant(in_a_cluster(library.value_lost_with_a_leave), HELD, {**DEATHS, "weights": LEAVES}),
+    Mutant(in_a_cluster(library.value_lost_with_a_leave), HELD, ONE_LEAVES, nodes=4),
     Mutant(in_a_cluster(library.write_forgotten), HELD, CALM),
     Mutant(in_a_cluster(library.no_search), HELD, CALM),
     Mutant(in_a_cluster(library.search_stops_at_the_first_node), HELD, CALM),

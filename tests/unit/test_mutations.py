@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from hil.sim.claims import every_claim
 from hil.sim.run import CONVERGES, NO_FAULT_OF_ITS_OWN, run
 from tests.mutations.__main__ import main
 from tests.mutations.catalogue import BY_NAME, MUTANTS
-from tests.mutations.mutant import Mutant
+from tests.mutations.mutant import LEAVES, Mutant
 from tests.mutations.patching import MutationError, Patch, applied, present
 
 SEEDS_MAX = 20
@@ -179,8 +180,11 @@ def test_the_page_has_every_mutant() -> None:
     assert "SURVIVES" not in page
 
 
-@pytest.mark.parametrize(("name", "seed"), [("leave-forgotten", 0), ("lock-value-lost-with-a-leave", 79)])
-def test_what_guestd_did_not_stand_once_it_stands_now(name: str, seed: int) -> None:  # S4.7, S4.8
+LOCKS_AND_LEAVES = {"weights": LEAVES, "lockers": 3, "programs": 1}
+
+
+@pytest.mark.parametrize(("changes", "seed"), [(BY_NAME["leave-forgotten"].changes, 0), (LOCKS_AND_LEAVES, 79)])
+def test_what_guestd_did_not_stand_once_it_stands_now(changes: dict[str, Any], seed: int) -> None:  # S4.7, S4.8
     """A join that turned round began one epoch after the other; a leave was told that was interrupted already."""
-    found = run(BY_NAME[name].options(seed))
+    found = run(Mutant(_renamed, (), changes).options(seed))
     assert found.violation is None, found.details

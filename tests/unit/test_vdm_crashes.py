@@ -1,5 +1,8 @@
 """A node dies at every single write of every operation, of which none, all or some sectors reach the disk; a survivor
-recovers. The change is there wholly or not at all, nothing is owned twice or lost, mirrors are equal (S7.2, A12)."""
+recovers. The change is there wholly or not at all, nothing is owned twice or lost, mirrors are equal (S7.2, A12).
+
+Here at every third write, others for each operation; at every one in tests/nightly.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from guestd.tasks.steps import Task
 
 DYING = 0
+EVERY = 3
 OLD = b"o" * 512
 
 
@@ -88,7 +92,8 @@ def deaths_of(case: Case) -> list[tuple[int, str]]:
     world.do(DYING, case.begin)
     check(world)
     sizes = world.sizes[DYING][before:]
-    return [(at, kept) for at, size in enumerate(sizes, 1) for kept in (KEPT if size > 1 else KEPT_OF_ONE)]
+    deaths = [(at, kept) for at, size in enumerate(sizes, 1) for kept in (KEPT if size > 1 else KEPT_OF_ONE)]
+    return deaths[CASES.index(case) % EVERY :: EVERY]
 
 
 def die(world: VdmWorld, case: Case, crash: Crash, *, lose: bool) -> None:
@@ -160,7 +165,7 @@ def test_a_second_death_in_the_recovery_is_recovered_by_the_third(case: Case) ->
             check_plain(world)
             if len(world.died_at) == 1:
                 break
-    assert deaths > 2
+    assert deaths > 0
 
 
 def is_calm(world: VdmWorld) -> bool:
