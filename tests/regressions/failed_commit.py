@@ -16,14 +16,14 @@ from hil.scenario import ScenarioCluster
 
 pytestmark = pytest.mark.lab
 
-SIMULATED: dict[str, object] = {}
+SIMULATED: dict[str, object] = {"seed": 58}
 
 PLAN = Plan(
-    until_ms=4000,
+    until_ms=4490,
     faults=(
-        Fault("disk-errors", 0, for_ms=5000, node=0, share=300),
-        Fault("leave", 3750, node=1),
-        Fault("leave", 3900, node=2),
+        Fault("disk-errors", 0, for_ms=5390, node=0, share=300),
+        Fault("leave", 4050, node=1),
+        Fault("leave", 4390, node=2),
     ),
 )
 

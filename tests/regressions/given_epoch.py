@@ -18,17 +18,17 @@ pytestmark = pytest.mark.lab
 
 SIMULATED: dict[str, object] = {
     "preset": "lite",
-    "seed": 1,
+    "seed": 31,
     "nodes": 2,
     "slow_share": 100,
     "slow_ms_max": 200,
 }
 
 PLAN = Plan(
-    until_ms=3000,
+    until_ms=3400,
     faults=(
-        Fault("power-failure", 2200, for_ms=0, nodes=(1,)),
-        Fault("power-failure", 2700, for_ms=0, nodes=(0,)),
+        Fault("power-failure", 2750, for_ms=0, nodes=(1,)),
+        Fault("power-failure", 3100, for_ms=0, nodes=(0,)),
     ),
 )
 
