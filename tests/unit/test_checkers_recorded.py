@@ -125,6 +125,7 @@ def test_what_cannot_be_judged_is_told_with_what_is_lacking(run: Run) -> None:
         "worked_on": (inside,),
         "one_cluster": (inside,),
         "survivors": (inside,),
+        "locks": (inside,),
         "table: bid (Disk Paxos)": ("the phases of a bid",),
         "table: match (mode dekker)": ("the phases of a contest",),
     }
