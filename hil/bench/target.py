@@ -67,7 +67,7 @@ def make_disk(path: Path, size_mib: int, cluster_id: str, name: str, nodes: int,
         disk.seek(layout.DATABASE_OFFSET)
         disk.write(persistent.format_database(cluster_id, name, nodes, election))
         disk.seek(layout.VOLUMES_OFFSET)
-        disk.write(format_volumes(cluster_id, nodes, size))
+        disk.write(format_volumes(cluster_id, nodes, size).rstrip(b"\0"))  # the rest is sparse
         disk.seek(size - len(backup))
         disk.write(backup)
 

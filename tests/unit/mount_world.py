@@ -129,7 +129,10 @@ class MountWorld:
 
     def _popen(self, argv: list[str]) -> subprocess.Popen[bytes]:
         pipe = subprocess.PIPE
-        process = subprocess.Popen(argv, bufsize=0, cwd=TREE, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT)
+        found = {**os.environ, "PYTHONPATH": str(TREE)}  # who enters a namespace leaves the directory
+        process = subprocess.Popen(
+            argv, bufsize=0, cwd=TREE, env=found, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT
+        )
         self._started.append(process)
         return process
 

@@ -99,7 +99,8 @@ def test_all_of_guestd_that_the_simulator_runs_is_compiled_but_for_what_says_why
 
 def test_what_differs_in_the_sources_is_what_it_says() -> None:
     text = (
-        "from __future__ import annotations\n\n\nclass Base(Value):\n    first: int\n    second: int = 2\n\n\n"
+        "from __future__ import annotations\nfrom guestd.core.value import Value\n\n\n"
+        "class Base(Value):\n    first: int\n    second: int = 2\n\n\n"
         "class Derived(Base):\n    third: str\n\n    kept = ('_more',)\n    if TYPE_CHECKING:\n"
         "        _more: ClassVar[int]\n\n    def more(self) -> int:\n        object.__setattr__(self, '_more', 3)\n"
     )

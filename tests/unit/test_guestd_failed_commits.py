@@ -54,7 +54,7 @@ def booting(seed: int) -> tuple[SlowWorld, DoubtfulDisk]:
 @pytest.mark.parametrize("seed", range(8))
 def test_a_commit_that_failed_and_landed_is_not_written_otherwise_under_its_number(seed: int) -> None:  # S2.6, S3.3
     world, disk = booting(seed)
-    disk.share = 0.6
+    disk.share = 0.8
     world.power_on()
     world.run(8000)
     disk.share = 0.0
