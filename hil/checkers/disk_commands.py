@@ -1,6 +1,6 @@
-"""What a node asks of the disk: two commands in every period, and a few more for an election (spec S1, S3).
+"""What the membership of a node asks of the disk: two commands in every period, a few more for an election (S1, S3).
 
-From the SCSI target's ledger alone. A round is what a node does every disk period: its heartbeat is written, all
+What the levels above it do on the virtual disks is not counted. From the SCSI target's ledger alone. A round is what a node does every disk period: its heartbeat is written, all
 regions are read, one command each, however many nodes there are.
 """
 
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from guestd.fence import persistent_reserve as pr
 from guestd.membership import layout
+from guestd.tasks.engine import SYNCHRONIZE_CACHE
 from hil.errors import ClaimFailed
 from hil.scsi.ledger_records import Entry
 
@@ -62,6 +63,8 @@ def count(entries: Iterable[Entry], node: int, first: int, last: int) -> Command
 
 
 def _kind(entry: Entry, node: int) -> str:
+    if (entry.blocks and entry.lba >= layout.VOLUMES_LBA) or entry.opcode == SYNCHRONIZE_CACHE[0]:
+        return "volumes"
     if entry.writes:
         places = {
             layout.region_lba(node, layout.HEARTBEAT_SECTOR): "rounds",
