@@ -1,7 +1,8 @@
 """What the membership of a node asks of the disk: two commands in every period, a few more for an election (S1, S3).
 
-What the levels above it do on the virtual disks is not counted. From the SCSI target's ledger alone. A round is what a node does every disk period: its heartbeat is written, all
-regions are read, one command each, however many nodes there are.
+What the levels above it do on the virtual disks is not counted. From the SCSI target's ledger alone. A round is what a
+node does every disk period: its heartbeat is written, all regions are read, one command each, however many nodes there
+are.
 """
 
 from __future__ import annotations
