@@ -64,7 +64,8 @@ def count(entries: Iterable[Entry], node: int, first: int, last: int) -> Command
 
 
 def _kind(entry: Entry, node: int) -> str:
-    if (entry.blocks and entry.lba >= layout.VOLUMES_LBA) or entry.opcode == SYNCHRONIZE_CACHE[0]:
+    reserves = entry.opcode in (_RESERVE_IN, _RESERVE_OUT)  # what stands there for an address is none
+    if not reserves and (entry.lba >= layout.VOLUMES_LBA or entry.opcode == SYNCHRONIZE_CACHE[0]):
         return "volumes"
     if entry.writes:
         places = {

@@ -28,7 +28,7 @@ def a_death() -> None:
 
 
 def two_who_make_a_mirror_grow() -> None:
-    Play(134, THEMES["nobody dies"]).run()
+    Play(238, THEMES["nobody dies"]).run()
 
 
 FOUND_BY: dict[str, Callable[[], None]] = {
