@@ -7,8 +7,9 @@
 * Its own leave: it closes what is open.
 * Anything else: nothing.
 
-After a death each node does the work, one at a time under a lock, and finds that it is done or does it: so it is done
-when any of them has acknowledged, also if one that was at it has died (A12). Each then looks at the disks that it has
+After a death each node does the work, or finds that it is done: so it is done when any of them has acknowledged, also
+if one that was at it has died (A12). Where there are mirrors they do it one at a time under a lock; else the tables are
+all there is, and only who finds them in need of repair waits for their lock. Each then looks at the disks that it has
 open again.
 
 Acknowledged is what has been done. A disk command that fails is tried again at the next `tick`. Tables that are refused

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from hil.errors import UnknownCluster, UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+Image = Annotated[
+    Path | None,
+    typer.Argument(metavar="[IMAGE]", help="A disk's image, or the directory of a run, instead of a cluster."),
+]
 
 DISK = "disk.raw"
 """In the directory of a run (docs/architecture.md)."""

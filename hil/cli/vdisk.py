@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from hil.cli.disk_image import image_of, print_screen
+from hil.cli.disk_image import Image, image_of, print_screen
 from hil.cli.options import AsJson, Name
 
 if TYPE_CHECKING:
@@ -30,10 +30,7 @@ def register(app: typer.Typer) -> None:
 
 
 def show(
-    image: Annotated[
-        Path | None,
-        typer.Argument(metavar="[IMAGE]", help="A disk's image, or the directory of a run, instead of a cluster."),
-    ] = None,
+    image: Image = None,
     name: Name = None,
     as_json: AsJson = False,
 ) -> None:
