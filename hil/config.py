@@ -6,6 +6,7 @@ A cluster file is TOML::
     nodes = 3               # 2 to 64
     memory_mib = 192        # of each node
     disk_mib = 64           # the shared disk
+    shared_mib = 43         # of it, for /shared; 0: no shared file system; left out: three quarters of what is free
     keep_data = false       # keep all that is written, for `hil disk at`
     fence = "scsi"          # scsi: the disk refuses who was forced out; panic: it has to end by itself
     election = "paxos"      # how an epoch gets its owner: paxos or dekker
@@ -26,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from guestd.core.config import check_election
 from guestd.core.timing import Timing, check_timing, scaled
+from hil.bench.volumes import shared_size
 from hil.errors import BadConfig
 
 NAME_PATTERN = r"^[a-z][a-z0-9-]{0,30}$"
@@ -86,6 +88,7 @@ class ClusterConfig(BaseModel):
     nodes: int = Field(default=3, ge=2, le=64)
     memory_mib: int = Field(default=192, ge=128, le=65_536)
     disk_mib: int = Field(default=64, ge=16, le=1024 * 1024)
+    shared_mib: int | None = Field(default=None, ge=0)
     keep_data: bool = False
     fence: Literal["scsi", "panic"] = "scsi"
     election: Literal["paxos", "dekker"] = "paxos"
@@ -95,6 +98,11 @@ class ClusterConfig(BaseModel):
     @model_validator(mode="after")
     def _contest_has_its_fence(self) -> Self:
         check_election(self.election, self.fence)
+        return self
+
+    @model_validator(mode="after")
+    def _shared_file_system_has_room(self) -> Self:
+        shared_size(self.disk_mib, self.nodes, self.shared_mib)
         return self
 
 

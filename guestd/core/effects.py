@@ -76,6 +76,10 @@ class Answer(Effect):
     message: dict[str, Any]
 
 
+class OfferFiles(Effect):
+    """Programs may use the shared file system from now on: it is to be mounted (docs/mount.md)."""
+
+
 class Panic(Effect):
     """Stop this machine's kernel at once. Nothing after this effect is carried out (spec S6.1)."""
 

@@ -3,14 +3,17 @@ have to say after each input."""
 
 from __future__ import annotations
 
-from guestd.core.effects import Answer
+from guestd.core.effects import Answer, OfferFiles
 from guestd.dlm import shown
 from guestd.dlm.level import LockLevel
 from guestd.dlm.programs import VERBS, ProgramLocks
-from guestd.sfs.subsystem import subsystem as sfs
+from guestd.sfs.level import VIRTUAL_DISK, SfsLevel
+from guestd.sfs.server import FileServer
 from guestd.tasks.engine import Engine
+from guestd.tasks.steps import Signal
 from guestd.transition.participant import Progress
 from guestd.vdm.level import VdmLevel
+from guestd.vdm.persistent import PersistentVolume
 from guestd.vdm.programs import VolumePrograms
 
 TYPE_CHECKING = False
@@ -19,8 +22,13 @@ if TYPE_CHECKING:
 
     from guestd.core.context import Context
     from guestd.dlm.desk import LockDesk
+    from guestd.sfs.requests import FileRequest
     from guestd.transition.participant import Participant, Step
     from guestd.transition.subsystem import Subsystem
+
+
+SYNCHRONIZE_MS = 5000
+"""After so long what programs have written to files is on the medium, also when they have not asked for it."""
 
 
 class Kernel:
@@ -30,14 +38,23 @@ class Kernel:
         self._context = context
         self.locks = LockLevel(context.config.cluster_id, context.node)
         self.engine = Engine(context.data, self._desk)
-        self.volumes = VdmLevel(context.config.cluster_id, context.node, context.config.nodes, self.engine)
+        config = context.config
+        self.volumes = VdmLevel(config.cluster_id, context.node, config.nodes, self.engine, VIRTUAL_DISK)
+        self.files = SfsLevel(context.node, self.engine.start, self._volume, self._lost, context.emit)
+        self.server = FileServer(
+            self.engine.start, lambda: self.files.file_system, context.effects.append, self._has_fault
+        )
+        self.lost: str | None = None  # why this node must not go on: what is in its files would be wrong
+        self._offered = False
+        self._next_tick = Signal()
+        self._synchronized_ms = 0
         self._programs = ProgramLocks(context, self.locks)
         self._volume_programs = VolumePrograms(context, self.volumes, self.engine)
         self._left = False
 
     def subsystems(self) -> list[Subsystem]:
         """Bottom-up."""
-        return [self.locks, self.volumes, sfs()]
+        return [self.locks, self.volumes, self.files]
 
     def heard(self, payload: bytes) -> None:
         """A datagram of the ordered channels has come in."""
@@ -59,6 +76,10 @@ class Kernel:
             return False
         return True
 
+    def asked(self, given: FileRequest) -> None:
+        """A program asks for something of the shared file system."""
+        self.server.handle(given)
+
     def gone(self, connection: int) -> None:
         """The connection of a program has ended."""
         self._programs.gone(connection)
@@ -72,6 +93,13 @@ class Kernel:
         return {
             "dlm": shown.summary(self.locks.manager),
             "vdm": {"joined": self.volumes.joined, "refused": self.volumes.refused},
+            "sfs": {
+                "mounted": self.files.file_system is not None,
+                "refused": self.files.refused,
+                "open": self.server.open_count,
+                "served": self.server.served,
+                "replays": self.files.replays,
+            },
         }
 
     def tick(self) -> None:
@@ -79,6 +107,16 @@ class Kernel:
         if self.locks.manager is not None:
             self.locks.manager.tick(self._context.now_ms)
             self.volumes.tick()
+            tick, self._next_tick = self._next_tick, Signal()
+            tick.fire()
+            if self._context.now_ms - self._synchronized_ms >= SYNCHRONIZE_MS:
+                self._synchronized_ms = self._context.now_ms
+                self.server.synchronize()
+                self.files.mount_again()
+
+    def end(self) -> None:
+        """This life is over."""
+        self.engine.stop()
 
     def settle(self, participant: Participant) -> Progress:
         """Tell the users of locks, and the other nodes, what there is to tell; what has been acknowledged meanwhile."""
@@ -95,4 +133,22 @@ class Kernel:
             self._programs.left()
         for node, payload in manager.datagrams():
             self._context.send(node, payload)
+        if self.files.file_system is not None and not self._offered:
+            self._offered = True
+            self._context.effects.append(OfferFiles())
         return Progress((), tuple(acknowledged))
+
+    def _volume(self) -> PersistentVolume | None:
+        if self.volumes.wanted is None:
+            return None
+        context = self._context
+        return PersistentVolume(
+            self.volumes.wanted, lambda: context.now_ms, lambda: self._next_tick, context.config.timing.patience_ms
+        )
+
+    def _lost(self, why: str) -> None:
+        self.lost = self.lost or why
+
+    def _has_fault(self, what: str) -> None:
+        """Of this software: for people, who find it in the events."""
+        self._context.emit("fault", subsystem=self.files.level.name, reason=what)

@@ -18,6 +18,7 @@ from guestd.events.subsystem import subsystem as event_manager
 from guestd.interconnect import segment
 from guestd.membership.causes import Cause
 from guestd.membership.manager import Manager
+from guestd.sfs.requests import FileRequest
 from guestd.transition.levels import Levels
 from guestd.transition.participant import Participant
 from guestd.transition.subsystem import Subsystem
@@ -77,6 +78,7 @@ class Stack:
         for index, effect in enumerate(effects):
             if isinstance(effect, (Panic, Exit)):
                 self.ended = True
+                self.kernel.end()
                 return effects[: index + 1]
         return effects
 
@@ -87,6 +89,8 @@ class Stack:
             progress = self.kernel.settle(self._participant)
             if progress:
                 self._manager.report(progress)
+            if self.kernel.lost is not None:
+                member.expel(Cause.FILES_LOST, f"node {member.node} has lost its files: {self.kernel.lost}")
         self._manager.settle()
 
     def _take(self, given: Input) -> None:
@@ -95,6 +99,8 @@ class Stack:
             self.kernel.tick()
         elif isinstance(given, (WriteDone, ReadDone, ScsiDone)):
             self._context.disk_done(given)
+        elif isinstance(given, FileRequest):
+            self.kernel.asked(given)
         elif isinstance(given, ProgramMessage):
             message = _parsed(given.line)
             if not self.kernel.said(given.connection, message):

@@ -13,4 +13,5 @@ class Cause(Enum):
     KEY_GONE = "key-gone"  # its registration is not on the disk any more: fenced
     LEASE_RAN_OUT = "lease-ran-out"  # it could not read for too long whether it is a member; with fence = "panic" only
     SUBSYSTEM_HUNG = "subsystem-hung"  # one of its subsystems did not acknowledge in its time (spec S4.13)
+    FILES_LOST = "files-lost"  # its shared file system can neither write its changes back nor give its locks up
     ORDERED = "ordered"  # by the host

@@ -7,8 +7,21 @@ import sys
 import time
 
 from guestd.core.disk import lane_of
-from guestd.core.effects import Answer, Broadcast, Emit, Exit, Panic, ReadSectors, ScsiCommand, Send, Wake, WriteSectors
+from guestd.core.effects import (
+    Answer,
+    Broadcast,
+    Emit,
+    Exit,
+    OfferFiles,
+    Panic,
+    ReadSectors,
+    ScsiCommand,
+    Send,
+    Wake,
+    WriteSectors,
+)
 from guestd.core.inputs import Datagram, Order, Start, Tick
+from guestd.sfs.answers import FileAnswer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +33,7 @@ if TYPE_CHECKING:
     from guestd.core.node import Stack
     from guestd.runtime.disk_thread import DiskThread
     from guestd.runtime.interconnect import Interconnect
+    from guestd.runtime.mount import Mount
     from guestd.runtime.port import Port
     from guestd.runtime.program_socket import ProgramSocket
 
@@ -42,8 +56,11 @@ class Loop:
         disks: Sequence[DiskThread],
         programs: ProgramSocket,
         panic: Callable[[str], int],
+        mount: Callable[[], Mount] | None = None,
     ) -> None:
-        """disks: one for each lane. panic: stops the kernel; returns an exit status only if it could not."""
+        """disks: one for each lane. panic: stops the kernel; returns an exit status only if it could not. mount: begins
+        to mount the shared file system; None: nobody is to use it through the kernel.
+        """
         self._stack = stack
         self._tick_ms = tick_ms
         self._port = port
@@ -51,6 +68,8 @@ class Loop:
         self._disks = disks
         self._programs = programs
         self._panic = panic
+        self._begin_mount = mount
+        self._mount: Mount | None = None
         self._poll = select.epoll()
         self._status: int | None = None
         self._wake_ms: int | None = None  # when the stack wants one tick more
@@ -98,6 +117,8 @@ class Loop:
                 self._take_orders()
             for said in self._programs.take(ready):
                 self._give(said)
+            if self._mount is not None and self._mount.fileno() in ready:
+                self._take_requests(self._mount)
             if self._wake_ms is not None and _now_ms() >= self._wake_ms:
                 self._wake_ms = None
                 self._give(Tick())
@@ -117,6 +138,17 @@ class Loop:
             if payload is None:
                 return
             self._give(Datagram(payload))
+
+    def _take_requests(self, mount: Mount) -> None:
+        mounted = mount.is_mounted
+        for request in mount.take():
+            self._give(request)
+        if mount.failure is not None:
+            self.emit("mount", state="failed", reason=mount.failure)
+            self._mount = None
+        elif mount.is_mounted != mounted:
+            self.emit("mount", state="gone" if mounted else "mounted")
+            self._mount = None if mounted else mount
 
     def _take_orders(self) -> None:
         if self._port.fileno() < 0:
@@ -142,6 +174,8 @@ class Loop:
             self._port.fileno(): select.EPOLLIN | writes,
             **self._programs.wanted(),
         }
+        if self._mount is not None:
+            wanted[self._mount.fileno()] = select.EPOLLIN
         wanted.pop(-1, None)
         for fd, events in wanted.items():
             # A descriptor that was closed is forgotten by the kernel, and its number may be in use again: the kernel
@@ -172,13 +206,24 @@ class Loop:
             self._wake_ms = _now_ms() + effect.after_ms
         elif isinstance(effect, Answer):
             self._programs.answer(effect.connection, effect.message)
+        elif isinstance(effect, (FileAnswer, OfferFiles)):
+            self._serve_files(effect)
         elif isinstance(effect, Panic):
             self._port.flush()  # the last words
             self._status = self._panic(effect.reason)
         elif isinstance(effect, Exit):
             self._drain()
             self._programs.close()
+            if self._mount is not None:
+                self._mount.close()
             self._status = effect.status
+
+    def _serve_files(self, effect: FileAnswer | OfferFiles) -> None:
+        if isinstance(effect, OfferFiles):
+            if self._begin_mount is not None:
+                self._mount = self._begin_mount()
+        elif self._mount is not None:
+            self._mount.answer(effect)
 
     def _drain(self) -> None:
         """Give the host a moment to take the last events."""

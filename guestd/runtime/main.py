@@ -14,12 +14,14 @@ from guestd.runtime import discovery
 from guestd.runtime.disk_thread import DiskThread
 from guestd.runtime.interconnect import Interconnect
 from guestd.runtime.loop import Loop
+from guestd.runtime.mount import Mount
 from guestd.runtime.panic import panic
 from guestd.runtime.port import Port
 from guestd.runtime.program_socket import ProgramSocket
 from guestd.runtime.settings import (
     PORT_NAME,
     PROGRAMS_PATH,
+    SHARED_PATH,
     BadSettings,
     Settings,
     config_path,
@@ -60,7 +62,17 @@ def main() -> int:
     interconnect.open()
     disks = [DiskThread(lambda: _find_disk(settings)[0]) for _ in range(LANES)]
     programs = ProgramSocket(settings.programs_path or (PROGRAMS_PATH if is_guest() else None))
-    loop = Loop(stack, settings.config.timing.heartbeat_ms, port, interconnect, disks, programs, panic)
+    shared = settings.shared_path or (SHARED_PATH if is_guest() else None)
+    loop = Loop(
+        stack,
+        settings.config.timing.heartbeat_ms,
+        port,
+        interconnect,
+        disks,
+        programs,
+        panic,
+        None if shared is None else lambda: Mount(shared, f"hil:{settings.config.cluster}"),
+    )
     loop.emit(
         "guestd-started",
         node=settings.node,

@@ -3,9 +3,9 @@
 A machine that is to be saved is told `{"wait": true}` and the rest later (`guestd.runtime.begin`).
 
 For a trial outside a guest, the environment names another file (HIL_CONFIG) and the node (HIL_NODE), and the file may
-carry four more keys: `disk.path` (a plain file instead of a device to look for), `port.path` (a Unix socket to connect
-to instead of the virtio port), `programs.path` (the socket for programs) and `interconnect.broadcast` on loopback,
-with no `interconnect.addresses`.
+carry more keys: `disk.path` (a plain file instead of a device to look for), `port.path` (a Unix socket to connect
+to instead of the virtio port), `programs.path` (the socket for programs), `shared.path` (where the shared file system
+is to be mounted) and `interconnect.broadcast` on loopback, with no `interconnect.addresses`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ CONFIG_PATH = "/run/hil/config.json"
 CMDLINE_PATH = "/proc/cmdline"
 PORT_NAME = "hil.guestd"
 PROGRAMS_PATH = "/run/hil/guestd.sock"
+SHARED_PATH = "/shared"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Settings(Value):
     disk_path: str | None
     port_path: str | None
     programs_path: str | None
+    shared_path: str | None
     broadcast: str
     addresses: tuple[str, ...]  # of the nodes on the interconnect, by id; empty: they have none of their own
     port: int
@@ -68,6 +70,7 @@ def load(environment: Mapping[str, str]) -> Settings:
             disk_path=told["disk"].get("path"),
             port_path=told.get("port", {}).get("path"),
             programs_path=told.get("programs", {}).get("path"),
+            shared_path=told.get("shared", {}).get("path"),
             broadcast=told["interconnect"]["broadcast"],
             addresses=tuple(told["interconnect"].get("addresses", ())),
             port=told["interconnect"]["port"],

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from guestd.sfs.operation import Operation
     from guestd.tasks.steps import Task
 
+READ_AHEAD_BLOCKS = 32
+"""That are read at once when a file is read from its beginning, or on."""
 WRITE_BLOCKS_MAX = 256
 """In one operation: a mebibyte. Longer writes are several."""
 
@@ -44,8 +46,16 @@ def read(operation: Operation, number: int, offset: int, size: int) -> Task[byte
         return b""
     first = offset // BLOCK_SIZE
     count = -(-(offset + size) // BLOCK_SIZE) - first
+    guard = yield from operation.guard((INODE, inode.number), Mode.PR)
+    runs = yield from extents.find(operation, inode, first, count)
+    missing = any(at is not None and at not in guard.pages for _, at, _ in runs)
+    # Who reads on where the last one has ended finds more in memory next time; so does who begins.
+    if missing and first in (guard.read_to - 1, guard.read_to):
+        ahead = min(max(count, READ_AHEAD_BLOCKS), -(-inode.size // BLOCK_SIZE) - first)
+        runs = yield from extents.find(operation, inode, first, ahead)
+    guard.read_to = first + count
     parts: list[bytes] = []
-    for _, at, length in (yield from extents.find(operation, inode, first, count)):
+    for _, at, length in runs:
         if at is None:
             parts.append(bytes(length * BLOCK_SIZE))
         else:

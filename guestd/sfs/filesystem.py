@@ -75,7 +75,7 @@ class Space(Value):
 class FileSystem:
     """Of one life of one node."""
 
-    __slots__ = ("_lock", "_locks", "_place", "blocks", "journal", "superblock")
+    __slots__ = ("_held", "_locks", "_place", "blocks", "journal", "superblock")
 
     def __init__(
         self,
@@ -84,13 +84,13 @@ class FileSystem:
         slot: int,
         journal: Journal,
         start: Callable[[Task[Any]], None],
-        lock: int,
+        held: tuple[int, ...],
     ) -> None:
-        """lock: that of the journal, which this node holds. See `mount`."""
+        """held: locks that this node keeps for as long as it is mounted. See `mount`."""
         self.blocks = blocks
         self.superblock = superblock
         self.journal = journal
-        self._lock = lock
+        self._held = held
         self._locks = FileLocks(superblock.uuid)
         self._place = Place(blocks, superblock, slot, journal, Guards(superblock.uuid, journal, start))
 
@@ -443,7 +443,8 @@ class FileSystem:
         yield from self._locks.release_all()
         yield from self._place.guards.lower_all()
         yield from self.journal.close()
-        yield Release(self._lock)
+        for lock in self._held:
+            yield Release(lock)
 
     # -- inner workings
 

@@ -27,6 +27,7 @@ class Guard:
         "opens",
         "pages",
         "pins",
+        "read_to",
         "used",
     )
 
@@ -37,6 +38,7 @@ class Guard:
         self.mode = Mode.NL
         self.blocks: dict[int, bytes] = {}  # newest bodies of the blocks that it guards
         self.pages: dict[int, bytes] = {}  # contents of the file, by block of the volume
+        self.read_to = 0  # where the last reading of the file has ended, in blocks of the file
         self.counted = 0  # pages, when it was last given back
         self.index: Index | None = None  # of a directory
         self.opens = 0  # how often this node has the file open

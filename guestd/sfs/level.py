@@ -34,9 +34,15 @@ if TYPE_CHECKING:
     Start = Callable[[Task[Any], Callable[[Outcome], None]], None]
 
 ORDER = 30
+VIRTUAL_DISK = "shared"
+"""On which the file system lies."""
 MOUNT_BARRIER = 1
 REPLAY_TRIES = 3
 """How often a replay is begun that ends with an error of the disk, before this node gives up itself."""
+
+
+def _nowhere(_kind: str, **_fields: Any) -> None:
+    return
 
 
 class SfsLevel(Subsystem):
@@ -44,6 +50,7 @@ class SfsLevel(Subsystem):
 
     __slots__ = (
         "_done",
+        "_emit",
         "_incarnation",
         "_mounting",
         "_node",
@@ -65,10 +72,11 @@ class SfsLevel(Subsystem):
         start: Start,
         volume: Callable[[], Volume | None],
         on_failure: Callable[[str], None],
+        emit: Callable[..., None] = _nowhere,
     ) -> None:
         """start: as `Engine.start`. volume: what is to be mounted, asked once the levels below have joined; None: there
         is none. on_failure: told when this node can neither write its changes back nor give its locks up; it must be
-        forced out then, and its journal replayed by another one.
+        forced out then, and its journal replayed by another one. emit: takes events (docs/events.md).
         """
         super().__init__("SFS", order=ORDER, barriers={"join": 2}, real=True)
         self._node = node
@@ -81,6 +89,7 @@ class SfsLevel(Subsystem):
         self._one_is_over = Signal()
         self._to_recover: list[Position] = []  # forced leaves that wait for the own mount
         self._done: list[Position] = []
+        self._emit = emit
         self.file_system: FileSystem | None = None
         self.refused: str | None = None
         self.leaving = False
@@ -126,7 +135,7 @@ class SfsLevel(Subsystem):
             return
         volume = self._volume()
         if volume is None or self._incarnation is None:
-            self.refused = "there is no volume"
+            self._refuse(f"there is no virtual disk {VIRTUAL_DISK!r}")
             self._done += [] if position is None else [position]
             return
         self._mounting = True
@@ -142,9 +151,10 @@ class SfsLevel(Subsystem):
         try:
             self.file_system = outcome.get()
         except (NotMounted, DiskError) as why:
-            self.refused = str(why)
+            self._refuse(str(why))
         else:
             self.refused = None
+            self._emit("file-system", state="mounted")
             assert self.file_system is not None, "that is what mount returns"
             self.file_system.journal.on_failure(self._on_failure)
             self._begin(self._reap(self.file_system))
@@ -153,6 +163,11 @@ class SfsLevel(Subsystem):
         for forced in waiting:
             self._recover(forced)
         self._one_is_over.fire()
+
+    def _refuse(self, why: str) -> None:
+        if self.refused != why:  # it may be tried often
+            self._emit("file-system", state="refused", reason=why)
+        self.refused = why
 
     def _leave(self) -> Task[None]:
         """Nothing may still be replayed here when the lock manager has forgotten this node: another one would, too."""
@@ -171,6 +186,8 @@ class SfsLevel(Subsystem):
         if isinstance(outcome.error, FsError):
             return  # told by `on_failure`; what is not written back only a replay can save
         outcome.get()
+        if self.file_system is not None:
+            self._emit("file-system", state="unmounted")
         self.file_system = None
         self._done.append(position)
 
@@ -191,7 +208,7 @@ class SfsLevel(Subsystem):
     def _recovered(self, system: FileSystem, position: Position, outcome: Outcome, tries: int) -> None:
         self._recoveries -= 1
         try:
-            self.replays += bool(outcome.get())
+            replayed = bool(outcome.get())
         except DiskError as why:
             if tries > 1:
                 self._replay(system, position, tries - 1)
@@ -202,6 +219,8 @@ class SfsLevel(Subsystem):
             # What that node has changed is lost to everybody; nobody may go on as if it were not.
             system.fail(f"the journal of node {position.subject} cannot be replayed: {why}")
         else:
+            self.replays += replayed
+            self._emit("journal-replayed", subject=position.subject, incarnation=position.incarnation, found=replayed)
             system.reap_later()
         self._done.append(position)
         self._one_is_over.fire()

@@ -1,7 +1,8 @@
 """VDM as the subsystem at level 20 of one node: what it does when the members change (spec S7.2).
 
-* Its own join: it says by a lock that it lives, reads the tables, completes what a power failure has left, and
-  resynchronises what it finds in its own log and in those of nodes that do not live. This is a recovery too, and passes
+* Its own join: it says by a lock that it lives, reads the tables, completes what a power failure has left,
+  resynchronises what it finds in its own log and in those of nodes that do not live, and opens the virtual disk that
+  the level above wants. This is a recovery too, and passes
   what is held back: a forced leave that nobody is left for at a level above waits there for the first join to come.
 * A forced leave: it completes or undoes what the dead node was changing, and resynchronises what that was writing.
 * Its own leave: it closes what is open.
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from guestd.tasks.engine import Engine, Outcome
     from guestd.tasks.steps import Task
     from guestd.transition.subsystem import Notification
+    from guestd.vdm.virtual_disk import VirtualDisk
 
     Work = Callable[[], Task[None]]
 
@@ -43,10 +45,22 @@ ORDER = 20
 class VdmLevel(Subsystem):
     """One life of one node."""
 
-    __slots__ = ("_again", "_done", "_engine", "_life", "_lives", "_node", "disks", "joined", "refused")
+    __slots__ = (
+        "_again",
+        "_done",
+        "_engine",
+        "_life",
+        "_lives",
+        "_node",
+        "_wanted",
+        "disks",
+        "joined",
+        "refused",
+        "wanted",
+    )
 
-    def __init__(self, cluster_id: bytes, node: int, nodes: int, engine: Engine) -> None:
-        """engine: with the disk's data lane and the lock manager's desk."""
+    def __init__(self, cluster_id: bytes, node: int, nodes: int, engine: Engine, wanted: str | None = None) -> None:
+        """engine: with the disk's data lane and the lock manager's desk. wanted: by the level above."""
         super().__init__("VDM", order=ORDER, real=True)
         self._node = node
         self._engine = engine
@@ -55,6 +69,8 @@ class VdmLevel(Subsystem):
         self.disks = VirtualDisks(cluster_id, node, nodes, engine.start)
         self._life = locks.Locks(self.disks.owners)
         self._lives = False
+        self._wanted = wanted
+        self.wanted: VirtualDisk | None = None  # that one, from the own join on; None: there is none
         self.joined = False  # its own join has come through here, and its own leave has not come
         self.refused: str | None = None  # why the tables are
 
@@ -115,6 +131,11 @@ class VdmLevel(Subsystem):
         if (yield from self._has_mirrors()):
             yield from recover_log(self.disks, self._node)
             yield from recover_logs(self.disks)
+        if self._wanted is not None and self.wanted is None:
+            try:
+                self.wanted = yield from self.disks.open(self._wanted, recovery=True)
+            except UnknownDisk:
+                return
 
     def _has_mirrors(self) -> Task[bool]:
         """Repair the tables if they need it; whether logs matter. Where not, all nodes are done at the same time."""

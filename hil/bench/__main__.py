@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import socket
+import time
 from pathlib import Path
 
 from hil.bench import namespace, target
@@ -42,7 +43,17 @@ def start_disk(order: Order) -> target.ScsiTarget:
     disk_mib, saved = int(order.config["disk_mib"]), order.checkpoint
     if saved is None:
         path, election = order.run_dir / target.DISK, str(order.config["election"])
-        target.make_disk(path, disk_mib, order.cluster_id, order.name, order.nodes, election)
+        shared = order.config["shared_mib"]
+        target.make_disk(
+            path,
+            disk_mib,
+            order.cluster_id,
+            order.name,
+            order.nodes,
+            election,
+            shared_mib=None if shared is None else int(shared),
+            now_ns=time.time_ns(),
+        )
     else:
         saved.copy_files(order.run_dir)
     scsi = target.ScsiTarget(

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Self
 
 from guestd.membership import layout, persistent
-from guestd.vdm.format import format_volumes
 from hil.bench.partitions import partition_tables
+from hil.bench.volumes import make_volumes, shared_size
 from hil.errors import LaboratoryError
 
 TARGET_NAME = "iqn.2026-11.hil:shared"
@@ -54,10 +54,21 @@ def serial_number(size_mib: int) -> str:
     return hashlib.blake2b(f"hil shared disk, {size_mib} MiB".encode(), digest_size=8).hexdigest()
 
 
-def make_disk(path: Path, size_mib: int, cluster_id: str, name: str, nodes: int, election: str = "paxos") -> None:
-    """Make the sparse disk image with partitions and a fresh membership database on it (spec S2.1).
+def make_disk(
+    path: Path,
+    size_mib: int,
+    cluster_id: str,
+    name: str,
+    nodes: int,
+    election: str = "paxos",
+    *,
+    shared_mib: int | None = None,
+    now_ns: int = 0,
+) -> None:
+    """Make the sparse disk image with partitions, a fresh membership database and an empty shared file system.
 
-    election: of the cluster file; it is written in the database, so that no node goes by another one.
+    election: of the cluster file; it is written in the database, so that no node goes by another one. ``shared_mib``:
+    of the cluster file (:func:`hil.bench.volumes.shared_size`). ``now_ns``: the time of day, of the root directory.
     """
     size = size_mib * 1024 * 1024
     table, backup = partition_tables(size, cluster_id)
@@ -66,8 +77,9 @@ def make_disk(path: Path, size_mib: int, cluster_id: str, name: str, nodes: int,
         disk.write(table)
         disk.seek(layout.DATABASE_OFFSET)
         disk.write(persistent.format_database(cluster_id, name, nodes, election))
-        disk.seek(layout.VOLUMES_OFFSET)
-        disk.write(format_volumes(cluster_id, nodes, size).rstrip(b"\0"))  # the rest is sparse
+        for offset, data in make_volumes(cluster_id, nodes, size, shared_size(size_mib, nodes, shared_mib), now_ns):
+            disk.seek(offset)
+            disk.write(data)
         disk.seek(size - len(backup))
         disk.write(backup)
 

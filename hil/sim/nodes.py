@@ -28,6 +28,7 @@ from guestd.core.effects import (
     Effect,
     Emit,
     Exit,
+    OfferFiles,
     Panic,
     ReadSectors,
     ScsiCommand,
@@ -97,6 +98,7 @@ class Node:
             ScsiCommand: self._command,
             Wake: self._wake,
             Answer: self._answer,
+            OfferFiles: lambda _: None,
             Panic: self._panic,
             Exit: self._exit,
         }

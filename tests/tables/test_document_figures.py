@@ -8,7 +8,8 @@ Where this project differs from the document, on purpose:
 
 - the membership manager is a level of its own, 0, and the first (or, in a leave, the last) step of each transition is
   its own; in the document it marks the node and goes on to the lock manager at once;
-- the lock manager asks for two barriers; in the document's examples every level has one;
+- the lock manager asks for two barriers, and so does the file system in a join; in the document's examples every level
+  has one;
 - the event manager registers with the others at the start, not from user space after the kernel's levels have joined
   (Figs. 7a to 7c): its join comes last all the same;
 - a node that forms a cluster bids for an epoch first, and so does the master for each change of the membership.
@@ -46,13 +47,13 @@ class Example:
         self._mark = len(self.world.journal)
         return self
 
-    def until_told(self, subject: int, transition: str, level: int, *on: int) -> None:
+    def until_told(self, subject: int, transition: str, level: int, *on: int, barrier: int = 0) -> None:
         """Go on until the subsystem of that level was told of that transition on these nodes."""
-        wanted = (subject, transition, level)
+        wanted = (subject, transition, level, barrier)
 
         def told(node: int) -> bool:
             return any(
-                (e["subject"], e["transition"], e["level"]) == wanted
+                (e["subject"], e["transition"], e["level"], e["barrier"]) == wanted
                 for at, kind, e in self.world.journal[self._mark :]
                 if (at, kind) == (node, "notified")
             )
@@ -99,7 +100,7 @@ def test_figures_3_to_7_n0_boots_alone() -> None:  # S4.2, S4.4
     """
     assert picture(world) == drawn(fig_5)
 
-    example.until_told(0, "join", 30, 0)
+    example.until_told(0, "join", 30, 0, barrier=1)
     world.run(ACKNOWLEDGED_MS)
     fig_6 = """
         event-manager | inactive inactive | - -
@@ -136,6 +137,7 @@ def test_figures_3_to_7_n0_boots_alone() -> None:  # S4.2, S4.4
         n0 joining | DLM 1           | n0 | n0
         n0 joining | VDM 0           | n0 | n0
         n0 joining | SFS 0           | n0 | n0
+        n0 joining | SFS 1           | n0 | n0
         n0 joining | event-manager 0 | n0 | n0
     """
     assert example.did() == drawn(steps)
@@ -184,6 +186,7 @@ def test_figures_8_to_10_n1_joins() -> None:  # S4.3, S4.4, S4.5
         n1 joining | DLM 1           | n0 n1 | n0 n1
         n1 joining | VDM 0           | n0 n1 | n0 n1
         n1 joining | SFS 0           | n0 n1 | n0 n1
+        n1 joining | SFS 1           | n0 n1 | n0 n1
         n1 joining | event-manager 0 | n0 n1 | n0 n1
     """
     assert example.did() == drawn(steps)
@@ -317,6 +320,7 @@ def test_figures_13_to_15_n0_hangs_in_its_join_and_is_forced_out() -> None:  # S
         n0 joining        | DLM 1           | n0 n1 | n0 n1
         n0 joining        | VDM 0           | n0 n1 | n0 n1
         n0 joining        | SFS 0           | n0 n1 | n0 n1
+        n0 joining        | SFS 1           | n0 n1 | n0 n1
         n0 joining        | event-manager 0 | n0 n1 | n0 n1
     """
     assert example.did() == drawn(steps)

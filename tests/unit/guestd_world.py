@@ -19,6 +19,7 @@ from guestd.core.effects import (
     Effect,
     Emit,
     Exit,
+    OfferFiles,
     Panic,
     ReadSectors,
     ScsiCommand,
@@ -35,7 +36,9 @@ from guestd.membership.position import position_of
 from guestd.membership.records import decode_commit
 from guestd.membership.regions import newest_view, parse
 from guestd.membership.view import View
-from guestd.vdm.format import format_volumes
+from guestd.sfs.answers import FileAnswer, Reply
+from guestd.sfs.requests import FileRequest, Request
+from hil.bench.volumes import make_volumes
 from tests.unit.reservable_disk import ReservableDisk
 
 DISK_SIZE = 8 << 20
@@ -52,6 +55,7 @@ class Machine:
         self.exits: list[int] = []
         self.events: list[tuple[int, str, dict[str, Any]]] = []  # (ms, kind, fields), all lives
         self.orders = 0
+        self.offered = False  # programs of this life may use the shared file system
 
     @property
     def running(self) -> bool:
@@ -102,13 +106,22 @@ class Program:
 class World:
     """The laboratory."""
 
-    def __init__(self, nodes: int = 3, seed: int = 0, timing: Timing | None = None, *, election: str = "paxos") -> None:
+    def __init__(
+        self,
+        nodes: int = 3,
+        seed: int = 0,
+        timing: Timing | None = None,
+        *,
+        election: str = "paxos",
+        shared: int = 0,
+    ) -> None:
+        """shared: bytes of the virtual disk with the shared file system; 0: there is none."""
         self.config = Config(bytes.fromhex(CLUSTER_ID), "demo", nodes, timing or Timing(), election=election)
         self.random = random.Random(seed)
         self.device = ReservableDisk(DISK_SIZE)
         database = persistent.format_database(CLUSTER_ID, "demo", nodes, election)
-        tables = format_volumes(CLUSTER_ID, nodes, DISK_SIZE)
-        for offset, data in ((layout.DATABASE_OFFSET, database), (layout.VOLUMES_OFFSET, tables)):
+        volumes = make_volumes(CLUSTER_ID, nodes, DISK_SIZE, shared, 0)
+        for offset, data in ((layout.DATABASE_OFFSET, database), *volumes):
             self.device.data[offset : offset + len(data)] = data
         self.machines = [Machine() for _ in range(nodes)]
         self.ids = list(range(nodes))  # machine -> the node id that it was given
@@ -120,10 +133,12 @@ class World:
         self.frozen: dict[int, list[Callable[[], None]]] = {}  # node -> what happened to it meanwhile
         self.journal: list[tuple[int, str, dict[str, Any]]] = []  # (node, kind, fields), of all nodes in one order
         self.programs: list[Program] = []
+        self.answers: dict[tuple[int, int, int], Reply] = {}  # (node, life, number of the request)
         self.masters: dict[int, tuple[int, int]] = {}  # epoch -> (node, incarnation) that was elected
         self.commits: dict[int, tuple[int, int]] = {}  # epoch -> (node, incarnation) that has sent a commit record
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
+        self._asked = 0
         self._view: View | None = None  # the newest on the disk, while no commit record is written
         self._steps: dict[tuple[object, ...], tuple[int, int]] = {}
 
@@ -159,6 +174,7 @@ class World:
             machine.stack = Stack(self.config, self.ids[node])
             machine.life += 1
             machine.orders = 0
+            machine.offered = False
             self._to(node, machine.life, Start())
             self._tick(node, machine.life)
 
@@ -210,6 +226,13 @@ class World:
         self.programs.append(made)
         made.send(register={"name": name, "order": order, **asked})
         return made
+
+    def ask(self, node: int, request: Request) -> tuple[int, int, int]:
+        """A program of that node asks for something of the shared file system; `answers` has what is answered."""
+        self._asked += 1
+        life = self.machines[node].life
+        self._to(node, life, FileRequest(self._asked, self.now_ms * 1_000_000, request))
+        return node, life, self._asked
 
     # -- what can be seen
 
@@ -304,6 +327,10 @@ class World:
             program = self.programs[effect.connection - 1]
             if program.life == life:
                 self.after(1, lambda: program.hear(effect.message))
+        elif isinstance(effect, FileAnswer):
+            self.answers[node, life, effect.number] = effect.reply
+        elif isinstance(effect, OfferFiles):
+            machine.offered = True
         elif isinstance(effect, Panic):
             machine.panics.append(effect.reason)
             machine.stack = None

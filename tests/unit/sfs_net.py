@@ -211,7 +211,10 @@ class SfsWorld(World):
     def usable(self, number: int) -> bool:
         """Whether users of that node may use the file system: its join has passed the level."""
         stack = self.stacks.get(number)
-        if stack is None or not stack.alive or stack.system is None or stack.level.leaving:
+        if stack is None or not stack.alive or stack.level.leaving:
+            return False
+        if stack.system is None:
+            self.do(stack, stack.level.mount_again)  # as guestd does every few seconds
             return False
         node, entry = self.nodes[number], self.view.entries[number]
         return node.frozen is None and entry.is_life(node.incarnation) and entry.state is NodeState.JOINED

@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 
 from guestd.core.config import ELECTIONS
+from tests.unit.guestd_steps import FORCED_LEAVE, JOIN, LEAVE
 from tests.unit.guestd_world import World
-
-LEVELS = [(0, 0), (10, 0), (10, 1), (20, 0), (30, 0), (40, 0)]  # going up: (level, barrier); the DLM has two
-DOWN = [(40, 0), (30, 0), (20, 0), (10, 0), (10, 1), (0, 0)]
 
 
 @pytest.fixture(params=ELECTIONS)
@@ -37,7 +35,7 @@ def test_three_cold_nodes_form_one_cluster_in_one_epoch(world: World) -> None:  
     assert (world.view.epoch, world.view.master) == (1, 0)
     for node in range(3):
         for subject in range(3):
-            assert transition(world, node, subject, "join") == LEVELS  # S4.4, S4.5
+            assert transition(world, node, subject, "join") == JOIN  # S4.4, S4.5
         assert [e["state"] for e in world.events(node, "state")] == ["joining", "joined"]
     done = [e["level"] for e in world.events(0, "level-complete") if e["subject"] == 2]
     assert done == [0, 10, 20, 30, 40]
@@ -72,7 +70,7 @@ def test_where_one_is_missing_others_may_still_come(world: World) -> None:
 
 def test_the_joins_of_nodes_that_boot_together_overlap(world: World) -> None:  # S4.6
     formed(world)
-    assert world.view.step == len(LEVELS)
+    assert world.view.step == len(JOIN)
 
 
 def test_nodes_that_come_later_are_admitted_by_the_master(world: World) -> None:  # S3.1
@@ -92,7 +90,7 @@ def test_a_node_without_power_is_forced_out_and_comes_back(world: World) -> None
     took_ms = world.run_until(lambda: world.all_joined(0, 1))
     timing = world.config.timing
     assert timing.death_ms - timing.heartbeat_ms <= took_ms <= timing.death_ms + timing.settle_ms + 1000
-    assert transition(world, 1, 2, "forced-leave") == LEVELS
+    assert transition(world, 1, 2, "forced-leave") == FORCED_LEAVE
     assert world.events(0, "silent")[0]["subject"] == 2
     world.power_on(2)
     world.run_until(world.all_joined)
@@ -120,7 +118,7 @@ def test_a_master_that_dies_is_replaced_by_the_lowest_survivor(world: World) -> 
     assert world.view.master == 1
 
 
-@pytest.mark.parametrize("step", range(len(LEVELS)))
+@pytest.mark.parametrize("step", range(len(JOIN)))
 def test_a_master_that_dies_in_any_step_of_a_join_leaves_it_to_the_next_one(step: int) -> None:  # S3.3
     world = World(nodes=3, seed=step)
     world.power_on(0, 1)
@@ -131,8 +129,8 @@ def test_a_master_that_dies_in_any_step_of_a_join_leaves_it_to_the_next_one(step
     assert world.view.entries[2].state.value == "joining"
     world.power_off(0)
     world.run_until(lambda: world.all_joined(1, 2))
-    assert transition(world, 1, 2, "join") == LEVELS  # no step twice, none missed
-    assert transition(world, 2, 2, "join") == LEVELS
+    assert transition(world, 1, 2, "join") == JOIN  # no step twice, none missed
+    assert transition(world, 2, 2, "join") == JOIN
 
 
 def test_a_forced_leave_reaches_no_higher_than_the_join_did() -> None:  # S4.11
@@ -146,7 +144,7 @@ def test_a_forced_leave_reaches_no_higher_than_the_join_did() -> None:  # S4.11
     told = transition(world, 1, 2, "join")
     forced = transition(world, 1, 2, "forced-leave")
     assert told[-1][0] in (20, 30)
-    reached = [step for step in LEVELS if step[0] <= told[-1][0]]
+    reached = [step for step in FORCED_LEAVE if step[0] <= told[-1][0]]
     assert forced == reached
     # Nor does the master take the transition any higher, with nobody there to notify.
     complete = [e for e in world.events(0, "level-complete") if e["subject"] == 2 and e["transition"] == "forced-leave"]
@@ -291,7 +289,7 @@ def test_a_node_leaves_gracefully_from_the_top_down_and_may_come_back(world: Wor
     world.run_until(lambda: world.machines[leaver].exits == [0])
     others = [node for node in range(3) if node != leaver]
     for node in range(3):
-        assert transition(world, node, leaver, "leave") == DOWN
+        assert transition(world, node, leaver, "leave") == LEAVE
     assert [e["state"] for e in world.events(leaver, "state")][-2:] == ["leaving", "inactive"]
     assert world.events(leaver, "left")
     world.run_until(lambda: world.all_joined(*others))
@@ -329,9 +327,9 @@ def test_a_node_that_wants_to_leave_while_it_joins_turns_round_between_levels() 
     world.run_until(lambda: world.machines[1].exits == [0])
     joined = transition(world, 0, 1, "join")
     left = transition(world, 0, 1, "leave")
-    assert joined == LEVELS[: len(joined)]
+    assert joined == JOIN[: len(joined)]
     assert joined[-1] in ((10, 1), (20, 0), (30, 0))  # a level that was begun was finished
-    assert left == [step for step in DOWN if step[0] <= joined[-1][0]]
+    assert left == [step for step in LEAVE if step[0] <= joined[-1][0]]
 
 
 def test_a_node_that_dies_while_it_leaves_and_boots_again_is_recovered_first() -> None:  # S4.10
@@ -364,7 +362,7 @@ def test_one_node_alone_recovers_after_all_others_of_the_last_membership(world: 
     world.power_on(2)
     world.run_until(lambda: world.all_joined(2))
     for dead in (0, 1):
-        assert transition(world, 2, dead, "forced-leave") == LEVELS
+        assert transition(world, 2, dead, "forced-leave") == FORCED_LEAVE
     assert transition(world, 2, 2, "forced-leave") == []  # its own recovery is part of its join
 
 
@@ -440,7 +438,7 @@ def test_clusters_of_every_size_form(election: str, nodes: int) -> None:  # S3.2
     world = World(nodes=nodes, seed=nodes, election=election)
     formed(world)
     # One step for all at each barrier. Of 64 some read the tables of virtual disks a heartbeat later than others.
-    assert world.view.step <= len(LEVELS) * (1 if nodes <= 8 else 2)
+    assert world.view.step <= len(JOIN) * (1 if nodes <= 8 else 2)
     assert no_panics(world)
 
 

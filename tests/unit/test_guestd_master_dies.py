@@ -7,11 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from guestd.membership.position import Position
+from tests.unit.guestd_steps import FORCED_LEAVE, JOIN, LEAVE
 from tests.unit.guestd_sudden_death import MortalWorld
 
 MASTER = 0
-LEAVE = [(40, 0), (30, 0), (20, 0), (10, 0), (10, 1), (0, 0)]
-JOIN = [(0, 0), (10, 0), (10, 1), (20, 0), (30, 0), (40, 0)]  # (level, barrier); the DLM has two barriers
 BOUND_MS = 12_000  # for two deaths after one another, each of which is noticed after 3.75 s, and the transitions
 
 Step = tuple[int, int]
@@ -146,7 +145,7 @@ def check_life(told: dict[str, list[Step]], *, is_over: bool) -> None:
         # It goes up to the level that was leaving; or, if all had completed that, to the one below.
         leaving = leave[-1][0] if leave else reached
         below = [*down[len(leave) :], (0, 0)][0][0]
-        assert forced in ([step for step in JOIN if step[0] <= top] for top in (leaving, below)), told
+        assert forced in ([step for step in FORCED_LEAVE if step[0] <= top] for top in (leaving, below)), told
     else:
         assert leave == down, told
 
@@ -209,7 +208,7 @@ def test_a_second_death_in_the_recovery_of_the_first_while_a_third_node_joins(ag
     dead = {1, 2}
     assert {node for e in world.events(MASTER, "elected") for node in e["victims"]} == dead
     for node in dead:
-        assert steps(world, MASTER, node, 1)["forced-leave"] == JOIN
+        assert steps(world, MASTER, node, 1)["forced-leave"] == FORCED_LEAVE
         # The next life is told to nobody before the recovery after the last one has ended everywhere.
         lives = [e["incarnation"] for _, kind, e in world.journal if kind == "notified" and e["subject"] == node]
         assert lives == sorted(lives)

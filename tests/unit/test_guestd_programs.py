@@ -75,7 +75,7 @@ def test_a_program_between_the_built_in_levels_is_notified_between_them(world: W
     world.power_on(2)
     world.run_until(world.all_joined)
     told = [e["level"] for e in world.events(0, "notified") if e["subject"] == 2 and e["incarnation"] == 2]
-    assert told == [0, 10, 10, 15, 20, 30, 40]
+    assert told == [0, 10, 10, 15, 20, 30, 30, 40]
     world.order(2, "leave")
     world.run_until(lambda: world.machines[2].exits)
     left = [e["level"] for e in world.events(0, "notified") if e["subject"] == 2 and e["transition"] == "leave"]

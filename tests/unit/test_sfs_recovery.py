@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from guestd.dlm.modes import Mode
 from guestd.membership.states import NodeState
 from guestd.sfs import mount
 from guestd.sfs.errors import FsError
@@ -33,19 +33,26 @@ def three(seed: int, disk_ms: tuple[int, int] = (0, 3)) -> SfsWorld:
     return world
 
 
+COMMITTED = b"committed"
+
+
+def commit_but_in_place(world: SfsWorld, number: int, file: int) -> None:
+    """That node has just committed a write to the file: only a replay brings the file's inode to its place."""
+    system = world.system(number)
+    world.run_task(number, system.write(file, 0, COMMITTED, 2))
+    world.start(number, system.fsync(file), lambda _: None)
+    transaction = 8 * world.superblock.transaction(number)
+    writes = len(world.disk.log)
+    world.run_until(lambda: any(getattr(one, "lba", 0) == transaction for one in world.disk.log[writes:]), 1000)
+
+
 def test_what_a_dead_node_had_synced_is_there_and_a_survivor_waits_for_the_replay() -> None:  # A13
     world = three(1)
     system = world.system(0)
     file = world.run_task(0, system.create(system.root, b"file", 0o600, 0, 0, 1)).inode
     world.run_task(0, system.write(file, 0, b"synced", 1))
     world.run_task(0, system.fsync(file))
-    # From now on nothing of the dead node's own comes into its place: only a replay brings it there.
-    world.run_task(0, system.write(file, 0, b"SYNCED and longer", 2))
-    done: list[object] = []
-    world.start(0, system.fsync(file), done.append)
-    head = 8 * world.superblock.transaction(0)
-    writes = len(world.disk.log)
-    world.run_until(lambda: any(getattr(one, "lba", 0) == head for one in world.disk.log[writes:]), 1000)
+    commit_but_in_place(world, 0, file)
     world.kill(0, noticed_ms=100)
     read: list[object] = []
     world.start(1, world.system(1).read(file, 0, 99), lambda outcome: read.append(outcome.get()))
@@ -54,7 +61,7 @@ def test_what_a_dead_node_had_synced_is_there_and_a_survivor_waits_for_the_repla
         assert not read, "a lock of the dead node was granted before the recovery was through"
         world.run(1)
     world.run_until(lambda: read)
-    assert read == [b"SYNCED and longer"]
+    assert read == [COMMITTED]
     assert world.stacks[1].level.replays + world.stacks[2].level.replays == 1  # exactly once
 
 
@@ -92,9 +99,10 @@ def test_a_node_that_mounts_while_another_one_dies_recovers_after_it(delay_ms: i
     world.run_task(0, system.fsync(file))
     world.power_on(1)
     world.run(delay_ms)
+    commit_but_in_place(world, 0, file)
     world.kill(0, noticed_ms=delay_ms % 60)
     world.run_until(lambda: world.usable(1))
-    assert world.run_task(1, world.system(1).lookup(system.root, b"file")).inode == file
+    assert world.run_task(1, world.system(1).getattr(file)).size == len(COMMITTED)
     world.run_until(lambda: world.view.entries[0].state is NodeState.INACTIVE)
     assert world.leave(1)
     world.run_until(lambda: world.nodes[1].level is None)
@@ -138,17 +146,18 @@ def looked_at_by_two(patch: pytest.MonkeyPatch) -> list[int]:
     """Of two nodes that mount, one stops when it is about to replay the journal of a third. What the other sees."""
     world, file = one_that_stays_away(1)
     go = Signal()
-    replay_unless_used = mount._replay_unless_used
+    replay_at_once = mount._replay_at_once
     came: list[int] = []
 
-    def slow(blocks: Any, superblock: Any, slot: int, held: Any) -> Task[None]:
+    def slow(blocks: Any, superblock: Any, slot: int, held: Any) -> Task[bool]:
         if slot == AWAY:
             came.append(slot)
             if len(came) == 1:
                 yield go
-        yield from replay_unless_used(blocks, superblock, slot, held)
+        found = yield from replay_at_once(blocks, superblock, slot, held)
+        return found
 
-    patch.setattr(mount, "_replay_unless_used", slow)
+    patch.setattr(mount, "_replay_at_once", slow)
     for number in (0, 1):
         world.power_on(number)
     world.run_until(lambda: came)
@@ -170,8 +179,10 @@ def test_two_that_mount_at_once_do_not_take_each_other_for_the_user_of_a_third_j
 ) -> None:
     assert looked_at_by_two(monkeypatch) == [3, 3]
     monkeypatch.undo()
-    lock = mount._lock  # and without the lock of those who mount they would:
-    monkeypatch.setattr(mount, "_lock", lambda sb, key, mode: lock(sb, key, Mode.NL if key[0] == MOUNT else mode))
+    lock, other = mount._lock, count()  # and if each who mounts had a lock of its own they would:
+    monkeypatch.setattr(
+        mount, "_lock", lambda sb, key, mode: lock(sb, (MOUNT, next(other)) if key[0] == MOUNT else key, mode)
+    )
     assert looked_at_by_two(monkeypatch) == [6]
 
 
@@ -245,3 +256,30 @@ def test_a_file_system_that_is_made_after_the_join_can_be_mounted() -> None:
     world.run_until(lambda: all(node.level is None for node in world.nodes))
     report = check(world.disk.now, world.blocks)
     assert (report.wrong, report.notes) == ([], [])
+
+
+def test_only_the_first_one_looks_at_the_journals_that_nobody_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = SfsWorld(1, Options(nodes=6, view_ms_max=1, delay_ms_max=5))
+    look = mount._replay_unless_used
+    looked: list[int] = []
+
+    def counted(blocks: Any, superblock: Any, slot: int) -> Task[bool]:
+        looked.append(slot)
+        return look(blocks, superblock, slot)
+
+    monkeypatch.setattr(mount, "_replay_unless_used", counted)
+    for number, expected in ((0, [1, 2, 3, 4, 5]), (1, [0]), (2, [0, 1])):
+        looked.clear()
+        world.power_on(number)
+        world.run_until(partial(world.usable, number))
+        assert looked == expected
+    assert world.leave(0)
+    world.run_until(lambda: world.nodes[0].level is None)
+    looked.clear()
+    world.power_on(3)
+    world.run_until(partial(world.usable, 3))
+    assert looked == [0, 1, 2]  # it has been claimed; that it was given back is found out
+    looked.clear()
+    world.power_on(4)
+    world.run_until(partial(world.usable, 4))
+    assert looked == [1, 2, 3]

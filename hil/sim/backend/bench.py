@@ -74,6 +74,7 @@ class SimBench(DiskVerbs, LinkVerbs):
             ),
             run_dir,
             config.disk_mib,
+            config.shared_mib,
             keep_data=config.keep_data,
             checkers=every_claim(fence=config.fence, election=config.election),
         )

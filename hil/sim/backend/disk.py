@@ -54,13 +54,28 @@ class TargetDisk(Disk):
     """``target`` is the real one. Of :class:`hil.sim.disk.Disk` it has the way in, and faults without a selection."""
 
     def __init__(
-        self, world: World, randomness: random.Random, run_dir: Path, size_mib: int, *, keep_data: bool
+        self,
+        world: World,
+        randomness: random.Random,
+        run_dir: Path,
+        size_mib: int,
+        shared_mib: int | None,
+        *,
+        keep_data: bool,
     ) -> None:
-        """Its files are made in ``run_dir``: an empty membership database on it."""
+        """Its files are made in ``run_dir``: an empty membership database and file system on it."""
         super().__init__(bytearray(), world.queue, randomness, world.options, world.trace)
         config = world.config
         image = run_dir / names.DISK
-        names.make_disk(image, size_mib, config.cluster_id.hex(), config.cluster, config.nodes, config.election)
+        names.make_disk(
+            image,
+            size_mib,
+            config.cluster_id.hex(),
+            config.cluster,
+            config.nodes,
+            config.election,
+            shared_mib=shared_mib,
+        )
         medium = Medium(str(image))
         data = None
         if keep_data:

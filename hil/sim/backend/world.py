@@ -24,6 +24,7 @@ class ScenarioWorld(World):
         config: Config,
         run_dir: Path,
         disk_mib: int,
+        shared_mib: int | None,
         *,
         keep_data: bool,
         checkers: Sequence[Checker],
@@ -31,6 +32,7 @@ class ScenarioWorld(World):
         """Of machines: when they boot, when the hypervisor reports."""
         self._run_dir = run_dir
         self._disk_mib = disk_mib
+        self._shared_mib = shared_mib
         self._keep_data = keep_data
         super().__init__(options, checkers, config=config)
         self.operator_boots = False
@@ -39,7 +41,9 @@ class ScenarioWorld(World):
 
     def make_disk(self, randomness: random.Random) -> TargetDisk:
         """In the directory of the run."""
-        self.target_disk = TargetDisk(self, randomness, self._run_dir, self._disk_mib, keep_data=self._keep_data)
+        self.target_disk = TargetDisk(
+            self, randomness, self._run_dir, self._disk_mib, self._shared_mib, keep_data=self._keep_data
+        )
         return self.target_disk
 
     def booted(self, node: Node) -> None:

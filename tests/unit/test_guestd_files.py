@@ -1,0 +1,246 @@
+"""The shared file system in whole stacks: mounted in the join, recovered after a death, given back in a leave."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from guestd.core.disk import DATA, lane_of
+from guestd.core.effects import ReadSectors, WriteSectors
+from guestd.core.inputs import ReadDone, WriteDone
+from guestd.sfs import answers as say
+from guestd.sfs import requests as ask
+from guestd.sfs.answers import Reply
+from guestd.sfs.requests import ROOT_INODE
+from tests.unit.guestd_world import World
+
+SHARED = 2 << 20
+
+
+def made(nodes: int = 3, seed: int = 1, shared: int = SHARED) -> World:
+    world = World(nodes, seed, shared=shared)
+    world.power_on()
+    world.run_until(world.all_joined)
+    return world
+
+
+def answer(world: World, node: int, request: ask.Request, within_ms: int = 30_000) -> Reply:
+    """What a program of that node is answered."""
+    key = world.ask(node, request)
+    world.run_until(lambda: key in world.answers, within_ms)
+    return world.answers[key]
+
+
+def create(world: World, node: int, name: bytes) -> tuple[int, int]:
+    """Inode and handle of a new file in the root directory."""
+    created = answer(world, node, ask.Create(ROOT_INODE, name, 0o644, 0, 0, True, True, False))
+    assert isinstance(created, say.Created), created
+    return created.entry.attributes.inode, created.handle
+
+
+def write(world: World, node: int, file: tuple[int, int], data: bytes, *, durable: bool = False) -> None:
+    inode, handle = file
+    assert answer(world, node, ask.Write(inode, handle, 0, data, False, durable)) == say.Written(len(data))
+
+
+def read(world: World, node: int, name: bytes) -> bytes:
+    """The contents of a file, as another program opens and reads it."""
+    entry = answer(world, node, ask.Lookup(ROOT_INODE, name))
+    assert isinstance(entry, say.Entry), entry
+    inode = entry.attributes.inode
+    opened = answer(world, node, ask.Open(inode, False))
+    assert isinstance(opened, say.Opened), opened
+    found = answer(world, node, ask.Read(inode, opened.handle, 0, 1 << 20))
+    assert isinstance(found, say.Data), found
+    return found.data
+
+
+def test_what_one_node_writes_all_others_read() -> None:  # S7.3
+    world = made()
+    assert all(machine.offered for machine in world.machines)
+    write(world, 0, create(world, 0, b"file"), b"of node 0")
+    assert [read(world, node, b"file") for node in range(3)] == [b"of node 0"] * 3
+    assert [world.status(node)["sfs"]["mounted"] for node in range(3)] == [True] * 3
+
+
+def test_a_node_that_joins_later_finds_the_files_and_one_that_has_left_has_saved_its_own() -> None:  # S7.3
+    world = World(3, 1, shared=SHARED)
+    world.power_on(0, 1)
+    world.run_until(lambda: world.all_joined(0, 1))
+    write(world, 1, create(world, 1, b"file"), b"not synchronized")
+    world.order(1, "leave")
+    world.run_until(lambda: world.machines[1].exits)
+    world.power_on(2)
+    world.run_until(lambda: world.all_joined(0, 2))
+    assert read(world, 2, b"file") == b"not synchronized"
+    assert world.events(0, "journal-replayed") == []
+
+
+def test_what_was_synchronized_survives_the_death_of_its_node() -> None:  # S7.3, A13
+    world = made()
+    file = create(world, 0, b"file")
+    write(world, 0, file, b"durable", durable=True)
+    write(world, 0, file, b"perhaps")
+    world.power_off(0)
+    assert read(world, 1, b"file") in (b"durable", b"perhaps")  # it waits for the recovery
+    world.run_until(lambda: world.all_joined(1, 2))
+    replayed = [event for node in (1, 2) for event in world.events(node, "journal-replayed")]
+    assert [event["found"] for event in replayed].count(True) <= 1  # exactly once
+    assert len(replayed) == 2
+    world.power_on(0)
+    world.run_until(world.all_joined)
+    assert read(world, 0, b"file") in (b"durable", b"perhaps")
+
+
+def test_what_was_synchronized_survives_the_death_of_all() -> None:  # S7.3
+    world = made()
+    for node in range(3):
+        write(world, node, create(world, node, b"file %d" % node), b"of node %d" % node, durable=True)
+    world.power_off()
+    world.power_on()
+    world.run_until(world.all_joined)
+    for node in range(3):
+        assert read(world, (node + 1) % 3, b"file %d" % node) == b"of node %d" % node
+
+
+def test_a_file_that_nobody_synchronizes_is_on_the_disk_after_a_while() -> None:
+    world = made(2)
+    write(world, 0, create(world, 0, b"file"), b"for a while")
+    world.run(8000)
+    world.power_off()
+    world.power_on()
+    world.run_until(world.all_joined)
+    assert read(world, 1, b"file") == b"for a while"
+
+
+def test_after_its_leave_a_node_answers_that_nothing_is_mounted() -> None:
+    world = made(2)
+    file = create(world, 0, b"file")
+    world.order(0, "leave")
+    world.run_until(lambda: any(e["state"] == "unmounted" for e in world.events(0, "file-system")))
+    if world.machines[0].stack is not None:
+        assert answer(world, 0, ask.Write(*file, 0, b"late", False, False)) == say.Failed(errno.ENODEV)
+
+
+def test_a_cluster_without_a_file_system_joins_and_says_so() -> None:
+    world = made(2, shared=0)
+    assert not any(machine.offered for machine in world.machines)
+    assert "'shared'" in world.status(0)["sfs"]["refused"]
+    assert answer(world, 0, ask.Lookup(ROOT_INODE, b"file")) == say.Failed(errno.ENODEV)
+
+
+def test_a_damaged_file_system_is_not_mounted_and_the_reason_is_told() -> None:
+    world = World(2, 1, shared=SHARED)
+    start = 5 << 20
+    world.disk[start : start + 512] = bytes(512)
+    world.power_on()
+    world.run_until(world.all_joined)
+    world.run(20_000)
+    assert not any(machine.offered for machine in world.machines)
+    told = [event for event in world.events(1, "file-system") if event["state"] == "refused"]
+    assert len(told) == 1  # though it is tried again and again
+    assert "block 0" in told[0]["reason"]
+
+
+def hung(world: World, node: int, for_ms: int) -> None:
+    world.disk_hung.add(node)
+    world.run(for_ms)
+    world.disk_hung.discard(node)
+
+
+def test_a_disk_that_answers_late_loses_nothing() -> None:
+    world = made()
+    file = create(world, 0, b"file")
+    key = world.ask(0, ask.Write(*file, 0, b"late", False, True))
+    hung(world, 0, 600)
+    world.run_until(lambda: key in world.answers)
+    assert world.answers[key] == say.Written(4)
+    assert world.all_joined()
+
+
+def failing(world: World, patch: pytest.MonkeyPatch, fails: Callable[[Any], bool]) -> None:
+    """Commands of node 0's data lane for which `fails` says so end with an error, though they are carried out."""
+    execute: Any = world.device.execute
+
+    def answered(node: int, effect: Any) -> Any:
+        done = execute(node, effect)
+        if node != 0 or lane_of(effect.tag) != DATA or not fails(effect):
+            return done
+        return ReadDone(effect.tag, False, b"") if isinstance(effect, ReadSectors) else WriteDone(effect.tag, False)
+
+    patch.setattr(world.device, "execute", answered)
+
+
+@pytest.mark.parametrize("refusals", [1, 3])
+def test_a_command_that_fails_is_tried_again(refusals: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = made()
+    file = create(world, 0, b"file")
+    left = [refusals]
+
+    def fails(effect: Any) -> bool:
+        left[0] -= isinstance(effect, WriteSectors)
+        return isinstance(effect, WriteSectors) and left[0] >= 0
+
+    failing(world, monkeypatch, fails)
+    write(world, 0, file, b"in the end", durable=True)
+    assert left[0] < 0
+    assert read(world, 1, b"file") == b"in the end"
+    assert not any(machine.panics for machine in world.machines)
+
+
+def test_a_node_that_cannot_write_its_files_panics_and_another_one_replays(  # S6.1
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = made()
+    file = create(world, 0, b"file")
+    write(world, 0, file, b"durable", durable=True)
+    failing(world, monkeypatch, lambda effect: isinstance(effect, WriteSectors))
+    world.ask(0, ask.Write(*file, 0, b"never", False, True))
+    world.run_until(lambda: world.machines[0].panics)
+    assert world.events(0, "panic")[0]["cause"] == "files-lost"
+    world.run_until(lambda: world.all_joined(1, 2))
+    assert read(world, 2, b"file") in (b"durable", b"neverle")  # what was overwritten: the old or the new
+
+
+def test_who_reads_a_file_from_its_beginning_in_small_pieces_waits_for_the_disk_now_and_then_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = made()
+    inode, handle = create(world, 1, b"file")
+    write(world, 1, (inode, handle), bytes(64 * 4096))
+    reads: list[Any] = []
+
+    def watched(effect: Any) -> bool:
+        reads.extend([effect] if isinstance(effect, ReadSectors) else [])
+        return False
+
+    failing(world, monkeypatch, watched)
+    assert isinstance(answer(world, 0, ask.Lookup(ROOT_INODE, b"file")), say.Entry)
+    opened = answer(world, 0, ask.Open(inode, False))
+    assert isinstance(opened, say.Opened)
+    reads.clear()
+    for number in range(64):
+        found = answer(world, 0, ask.Read(inode, opened.handle, number * 4096, 4096))
+        assert found == say.Data(bytes(4096))
+    assert len(reads) <= 4
+
+
+def test_a_lock_of_a_dead_node_is_granted_when_its_journal_was_replayed_everywhere() -> None:  # A13
+    world = made()
+    inode, handle = create(world, 0, b"file")
+    lock = partial(ask.LockWhole, owner=7, kind=ask.LockKind.EXCLUSIVE, wait=True)
+    assert answer(world, 0, lock(inode, handle)) == say.Done()
+    opened = answer(world, 1, ask.Open(inode, True))
+    assert isinstance(opened, say.Opened)
+    waits = world.ask(1, lock(inode, opened.handle))
+    world.run(3000)
+    assert waits not in world.answers
+    world.power_off(0)
+    world.run_until(lambda: waits in world.answers)
+    assert world.answers[waits] == say.Done()
+    mark = [kind for node, kind, _ in world.journal if node in (1, 2)]
+    assert mark.count("journal-replayed") == 2
