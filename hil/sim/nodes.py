@@ -38,6 +38,7 @@ from guestd.core.effects import (
 )
 from guestd.core.inputs import Datagram, Input, Order, Start, Tick, WriteDone
 from guestd.core.node import Stack
+from guestd.sfs.answers import FileAnswer
 from hil.sim.trace import DISK
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ class Node:
             ScsiCommand: self._command,
             Wake: self._wake,
             Answer: self._answer,
-            OfferFiles: lambda _: None,
+            OfferFiles: self._offer_files,
+            FileAnswer: self._answer_file,
             Panic: self._panic,
             Exit: self._exit,
         }
@@ -286,6 +288,12 @@ class Node:
 
     def _answer(self, effect: Answer) -> None:
         self.world.answered(self, effect.connection, effect.message)
+
+    def _offer_files(self, _effect: OfferFiles) -> None:
+        self.world.filers.start(self)
+
+    def _answer_file(self, effect: FileAnswer) -> None:
+        self.world.filers.answered(self, effect)
 
     def _panic(self, effect: Panic) -> None:
         self.panics.append(effect.reason)

@@ -99,6 +99,8 @@ class Options:
         0  # notifications at which a program ends, dies or hangs, and registrations that come to nothing
     )
     lockers: int = 0  # programs on each node that lock
+    filers: int = 0  # programs on each node that use the shared file system; 0: there is none
+    volume_users: int = 0  # programs on each node that make, change and delete virtual disks
     election: str = "paxos"  # or "dekker": how an epoch gets its owner (docs/election.md)
 
     @property
@@ -240,6 +242,8 @@ def _swarm(seed: int, preset: str, randomness: random.Random, nodes: int | None)
         election=randomness.choice(["paxos", "paxos", "paxos", "dekker"]),
         program_share=some(10, 50),
         lockers=some(1, 2) if size <= _LOCKING_NODES_MAX else 0,
+        filers=some(1, 2) if size <= _LOCKING_NODES_MAX else 0,
+        volume_users=some(1) if size <= _LOCKING_NODES_MAX else 0,
     )
     theme = randomness.choices([None, _ONLY_CUTS, _CONTENTION], [17, 1, 2])[0]
     if theme is None or (theme is _CONTENTION and size > _CONTENDERS_MAX):

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from guestd.core.kernel import SYNCHRONIZE_MS
 from hil.checkers.checker import Checker, Violation
 from hil.errors import ClaimFailed
 from hil.sim import speed
 from hil.sim.claims import every_claim
+from hil.sim.contents import wrong_on
 from hil.sim.coverage import Row, counting
 from hil.sim.options import Options
 from hil.sim.plan import Plan
@@ -28,6 +30,8 @@ _LOOK_US: Final = 100_000  # between two looks whether all have joined
 CONVERGES: Final = "after healing all nodes join within a bound (liveness)"
 QUIET: Final = "when all have joined nothing changes any more (S5.2)"
 GIVEN_UP: Final = "every wait for a lock ends, and locks that are given up are forgotten (S7.1)"
+ANSWERED: Final = "every request to files and virtual disks is answered (S7.2, S7.3)"
+WHOLE: Final = "fsck finds nothing wrong, and no two virtual disks have the same extents (S7.2, S7.3)"
 NO_FAULT_OF_ITS_OWN: Final = "guestd finds no fault of its own"
 
 
@@ -111,7 +115,7 @@ def _run(world: World, began: float) -> Result:
         error_type = type(error).__name__
         violation = Violation(NO_FAULT_OF_ITS_OWN, f"{error_type}: {error}")
         details = traceback.format_exc().splitlines()[-12:]
-    if violation is not None and violation.claim in (CONVERGES, QUIET, GIVEN_UP):
+    if violation is not None and violation.claim in (CONVERGES, QUIET, GIVEN_UP, ANSWERED):
         details = world.pending()
     return Result(
         options=world.options,
@@ -156,11 +160,31 @@ def simulate(world: World) -> int:
     queue.run_until(queue.now_us + options.quiet_ms * 1000)
     if (why := world.why_not_converged()) is not None or world.epoch() != epoch:
         raise Violation(QUIET, why or f"epoch {epoch} has become {world.epoch()}")
+    if options.filers or options.volume_users:
+        _look_over(world)
     if options.lockers:
         _give_locks_up(world)
     for checker in world.checkers:
         checker.finished()
     return converged_ms
+
+
+def _look_over(world: World) -> None:
+    """Every request is answered, all nodes find the same, and nothing is wrong with what is on the disk then."""
+    world.filers.enabled = world.volume_users.enabled = False
+    for turn in range(2):
+        until_us = world.queue.now_us + round(_DRAIN_US_MAX * world.options.timing_factor)
+        while (why := world.filers.busy() or world.volume_users.busy()) is not None:
+            if world.queue.now_us > until_us:
+                raise Violation(ANSWERED, why)
+            world.queue.run_until(world.queue.now_us + _LOOK_US)
+        for node in world.nodes if turn == 0 else ():
+            world.filers.look_over(node)
+            world.volume_users.look_over(node)
+    world.queue.run_until(world.queue.now_us + 2 * SYNCHRONIZE_MS * 1000)  # clocks may run slow
+    wrong = wrong_on(world.disk.medium, world.config.cluster_id, shared=bool(world.options.filers))
+    if wrong:
+        raise Violation(WHOLE, "; ".join(wrong[:5]))
 
 
 def _give_locks_up(world: World) -> None:
@@ -179,7 +203,9 @@ def _struck(world: World) -> Counter[str]:
     sectors = Counter({f"sector-{kind}": count for kind, count in world.disk.damage.counts.items()})
     programs = Counter({f"program-{kind}": count for kind, count in world.programs.counts.items()})
     locks = Counter({f"lock-{kind}": count for kind, count in world.lockers.counts.items()})
-    return +(datagrams + sectors + programs + locks)
+    files = Counter({f"file-{kind}": count for kind, count in world.filers.counts.items()})
+    disks = Counter({f"vdisk-{kind}": count for kind, count in world.volume_users.counts.items()})
+    return +(datagrams + sectors + programs + locks + files + disks)
 
 
 def _story(world: World) -> list[Told]:

@@ -12,13 +12,15 @@ from guestd.membership import layout, persistent
 from guestd.membership.records import Ballot, Commit, Match
 from guestd.membership.roles import Role
 from guestd.membership.states import NodeState
-from guestd.vdm.format import format_volumes
+from hil.bench.volumes import MIB, make_volumes, shared_size
 from hil.checkers.checker import Checker, by_kind
 from hil.checkers.observation import Observation
 from hil.checkers.records import is_heartbeat, record_of
 from hil.sim.disk import Disk
 from hil.sim.faults import Faults
-from hil.sim.lockers import CONNECTIONS, Lockers
+from hil.sim.filers import Filers
+from hil.sim.lockers import CONNECTIONS as LOCKERS
+from hil.sim.lockers import Lockers
 from hil.sim.network import Network
 from hil.sim.nodes import Node
 from hil.sim.options import Options
@@ -28,6 +30,8 @@ from hil.sim.programs import Programs
 from hil.sim.queue import Queue
 from hil.sim.randomness import child
 from hil.sim.trace import Trace
+from hil.sim.volume_users import CONNECTIONS as VOLUME_USERS
+from hil.sim.volume_users import VolumeUsers
 
 if TYPE_CHECKING:
     from guestd.membership.position import Position
@@ -75,6 +79,8 @@ class World:
         self.network = Network(self.queue, self._generator("network"), options, self.trace)
         self.programs = Programs(self.queue, self._generator("programs"), options)
         self.lockers = Lockers(self.queue, self._generator("lockers"), options)
+        self.filers = Filers(self.queue, self._generator("filers"), options)
+        self.volume_users = VolumeUsers(self.queue, self._generator("volume users"), options)
         drifts, of_nodes = self._generator("drift"), self._generator("nodes")
         self.nodes: list[Node] = []
         self.generators: list[OfNode] = []
@@ -105,8 +111,9 @@ class World:
         config = self.config
         medium = bytearray(DISK_SIZE)
         database = persistent.format_database(config.cluster_id.hex(), config.cluster, config.nodes, config.election)
-        tables = format_volumes(config.cluster_id.hex(), config.nodes, DISK_SIZE)
-        for offset, data in ((layout.DATABASE_OFFSET, database), (layout.VOLUMES_OFFSET, tables)):
+        shared = shared_size(DISK_SIZE // MIB, config.nodes, None if self.options.filers else 0)
+        volumes = make_volumes(config.cluster_id.hex(), config.nodes, DISK_SIZE, shared, 0)
+        for offset, data in ((layout.DATABASE_OFFSET, database), *volumes):
             medium[offset : offset + len(data)] = data
         return Disk(medium, self.queue, randomness, self.options, self.trace)
 
@@ -149,6 +156,7 @@ class World:
             checker.booted(node)
         self.programs.start(node)
         self.lockers.start(node)
+        self.volume_users.start(node)
 
     def doomed(self, node: Node) -> None:
         """Its hour has come."""
@@ -215,7 +223,12 @@ class World:
 
     def answered(self, node: Node, connection: int, message: dict[str, Any]) -> None:
         """A node says something to one of its programs."""
-        (self.lockers if connection >= CONNECTIONS else self.programs).answer(node, connection, message)
+        if connection >= VOLUME_USERS:
+            self.volume_users.answer(node, connection, message)
+        elif connection >= LOCKERS:
+            self.lockers.answer(node, connection, message)
+        else:
+            self.programs.answer(node, connection, message)
 
     # -- phases
 
