@@ -92,8 +92,6 @@ NOT_YET = {
 """Clauses without a test, and why."""
 
 PARTLY = {
-    "A12": "with locks; there is no journal yet",
-    "A13": "the lock manager's side; there is no journal yet",
     "A15": "without services",
     "A18": "the target's side: a fence can be made to fail",
 }

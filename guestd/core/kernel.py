@@ -4,6 +4,7 @@ have to say after each input."""
 from __future__ import annotations
 
 from guestd.core.effects import Answer, OfferFiles
+from guestd.core.timing import SYNCHRONIZE_MS
 from guestd.dlm import shown
 from guestd.dlm.level import LockLevel
 from guestd.dlm.programs import VERBS, ProgramLocks
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from guestd.sfs.requests import FileRequest
     from guestd.transition.participant import Participant, Step
     from guestd.transition.subsystem import Subsystem
-
-
-SYNCHRONIZE_MS = 5000
-"""After so long what programs have written to files is on the medium, also when they have not asked for it."""
 
 
 class Kernel:

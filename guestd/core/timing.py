@@ -34,6 +34,9 @@ GAP_PERIODS_MAX = 2
 # makes a race of two harmless.
 PATIENCE_DEATHS = 3
 
+# After so long what programs have written to files is on the medium, also when they have not asked for it.
+SYNCHRONIZE_MS = 5000
+
 
 class Timing(Value):
     """Periods and patience, all in milliseconds of the node's monotonic clock."""

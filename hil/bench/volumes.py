@@ -13,6 +13,7 @@ from guestd.vdm import layout, tables
 from guestd.vdm.format import format_volumes
 
 MIB = 1024 * 1024
+DEFAULT_MAX = 16 * 1024 * MIB
 UNIT = layout.UNIT_BLOCKS * SECTOR_SIZE
 
 
@@ -20,12 +21,12 @@ def shared_size(disk_mib: int, nodes: int, shared_mib: int | None = None) -> int
     """Bytes of the virtual disk with the file system; 0: there is none.
 
     ``shared_mib``: as in the cluster file; ``None``: three quarters of what the disk has room for, or all of it if that
-    is needed. Raises ``ValueError`` for what cannot be, saying what can.
+    is needed, but not more than 16 GiB. Raises ``ValueError`` for what cannot be, saying what can.
     """
     if shared_mib == 0:
         return 0
     room = tables.empty(bytes(16), nodes, disk_mib * MIB // SECTOR_SIZE).header.units * UNIT
-    sizes = [room * 3 // 4 // UNIT * UNIT, room] if shared_mib is None else [shared_mib * MIB]
+    sizes = [min(room * 3 // 4 // UNIT * UNIT, DEFAULT_MAX), room] if shared_mib is None else [shared_mib * MIB]
     fitting = [size for size in sizes if size <= room and _is_large_enough(size, nodes)]
     if not fitting:
         least = next((mib for mib in range(1, room // MIB + 1) if _is_large_enough(mib * MIB, nodes)), None)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from guestd.core.kernel import SYNCHRONIZE_MS
+from guestd.core.timing import SYNCHRONIZE_MS
 from hil.checkers.checker import Checker, Violation
 from hil.errors import ClaimFailed
 from hil.sim import speed

@@ -45,7 +45,7 @@ def simulated() -> Run:
     """Everything happens in it: forced leaves, graceful ones, boots, programs at several barriers."""
     weights = (("crash", 3), ("cut-node", 2), ("leave", 3), ("freeze-vcpu", 1), ("delay-writes", 1))
     drawn = draw(1, "swarm", 4)
-    usual = replace(drawn, election="paxos", programs=3, timing_factor=1.0, lockers=0)
+    usual = replace(drawn, election="paxos", programs=3, timing_factor=1.0, lockers=0, filers=0, volume_users=0)
     return record(replace(usual, weights=weights, fault_every_ms=2000))
 
 
