@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hil.errors import UsageError
-from tests.mutations import contact, elections, fences, locks, matches, programs, sectors, transitions
+from tests.mutations import contact, elections, fences, files, locks, matches, programs, sectors, transitions, volumes
 from tests.mutations.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -17,6 +17,8 @@ MUTANTS: tuple[Mutant, ...] = (
     *transitions.MUTANTS,
     *programs.MUTANTS,
     *locks.MUTANTS,
+    *files.MUTANTS,
+    *volumes.MUTANTS,
 )
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
 

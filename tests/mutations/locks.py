@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 from guestd.dlm.level import LockLevel
 from guestd.dlm.programs import ProgramLocks
 from hil.sim.claims.locks import LocksHeld
 from hil.sim.run import CONVERGES, GIVEN_UP, NO_FAULT_OF_ITS_OWN, QUIET
+from tests.mutations.borrowed import in_a_cluster
 from tests.mutations.mutant import Mutant
 from tests.mutations.patching import Patch
 from tests.unit import dlm_mutants as library
@@ -20,26 +20,6 @@ ANY: Final = (*HELD, CONVERGES, QUIET, NO_FAULT_OF_ITS_OWN)
 DEATHS: Final[dict[str, Any]] = {"weights": (("crash", 3), ("doom", 3)), "lockers": 3, "programs": 1}
 ONE_LEAVES: Final[dict[str, Any]] = {"weights": (("leave", 1),), "fault_every_ms": 2500, "lockers": 4}
 CALM: Final[dict[str, Any]] = {"weights": (("crash", 1),), "fault_every_ms": 8000, "lockers": 3}
-
-
-class _Setter:
-    """What the library's mutants are given: it replaces by ``setattr``."""
-
-    def __init__(self, patch: Patch) -> None:
-        self._patch = patch
-
-    def setattr(self, where: Any, name: str, made: Any) -> None:
-        self._patch.replace(where, name, made)
-
-
-def in_a_cluster(broken: Callable[[Any], None]) -> Callable[[Patch], None]:
-    """The same fault, put in by a :class:`Patch`."""
-
-    def made(patch: Patch) -> None:
-        broken(_Setter(patch))
-
-    made.__name__, made.__doc__ = f"lock_{broken.__name__}", broken.__doc__
-    return made
 
 
 def recovery_over_at_once(patch: Patch) -> None:
@@ -74,20 +54,20 @@ def waits_of_dead_programs_kept(patch: Patch) -> None:
 
 MUTANTS: Final = (
     Mutant(recovery_over_at_once, HELD, DEATHS),
-    Mutant(in_a_cluster(library.parts_not_awaited), ANY, DEATHS),
+    Mutant(in_a_cluster("lock", library.parts_not_awaited), ANY, DEATHS),
     Mutant(dead_programs_keep_locks, HELD, CALM),
     Mutant(waits_of_dead_programs_kept, HELD, CALM),
-    Mutant(in_a_cluster(library.orphans_released_early), HELD, DEATHS),
-    Mutant(in_a_cluster(library.withheld_forgotten), HELD, DEATHS),
-    Mutant(in_a_cluster(library.value_valid_after_death), HELD, DEATHS),
-    Mutant(in_a_cluster(library.value_valid_without_a_guard), HELD, DEATHS),
-    Mutant(in_a_cluster(library.value_lost_with_a_leave), HELD, ONE_LEAVES, nodes=4),
-    Mutant(in_a_cluster(library.write_forgotten), HELD, CALM),
-    Mutant(in_a_cluster(library.no_search), HELD, CALM),
-    Mutant(in_a_cluster(library.search_stops_at_the_first_node), HELD, CALM),
-    Mutant(in_a_cluster(library.waiting_locks_forgotten), ANY, DEATHS),
-    Mutant(in_a_cluster(library.directory_kept), ANY, CALM),
-    Mutant(in_a_cluster(library.never_let_go), HELD, DEATHS),
-    Mutant(in_a_cluster(library.two_masters), ANY, CALM),
-    Mutant(in_a_cluster(library.never_again), ANY, {**CALM, "loss_share": 50}),
+    Mutant(in_a_cluster("lock", library.orphans_released_early), HELD, DEATHS),
+    Mutant(in_a_cluster("lock", library.withheld_forgotten), HELD, DEATHS),
+    Mutant(in_a_cluster("lock", library.value_valid_after_death), HELD, DEATHS),
+    Mutant(in_a_cluster("lock", library.value_valid_without_a_guard), HELD, DEATHS),
+    Mutant(in_a_cluster("lock", library.value_lost_with_a_leave), HELD, ONE_LEAVES, nodes=4),
+    Mutant(in_a_cluster("lock", library.write_forgotten), HELD, CALM),
+    Mutant(in_a_cluster("lock", library.no_search), HELD, CALM),
+    Mutant(in_a_cluster("lock", library.search_stops_at_the_first_node), HELD, CALM),
+    Mutant(in_a_cluster("lock", library.waiting_locks_forgotten), ANY, DEATHS),
+    Mutant(in_a_cluster("lock", library.directory_kept), ANY, CALM),
+    Mutant(in_a_cluster("lock", library.never_let_go), HELD, DEATHS),
+    Mutant(in_a_cluster("lock", library.two_masters), ANY, CALM),
+    Mutant(in_a_cluster("lock", library.never_again), ANY, {**CALM, "loss_share": 50}),
 )

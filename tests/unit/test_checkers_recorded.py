@@ -35,7 +35,7 @@ from tests.unit.forged_records import (
 )
 from tests.unit.sim_recordings import RESERVE_OUT, WRITE_10, Run, record
 
-SEEDS_MAX = 8
+SEEDS_MAX = 12
 ORDERS = range(3)
 """In which the lines of the nodes are read."""
 

@@ -21,6 +21,8 @@ from tests.mutations.patching import MutationError, Patch, applied, present
 
 SEEDS_MAX = 20
 ALONE = {
+    "FilesKept": "forced-leave-acknowledged-at-once",
+    "VolumesKept": "volume-stale-tables",
     "LocksHeld": "recovery-over-at-once",
     "OneOwner": "nobody-gives-way",
     "OneWriter": "writes-elsewhere",
