@@ -1,4 +1,4 @@
-"""Mutants of the shared file system: those of `tests/unit/sfs_mutants.py`, in whole clusters, and of its place there."""
+"""Mutants of the shared file system: of `tests/unit/sfs_mutants.py`, in whole clusters, and of its place in these."""
 
 from __future__ import annotations
 
