@@ -1,7 +1,7 @@
 """What makes guestd fast in the simulator, and nothing else: the same values and the same records, made in less time.
 
-guestd's values build themselves in a loop over their fields, for in a guest the time to import counts and not the
-time to make one. Here each class gets a constructor and a comparison that are compiled for it, and an attempt to change
+guestd's values are made and compared by means that take little time to import, which counts in a guest. Here each class
+gets a constructor and a comparison that are compiled for it, and an attempt to change
 a value is not refused (mypy and the tests of guestd see to that). And a datagram or a heartbeat is decoded by every
 stack that it comes to; here all stacks are in one process, so it is decoded once. Values are immutable, decoding is a
 pure function of the bytes: nobody can tell the difference (``tests/unit/test_sim_determinism.py``).
@@ -40,8 +40,8 @@ def installed() -> Iterator[None]:
     # The guard against changes makes every assignment slow, those in a constructor too.
     put(Value, "__setattr__", object.__setattr__)
     for cls in _subclasses(Value):
-        # What a class defines itself, in its own `__dict__`, is left alone.
-        if cls.value_fields and "__init__" not in vars(cls):
+        # What a class defines itself is left alone.
+        if cls.value_fields and cls.value_constructor_made:
             put(cls, "__init__", constructor(cls))
         if cls.value_fields and "__eq__" not in vars(cls):
             equal, hashed = comparison(cls)
