@@ -12,7 +12,7 @@ from guestd.sfs.level import VIRTUAL_DISK, SfsLevel
 from guestd.sfs.server import FileServer
 from guestd.tasks.engine import Engine
 from guestd.tasks.steps import Signal
-from guestd.transition.participant import Progress
+from guestd.transition.participant import NOTHING, Progress
 from guestd.vdm.level import VdmLevel
 from guestd.vdm.persistent import PersistentVolume
 from guestd.vdm.programs import VolumePrograms
@@ -119,7 +119,7 @@ class Kernel:
         """Tell the users of locks, and the other nodes, what there is to tell; what has been acknowledged meanwhile."""
         manager, desk = self.locks.manager, self.locks.desk
         if manager is None or desk is None or not (manager.touched or self.engine.touched):
-            return Progress()
+            return NOTHING
         acknowledged: list[Step] = []
         while manager.touched or self.engine.touched:
             manager.touched = self.engine.touched = False
@@ -133,7 +133,7 @@ class Kernel:
         if self.files.file_system is not None and not self._offered:
             self._offered = True
             self._context.effects.append(OfferFiles())
-        return Progress((), tuple(acknowledged))
+        return Progress((), tuple(acknowledged)) if acknowledged else NOTHING
 
     def _volume(self) -> PersistentVolume | None:
         if self.volumes.wanted is None:

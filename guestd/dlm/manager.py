@@ -35,9 +35,11 @@ if TYPE_CHECKING:
 
 __all__ = ["LockError", "LockManager"]
 
-_OPERATIONS = (messages.Request, messages.Convert, messages.Release, messages.Cancel)
-_QUESTIONS = (messages.Lookup, messages.Remove)
-_OF_A_PART = (messages.SpreadBegin, messages.Mastered, messages.Held, messages.LastValue, messages.SpreadEnd)
+_OPERATIONS = dict.fromkeys((messages.Request, messages.Convert, messages.Release, messages.Cancel))
+_QUESTIONS = dict.fromkeys((messages.Lookup, messages.Remove))
+_OF_A_PART = dict.fromkeys(
+    (messages.SpreadBegin, messages.Mastered, messages.Held, messages.LastValue, messages.SpreadEnd)
+)
 
 
 class LockManager:
@@ -109,8 +111,9 @@ class LockManager:
 
     def take_notices(self) -> list[Notice]:
         """What there is to tell the users since the last call."""
+        site = self._site
         self._drain()
-        taken, self._site.notices = self._site.notices, []
+        taken, site.notices = site.notices, []
         return taken
 
     # -- the membership
@@ -190,6 +193,8 @@ class LockManager:
                         self._take(node, message)
                     else:
                         self.channels.send(node, messages.encode(message))
+            if not self.spread.open:  # by far the most times
+                return
             done = self.spread.ends()
             if not done:
                 return
@@ -206,16 +211,19 @@ class LockManager:
         self.client.go_on()
 
     def _take(self, sender: int, message: Message) -> None:
-        if isinstance(message, _OPERATIONS):
-            self.mastery.take(sender, message)
-        elif isinstance(message, _QUESTIONS):
+        kind = type(message)
+        if kind in _OPERATIONS:
+            self.mastery.take(sender, message)  # type: ignore[arg-type]
+        elif kind is messages.Grant:  # the most frequent answer
+            self.client.granted(sender, message)  # type: ignore[arg-type]
+        elif kind in _QUESTIONS:
             if not self.spread.is_current(sender):
                 return
             if self._site.stopped:
                 self._questions.append((sender, message))
             else:
                 self._ask(sender, message)
-        elif isinstance(message, _OF_A_PART):
+        elif kind in _OF_A_PART:
             self.spread.hear(sender, message)
         elif isinstance(message, messages.WhoBlocks):
             self._deadlock.who_blocks(message)
@@ -236,8 +244,6 @@ class LockManager:
         client = self.client
         if isinstance(message, messages.Master):
             client.master_is(message)
-        elif isinstance(message, messages.Grant):
-            client.granted(sender, message)
         elif isinstance(message, messages.Deny):
             client.denied(sender, message)
         elif isinstance(message, messages.Released):

@@ -89,10 +89,11 @@ class Mastery:
 
     def settle(self, resource: Resource) -> None:
         """Something was given up: grant what can be granted, tell who is in the way, forget what nobody needs."""
-        for entry in resource.settle():
-            self._grant(entry)
-        for holder, wanted in resource.notices():
-            self._site.send(holder.node, Blocking(holder.lock, wanted))
+        if resource.converting or resource.waiting:
+            for entry in resource.settle():
+                self._grant(entry)
+            for holder, wanted in resource.notices():
+                self._site.send(holder.node, Blocking(holder.lock, wanted))
         if resource.empty:
             self.trees[resource.name[0]].pop(resource.name, None)
             self._close(resource.name[0])

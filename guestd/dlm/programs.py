@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from guestd.dlm.notices import Notice
 
 VERBS = ("lock", "convert", "unlock", "cancel")
+MODES = {mode.name: mode for mode in Mode}
 ROOT = b"program:"  # before the first part of a name
 LOCKS_MAX = 1024  # of one program
 _OWNER = 1 << 32  # beyond the owners of guestd's own levels; the connection is added
@@ -156,9 +157,10 @@ def _name(parts: object) -> Name:
 
 
 def _mode(asked: dict[str, Any]) -> Mode:
-    for mode in Mode:
-        if mode.name == asked.get("mode"):
-            return mode
+    name = asked.get("mode")
+    mode = MODES.get(name) if isinstance(name, str) else None
+    if mode is not None:
+        return mode
     raise _Refused(f"mode = {asked.get('mode')!r} (legal: {', '.join(mode.name for mode in Mode)})")
 
 

@@ -51,6 +51,9 @@ class Progress(Value):
         return bool(self.notified or self.acknowledged or self.caught_up)
 
 
+NOTHING = Progress()
+
+
 class Participant:
     """The subsystems of one node, from its admission on."""
 
@@ -142,8 +145,9 @@ class Participant:
             positions = seat.subsystem.acknowledged()
             if positions:
                 acknowledged += self._count(seat, seat.acknowledge(positions))
-        if acknowledged:
-            self._settle()
+        if not acknowledged:
+            return NOTHING
+        self._settle()
         return Progress((), tuple(acknowledged))
 
     def is_behind(self) -> bool:
