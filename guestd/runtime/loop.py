@@ -72,6 +72,7 @@ class Loop:
         self._mount: Mount | None = None
         self._poll = select.epoll()
         self._status: int | None = None
+        self._registered: tuple[object, ...] = ()  # for what epoll is as it should be
         self._wake_ms: int | None = None  # when the stack wants one tick more
 
     def emit(self, kind: str, **fields: Any) -> None:
@@ -130,6 +131,7 @@ class Loop:
                     later()
                     later = None
                 due_ms = max(due_ms + self._tick_ms, _now_ms())  # late ticks are not made up for
+            self._programs.flush()
         return self._status
 
     def _receive(self, fileno: int) -> None:
@@ -167,15 +169,22 @@ class Loop:
 
     def _register(self) -> None:
         """Keep epoll in step with what is open, and ask for room only while something waits to be written."""
-        writes = select.EPOLLOUT if self._port.wants_to_write else 0
+        port, programs, mount = self._port, self._programs, self._mount
+        # What is open, and who has been opened or closed since: a number that is the same may be another file.
+        fd = -1 if mount is None else mount.fileno()
+        state = (port.changes, port.wants_to_write, programs.changes, len(self._interconnect.filenos()), fd, mount)
+        if state == self._registered:
+            return
+        self._registered = state
+        writes = select.EPOLLOUT if port.wants_to_write else 0
         wanted = {
             **dict.fromkeys([disk.fileno() for disk in self._disks], select.EPOLLIN),
             **dict.fromkeys(self._interconnect.filenos(), select.EPOLLIN),
-            self._port.fileno(): select.EPOLLIN | writes,
-            **self._programs.wanted(),
+            port.fileno(): select.EPOLLIN | writes,
+            **programs.wanted(),
         }
-        if self._mount is not None:
-            wanted[self._mount.fileno()] = select.EPOLLIN
+        if mount is not None:
+            wanted[fd] = select.EPOLLIN
         wanted.pop(-1, None)
         for fd, events in wanted.items():
             # A descriptor that was closed is forgotten by the kernel, and its number may be in use again: the kernel
@@ -199,6 +208,7 @@ class Loop:
         elif isinstance(effect, Broadcast):
             self._interconnect.broadcast(effect.payload)
         elif isinstance(effect, Send):
+            self._programs.flush()  # to send is an exit to the emulator; who waits here needs not wait for that too
             self._interconnect.send(effect.node, effect.payload)
         elif isinstance(effect, (WriteSectors, ReadSectors, ScsiCommand)):
             self._disks[lane_of(effect.tag)].submit(effect)
@@ -209,10 +219,12 @@ class Loop:
         elif isinstance(effect, (FileAnswer, OfferFiles)):
             self._serve_files(effect)
         elif isinstance(effect, Panic):
+            self._programs.flush()
             self._port.flush()  # the last words
             self._status = self._panic(effect.reason)
         elif isinstance(effect, Exit):
             self._drain()
+            self._programs.flush()
             self._programs.close()
             if self._mount is not None:
                 self._mount.close()

@@ -32,12 +32,14 @@ class Port:
         self._numbered = 0
         self._back: list[dict[str, Any] | str] = []
         self.dropped_count = 0
+        self.changes = 0  # how often it was opened and closed
 
     def open(self) -> bool:
         """Try to open it; False while it is not there."""
         if self._fd < 0:
             path = self._find()
             if path is not None:
+                self.changes += 1
                 try:
                     self._fd = _open(path)
                 except OSError:
@@ -105,6 +107,7 @@ class Port:
     def close(self) -> None:
         """Let go of the device; `open` opens it again."""
         fd, self._fd = self._fd, -1
+        self.changes += 1
         self._in.clear()
         if fd >= 0:
             try:

@@ -19,20 +19,21 @@ if TYPE_CHECKING:
 CONNECTIONS_MAX = 64
 LINE_SIZE_MAX = 64 << 10
 BUFFER_SIZE_MAX = 256 << 10  # for a program that does not read; then it is cut off, which is its death
-READ_SIZE = 4096
+READ_SIZE = 64 << 10
 BACKLOG = 16
 
 
 class _Connection:
     """One program. The descriptor is kept as a number, as that of the listener is."""
 
-    __slots__ = ("end", "incoming", "number", "outgoing")
+    __slots__ = ("end", "incoming", "number", "outgoing", "waits")
 
     def __init__(self, number: int, end: _socket.socket) -> None:
         self.number = number
         self.end = end
-        self.incoming = bytearray()
+        self.incoming = b""
         self.outgoing = bytearray()
+        self.waits = False  # for room
 
 
 class ProgramSocket:
@@ -43,12 +44,15 @@ class ProgramSocket:
         self._listener = None if path is None else _listen(path)
         self._connections: dict[int, _Connection] = {}  # by file descriptor
         self._numbered = 0
+        self._by_number: dict[int, int] = {}  # connection -> its file descriptor
+        self._answered: dict[int, None] = {}  # connections to which something is to be sent by the next `flush`
         self._given: list[Input] = []  # not taken yet
+        self.changes = 0  # how often `wanted` has become another one
 
     def wanted(self) -> dict[int, int]:
         """File descriptor -> epoll events that are waited for."""
         wanted = {
-            fd: select.EPOLLIN | (select.EPOLLOUT if connection.outgoing else 0)
+            fd: select.EPOLLIN | (select.EPOLLOUT if connection.waits else 0)
             for fd, connection in self._connections.items()
         }
         if self._listener is not None and len(self._connections) < CONNECTIONS_MAX:
@@ -68,17 +72,26 @@ class ProgramSocket:
         return given
 
     def answer(self, number: int, message: dict[str, Any]) -> None:
-        """One line to a program. Nothing happens if it has ended."""
-        for fd, connection in list(self._connections.items()):
-            if connection.number == number:
-                connection.outgoing += json.dumps(message).encode() + b"\n"
-                self._flush(fd, connection)
+        """One line to a program, sent by the next `flush`. Nothing happens if it has ended."""
+        if number in self._by_number:
+            self._connections[self._by_number[number]].outgoing += json.dumps(message).encode() + b"\n"
+            self._answered[number] = None
+
+    def flush(self) -> None:
+        """Send what there is for the programs, as far as they read: several answers in one go."""
+        answered, self._answered = self._answered, {}
+        for number in answered:
+            fd = self._by_number.get(number)
+            if fd is not None:
+                self._flush(fd, self._connections[fd])
 
     def close(self) -> None:
         """This guestd ends: so do the connections."""
         for connection in self._connections.values():
             connection.end.close()
         self._connections.clear()
+        self._by_number.clear()
+        self.changes += 1
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -94,6 +107,8 @@ class ProgramSocket:
         end.setblocking(False)
         self._numbered += 1
         self._connections[fd] = _Connection(self._numbered, end)
+        self._by_number[self._numbered] = fd
+        self.changes += 1
 
     def _read(self, fd: int, connection: _Connection) -> None:
         try:
@@ -102,9 +117,8 @@ class ProgramSocket:
             return
         except OSError:
             data = b""
-        connection.incoming += data
-        *lines, rest = bytes(connection.incoming).split(b"\n")
-        connection.incoming = bytearray(rest)
+        *lines, rest = (connection.incoming + data).split(b"\n")
+        connection.incoming = rest
         for line in lines:
             self._given.append(ProgramMessage(connection.number, line.decode("utf-8", "replace")))
         if not data or len(rest) > LINE_SIZE_MAX:
@@ -119,9 +133,14 @@ class ProgramSocket:
                 self._cut(fd)
         except OSError:
             connection.outgoing.clear()  # what it has said before it ended is still read
+        if connection.waits != bool(connection.outgoing):
+            connection.waits = not connection.waits
+            self.changes += 1
 
     def _cut(self, fd: int) -> None:
         connection = self._connections.pop(fd)
+        del self._by_number[connection.number]
+        self.changes += 1
         connection.end.close()
         self._given.append(ProgramGone(connection.number))
 

@@ -91,6 +91,7 @@ def test_answers_reach_the_program_that_they_are_for(
         take(door)
         door.answer(2, {"to": "second"})
         door.answer(1, {"to": "first"})
+        door.flush()
         assert program.recv(100) == b'{"to":"first"}\n'
         assert second.recv(100) == b'{"to":"second"}\n'
 
@@ -99,6 +100,7 @@ def test_a_program_that_does_not_read_is_cut_off(door: ProgramSocket, program: s
     take(door)
     for _ in range(100):
         door.answer(1, {"filler": "x" * 10_000})
+        door.flush()
     assert 2 * BUFFER_SIZE_MAX < 100 * 10_000
     assert take(door) == [ProgramGone(1)]
     text = b""
