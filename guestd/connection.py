@@ -8,6 +8,7 @@ from guestd.core import json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 PATH = "/run/hil/guestd.sock"
@@ -31,6 +32,7 @@ class Connection:
     def __init__(self, path: str = PATH) -> None:
         """Raises OSError if there is no guestd."""
         self._socket = socket.socket(socket.AF_UNIX)
+        self._timeout_s: float | None = None
         self._text = b""
         try:
             self._socket.connect(path)
@@ -44,8 +46,8 @@ class Connection:
 
     def read(self, timeout_s: float | None) -> dict[str, Any]:
         """The next line. Raises TimeoutError, Disconnected."""
-        self._socket.settimeout(timeout_s)
         while b"\n" not in self._text:
+            self._wait(timeout_s)
             try:
                 data = self._socket.recv(1 << 16)
             except BlockingIOError:  # a timeout of 0
@@ -64,12 +66,27 @@ class Connection:
 
     def send(self, **message: Any) -> None:
         """One line. Raises Disconnected."""
-        self._socket.settimeout(None)
+        self.send_all([message])
+
+    def send_all(self, messages: Sequence[dict[str, Any]]) -> None:
+        """A line for each, at once. Raises Disconnected."""
+        self._wait(None)
         try:
-            self._socket.sendall(json.dumps(message).encode() + b"\n")
+            self._socket.sendall("".join([json.dumps(message) + "\n" for message in messages]).encode())
         except OSError as why:
             raise Disconnected(f"guestd has gone: {why}") from why
 
+    def _wait(self, timeout_s: float | None) -> None:
+        """So long at most from now on. To tell the socket what it knows would be a system call."""
+        if timeout_s != self._timeout_s:
+            self._socket.settimeout(timeout_s)
+            self._timeout_s = timeout_s
+
     def close(self) -> None:
         """Raises nothing; to guestd it is the end of this program."""
-        self._socket.close()
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)  # also for a thread that waits for it to become readable
+        except OSError:
+            pass  # guestd was faster
+        finally:
+            self._socket.close()
