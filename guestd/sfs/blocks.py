@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from guestd.tasks.steps import Task
     from guestd.vdm.volume import Volume
 
-COMMAND_BLOCKS_MAX = 32  # in one command: what every disk path takes
+COMMAND_BLOCKS_MAX = 32
+"""In one durable command: what every disk path takes."""
+PLAIN_BLOCKS_MAX = 256
+"""In one other command: a mebibyte. A command costs an emulated node as much time as it takes to copy a mebibyte."""
 
 
 class Blocks:
@@ -25,8 +28,8 @@ class Blocks:
     def read(self, number: int, count: int = 1) -> Task[bytes]:
         """`count` blocks from there on. Raises DiskError."""
         parts = []
-        for first in range(number, number + count, COMMAND_BLOCKS_MAX):
-            size = min(COMMAND_BLOCKS_MAX, number + count - first)
+        for first in range(number, number + count, PLAIN_BLOCKS_MAX):
+            size = min(PLAIN_BLOCKS_MAX, number + count - first)
             parts.append((yield from self._volume.read(first * SECTORS, size * SECTORS)))
         return b"".join(parts)
 
@@ -37,7 +40,7 @@ class Blocks:
 
     def write(self, number: int, data: bytes, *, durable: bool = False) -> Task[None]:
         """Raises DiskError."""
-        size = COMMAND_BLOCKS_MAX * BLOCK_SIZE
+        size = (COMMAND_BLOCKS_MAX if durable else PLAIN_BLOCKS_MAX) * BLOCK_SIZE
         for offset in range(0, len(data), size):
             at = (number + offset // BLOCK_SIZE) * SECTORS
             yield from self._volume.write(at, data[offset : offset + size], durable=durable)
@@ -45,12 +48,14 @@ class Blocks:
     def write_all(self, blocks: dict[int, bytes]) -> Task[None]:
         """Each to its place, neighbours in one command. Raises DiskError."""
         numbers = sorted(blocks)
-        while numbers:
-            count = 1
-            while count < len(numbers) and numbers[count] == numbers[0] + count:
-                count += 1
-            yield from self.write(numbers[0], b"".join(blocks[number] for number in numbers[:count]))
-            numbers = numbers[count:]
+        first, end = 0, len(numbers)
+        while first < end:
+            number, place = numbers[first], first + 1
+            most = min(end, first + PLAIN_BLOCKS_MAX)
+            while place < most and numbers[place] - number == place - first:
+                place += 1
+            yield from self.write(number, b"".join([blocks[one] for one in numbers[first:place]]))
+            first = place
 
     def flush(self) -> Task[None]:
         """What was written before is on the medium when it ends. Raises DiskError."""

@@ -18,7 +18,7 @@ from guestd.sfs.space import allocate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from guestd.sfs.inode import Inode
+    from guestd.sfs.inode import Extent, Inode
     from guestd.sfs.operation import Operation
     from guestd.tasks.steps import Task
 
@@ -111,15 +111,26 @@ def write(operation: Operation, number: int, offset: int | None, data: bytes, no
             goal = yield from extents.last(operation, inode, block)
             start, got = yield from allocate(operation, length, goal if goal is not None else inode.number + 1)
             yield from extents.insert(operation, inode, (block, start, got))
-            for step in range(got):
-                yield from _put(operation, inode, block + step, start + step, offset, data, new=True)
+            yield from _put_run(operation, inode, (block, start, got), offset, data, new=True)
             block, length = block + got, length - got  # noqa: PLW2901  # the rest of the hole
         if at is not None:
-            for step in range(length):
-                yield from _put(operation, inode, block + step, at + step, offset, data, new=False)
+            yield from _put_run(operation, inode, (block, at, length), offset, data, new=False)
     inode.size = max(inode.size, end)
     inode.mtime = inode.ctime = now
     operation.touch(inode)
+
+
+def _put_run(operation: Operation, inode: Inode, extent: Extent, offset: int, data: bytes, *, new: bool) -> Task[None]:
+    """Change the blocks of an extent, as far as the data covers them."""
+    block, at, length = extent
+    key = (INODE, inode.number)
+    start = block * BLOCK_SIZE - offset  # in the data
+    for number in range(at, at + length):
+        if start >= 0 and start + BLOCK_SIZE <= len(data):
+            operation.pages[number] = (key, data[start : start + BLOCK_SIZE])
+        else:
+            yield from _put(operation, inode, block + number - at, number, offset, data, new=new)
+        start += BLOCK_SIZE
 
 
 def _put(operation: Operation, inode: Inode, block: int, at: int, offset: int, data: bytes, *, new: bool) -> Task[None]:

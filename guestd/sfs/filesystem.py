@@ -75,7 +75,7 @@ class Space(Value):
 class FileSystem:
     """Of one life of one node."""
 
-    __slots__ = ("_held", "_locks", "_place", "blocks", "journal", "superblock")
+    __slots__ = ("_held", "_locks", "_place", "_start", "blocks", "journal", "superblock")
 
     def __init__(
         self,
@@ -91,6 +91,7 @@ class FileSystem:
         self.superblock = superblock
         self.journal = journal
         self._held = held
+        self._start = start
         self._locks = FileLocks(superblock.uuid)
         self._place = Place(blocks, superblock, slot, journal, Guards(superblock.uuid, journal, start))
 
@@ -290,7 +291,13 @@ class FileSystem:
                 return len(piece)
 
     def _write(self, inode: int, offset: int | None, data: bytes, now: int) -> Task[None]:
-        return self._run(lambda op: contents.write(op, inode, offset, data, now), {_key(inode): Mode.EX})
+        run = self._run(lambda op: contents.write(op, inode, offset, data, now), {_key(inode): Mode.EX})
+        return self._written(run)
+
+    def _written(self, task: Task[None]) -> Task[None]:
+        yield from task
+        if self.journal.wants_write_back:
+            self._start(self.journal.write_back())
 
     def _make_room(self) -> Task[None]:
         if len(self.journal.dirty) > DIRTY_MAX:

@@ -4,6 +4,7 @@
     commit()                1. contents of files, and the images of the changed blocks into the journal; flush
                             2. the description of the transaction, durably: from here on it has happened
                             3. the blocks to their places; flush
+    write_back()            0. contents of files, so that there is less to do in 1
     clear()                 4. the head of the journal says that the transaction is in place, durably
 
 Step 4 is taken only when a lock of the transaction is to be given up. The journal holds one transaction: the next one
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 DIRTY_MAX = 1024
 """Blocks of contents that wait to be written (4 MiB); who writes more waits for that."""
+WRITE_BACK_MIN = 256
+"""So many are worth to be written while the program goes on (1 MiB)."""
 
 
 def drop_range(table: dict[int, Any], first: int, count: int) -> None:
@@ -66,6 +69,8 @@ class Journal:
         "_running",
         "_slot",
         "_superblock",
+        "_unflushed",
+        "_writing_back",
         "commits",
         "dirty",
         "failed",
@@ -82,6 +87,8 @@ class Journal:
         self._committing = Transaction()
         self._live = Transaction()  # in the journal and in place, and a replay would carry it out again
         self._number = head.cleared
+        self._writing_back = False
+        self._unflushed = False  # contents were written back since the last flush
         self._on_failure: list[Callable[[str], None]] = []
         self.incarnation = head.incarnation
         self.dirty: dict[int, tuple[Key, bytes]] = {}  # contents that are to be written: block -> whose, what
@@ -100,6 +107,11 @@ class Journal:
     def pends(self) -> bool:
         """Whether a commit would make blocks free."""
         return bool(self._running.freed or self._committing.freed)
+
+    @property
+    def wants_write_back(self) -> bool:
+        """Whether `write_back` should be begun now."""
+        return len(self.dirty) >= WRITE_BACK_MIN and not self._writing_back
 
     def room_for(self, changed: dict[int, tuple[Kind, bytes]]) -> bool:
         """Whether these blocks go into the running transaction."""
@@ -134,6 +146,26 @@ class Journal:
         try:
             yield from self._commit()
         finally:
+            self._mutex.give()
+
+    def write_back(self) -> Task[None]:
+        """Write the contents that wait. Raises nothing: see `on_failure`.
+
+        What is merged with them stays, so who saves that flushes them too: they are on the medium before the
+        transaction that makes their blocks part of a file.
+        """
+        self._writing_back = True
+        yield from self._mutex.take()
+        try:
+            if self.failed is None:
+                pages = dict(self.dirty)
+                self._unflushed = True
+                yield from self._blocks.write_all({number: data for number, (_, data) in pages.items()})
+                self._have_written(pages)
+        except DiskError as why:
+            self._fail(f"contents cannot be written: {why}")
+        finally:
+            self._writing_back = False
             self._mutex.give()
 
     def save(self, key: Key) -> Task[None]:
@@ -194,11 +226,15 @@ class Journal:
             yield from self._write(transaction, {number: data for number, (_, data) in pages.items()})
         except DiskError as why:
             raise self._fail(f"the journal cannot be written: {why}") from why
+        self._have_written(pages)
+        self._committing = Transaction()
+        self.commits += 1
+
+    def _have_written(self, pages: dict[int, tuple[Key, bytes]]) -> None:
+        """These wait no more, but those that were changed meanwhile."""
         for number, page in pages.items():
             if self.dirty.get(number) is page:
                 del self.dirty[number]
-        self._committing = Transaction()
-        self.commits += 1
 
     def _write(self, transaction: Transaction, pages: dict[int, bytes]) -> Task[None]:
         blocks = self._blocks
@@ -207,17 +243,19 @@ class Journal:
         yield from blocks.write_all(pages)
         if not images:
             yield from blocks.flush()
+            self._unflushed = False
             return
         self._number += 1
         at = self._superblock.transaction(self._slot)
         body = describe(self._number, list(images.items())).encode()
         description = seal(uuid, Kind.TRANSACTION, at, body)
-        if not pages and len(images) < COMMAND_BLOCKS_MAX:
+        if not pages and not self._unflushed and len(images) < COMMAND_BLOCKS_MAX:
             # One command: whatever of it a crash leaves, the checksums tell whether it is all.
             yield from blocks.write(at, description + b"".join(images.values()), durable=True)
         else:
             yield from blocks.write(at + 1, b"".join(images.values()))
             yield from blocks.flush()
+            self._unflushed = False
             yield from blocks.write(at, description, durable=True)
         self._live = transaction
         yield from blocks.write_all(images)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
+from guestd.sfs.journal import WRITE_BACK_MIN
 from tests.unit.sfs_crashes import History
 
 
-def test_after_a_crash_at_any_write_the_file_system_is_that_after_some_operation() -> None:  # S7.3
+@pytest.mark.parametrize("write_back_min", [WRITE_BACK_MIN, 1])
+def test_after_a_crash_at_any_write_the_file_system_is_that_after_some_operation(  # S7.3
+    write_back_min: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("guestd.sfs.journal.WRITE_BACK_MIN", write_back_min)
     images, orphans = 0, 0
     for seed in range(4):
         history = History(seed)
