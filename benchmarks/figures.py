@@ -10,18 +10,19 @@ from typing import NamedTuple
 
 
 class Figure(NamedTuple):
-    """One row: what was measured, in which unit, and the most that it may be (None: no bound)."""
+    """One row: what was measured, in which unit, and the most and the least that it may be (None: no bound)."""
 
     name: str
     value: float
     unit: str
     most: float | None
     samples: list[float]
+    least: float | None = None
 
     @property
     def met(self) -> bool:
         """Whether the bound is kept."""
-        return self.most is None or self.value <= self.most
+        return (self.most is None or self.value <= self.most) and (self.least is None or self.value >= self.least)
 
 
 def print_figures(figures: list[Figure], *, as_json: bool) -> int:
@@ -42,7 +43,9 @@ def note(what: str, seconds: float) -> float:
 def print_table(figures: list[Figure]) -> None:
     """One line for each figure."""
     print(f"\n{os.cpu_count()} processors, Linux {platform.release()}\n")
+    width = max(len(figure.name) for figure in figures)
     for figure in figures:
         spread = f"{min(figure.samples):.2f} to {max(figure.samples):.2f}" if figure.samples else ""
-        most = "" if figure.most is None else f"{'ok' if figure.met else 'MISS'}, at most {figure.most:g}"
-        print(f"{figure.name:50} {figure.value:7.2f} {figure.unit:2} {spread:>14}  {most}")
+        bounds = [f"at {word} {bound:g}" for word, bound in (("most", figure.most), ("least", figure.least)) if bound]
+        wanted = f"{'ok' if figure.met else 'MISS'}, {', '.join(bounds)}" if bounds else ""
+        print(f"{figure.name:{width}} {figure.value:7.2f} {figure.unit:5} {spread:>18}  {wanted}".rstrip())

@@ -1,0 +1,48 @@
+"""In a guest: a file of the shared file system against the disk that it lies on. Prints MiB/s of both, as JSON.
+
+    python3 guest_write.py FILE DEVICE LBA SIZE PIECE ROUNDS
+
+Both are SIZE bytes, written one PIECE after another and flushed at the end, in turns. The blocks of the device from LBA
+on are nobody's.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import sys
+import time
+
+PATTERN = bytes(range(256))
+
+
+def main(file: str, device: str, lba: int, size: int, piece: int, rounds: int) -> None:
+    """Measure both, each round."""
+    buffer = mmap.mmap(-1, piece)  # a page boundary, as direct I/O wants it
+    buffer[:] = PATTERN * (piece // len(PATTERN))
+    rates: dict[str, list[float]] = {"file": [], "raw": []}
+    for _ in range(rounds):
+        raw = os.open(device, os.O_WRONLY | os.O_DIRECT)
+        rates["raw"].append(rate(raw, lba * 512, buffer, size))
+        made = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        rates["file"].append(rate(made, 0, buffer, size))
+        os.unlink(file)
+        os.sync()
+    print(json.dumps(rates))
+
+
+def rate(fd: int, offset: int, buffer: mmap.mmap, size: int) -> float:
+    """Closes the descriptor."""
+    began = time.monotonic()
+    for done in range(0, size, len(buffer)):
+        assert os.pwrite(fd, buffer, offset + done) == len(buffer)
+    os.fsync(fd)
+    seconds = time.monotonic() - began
+    os.close(fd)
+    return size / seconds / (1 << 20)
+
+
+if __name__ == "__main__":
+    path, disk, *numbers = sys.argv[1:]
+    main(path, disk, *map(int, numbers))
