@@ -194,8 +194,9 @@ class Journal:
             yield from self._write(transaction, {number: data for number, (_, data) in pages.items()})
         except DiskError as why:
             raise self._fail(f"the journal cannot be written: {why}") from why
-        for number, page in pages.items():
-            if self.dirty.get(number) is page:
+        for number, (_, data) in pages.items():
+            now = self.dirty.get(number)
+            if now is not None and now[1] is data:  # not written anew meanwhile. The pair has no identity when compiled
                 del self.dirty[number]
         self._committing = Transaction()
         self.commits += 1
