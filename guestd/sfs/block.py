@@ -66,6 +66,8 @@ def unseal(uuid: bytes | None, kind: Kind, number: int, block: bytes) -> bytes:
 
 def kind_of(uuid: bytes | None, number: int, block: bytes) -> Kind:
     """What a whole block of this file system is that belongs there. Raises Damaged."""
+    if not block:
+        raise Damaged(f"block {number} cannot be read")
     if len(block) != BLOCK_SIZE:
         raise Damaged(f"block {number} has {len(block)} bytes")
     magic, version, kind, crc, own, found_uuid = _FRAME.unpack_from(block)
