@@ -173,7 +173,8 @@ def decode_loosely(superblock: Superblock, number: int, body: bytes) -> Inode:
         found.leaves = [_LEAF.unpack_from(rest, _LEAF.size * place) for place in range(count)]
         firsts = [first for first, _ in found.leaves]
         blocks = [block for _, block in found.leaves]
-        if firsts[:1] != [0] or firsts != sorted(set(firsts)) or not all(map(superblock.is_usable, blocks)):
+        sound = len(set(blocks)) == count and all(map(superblock.is_usable, blocks))
+        if not sound or firsts[:1] != [0] or firsts != sorted(set(firsts)):
             raise Damaged(f"inode {number}: blocks of extents {found.leaves}")
     else:
         found.extents = _extents(superblock, f"inode {number}", rest, count)
