@@ -72,8 +72,9 @@ def _fsck(words: Sequence[str]) -> int:
     from guestd.runtime import shared_disk  # not needed by the other commands, of which there may be many
     from guestd.runtime.settings import BadSettings
     from guestd.sfs import examine
+    from guestd.sfs.level import VIRTUAL_DISK
 
-    name, rest = examine.NAME, [word for word in words if word != "--json"]
+    name, rest = VIRTUAL_DISK, [word for word in words if word != "--json"]
     if rest[:1] == ["--disk"] and len(rest) > 1:
         name, rest = rest[1], rest[2:]
     if rest:

@@ -17,6 +17,7 @@ from guestd.core.value import Value, replace
 from guestd.membership.sector import Damaged, owner
 from guestd.sfs import fsck
 from guestd.sfs.block import BLOCK_SIZE, SECTORS
+from guestd.sfs.level import VIRTUAL_DISK
 from guestd.vdm import layout, records, tables
 from guestd.vdm.errors import TablesRefused
 from guestd.vdm.extents import places
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
     Read = Callable[[int, int], bytes]
 
-NAME = "shared"
-"""Of the virtual disk that the file system is on."""
 READS_MAX = 5
 """How often it is begun anew because the disk has changed meanwhile."""
 _CHUNK = layout.UNIT_BLOCKS  # of two copies, compared at a time
@@ -52,7 +51,7 @@ class Examined(Value):
     notes: tuple[str, ...]
 
 
-def examine(read: Read, name: str = NAME) -> Examined:
+def examine(read: Read, name: str = VIRTUAL_DISK) -> Examined:
     """Of the virtual disk of that name. Raises CannotCheck: no tables, no such virtual disk, no file system on it."""
     found, changed = _attempt(read, name)
     for _ in range(READS_MAX - 1):

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from guestd.sfs import superblock
+from guestd.sfs import mkfs
 from guestd.sfs.examine import READS_MAX, CannotCheck, examine
 from guestd.vdm import layout, plans, records, tables
 from guestd.vdm.extents import places
 from guestd.vdm.format import format_volumes
 from guestd.vdm.records import Disk, Log
 from guestd.vdm.volume import Volume
+from hil.bench.volumes import make_volumes
 from hil.cli import main
-from hil.sfs import examined, make
+from hil.sfs import examined
 from tests.unit.guestd_world import CLUSTER_ID
 from tests.unit.sfs_disk import SECTOR, CachedDisk
 from tests.unit.sfs_node import SoloNode
@@ -44,16 +45,15 @@ class Bench:
         self.tables = now
         self.path.write_bytes(bytes(SIZE))
         self.put(layout.TABLES_LBA, (tables.encoded_header(IDENTITY, now) + b"".join(now.sectors)) * layout.COPIES)
-        self._fill(directory)
+        self._fill()
 
-    def _fill(self, directory: Path) -> None:
-        plain = directory / "plain"
-        plain.write_bytes(bytes(SHARED))
-        make(plain, 3, 0, None)
-        data = plain.read_bytes()
-        self.superblock = superblock.decode(data[:4096], SHARED // 4096)
+    def _fill(self) -> None:
+        self.superblock = mkfs.layout(SHARED // 4096, bytes(range(16)), slots=3)
+        data = bytearray(SHARED)
+        for number, block in mkfs.make(self.superblock, 1):
+            data[4096 * number : 4096 * (number + 1)] = block
         node = SoloNode(
-            CachedDisk({lba: data[SECTOR * lba : SECTOR * (lba + 1)] for lba in range(len(data) // SECTOR)}),
+            CachedDisk({lba: bytes(data[SECTOR * lba : SECTOR * (lba + 1)]) for lba in range(len(data) // SECTOR)}),
             self.superblock.blocks,
         )
         node.volume = Volume(0, SECTORS * self.superblock.blocks)
@@ -251,3 +251,14 @@ def test_volumes_that_are_only_formatted_have_none_of_it(tmp_path: Path) -> None
     made = format_volumes(CLUSTER_ID, 3, SIZE)
     path.write_bytes(bytes(layout.VOLUMES_OFFSET) + made + bytes(SIZE - layout.VOLUMES_OFFSET - len(made)))
     assert main.main(["fsck", str(path)]) == 2
+
+
+def test_the_disk_of_a_new_cluster_is_sound(tmp_path: Path) -> None:
+    path = tmp_path / "disk.raw"
+    path.write_bytes(bytes(SIZE))
+    with path.open("r+b") as file:
+        for at, data in make_volumes(CLUSTER_ID, 3, SIZE, 16 << 20, 1):
+            file.seek(at)
+            file.write(data)
+    found = examined(path)
+    assert (found.copies, found.blocks, found.wrong, found.notes) == (1, 4096, (), ())
