@@ -194,6 +194,7 @@ class Spread:
         if master is None and all(lock.mode is None for lock in client.by_root[root].values()):
             return  # no master has anything of it
         if master in site.members and root not in client.unconfirmed:
+            client.send_again(root, master)
             return
         to = directory_node(root, site.members)
         client.masters[root] = to
