@@ -205,7 +205,12 @@ class Spread:
                 lock.sent_to = to
 
     def _say_last(self) -> None:
-        """This node leaves: the value blocks that it knows best go to all, of whom some master these trees."""
+        """This node leaves: the value blocks that it knows best go to all, of whom some master these trees.
+
+        Also to those whose join is at its first barrier. They may hear of its second one and of this leave at once, and
+        wait for this node's part, which is told nothing any more (spec S4.9). None is forgotten: before a join has
+        passed its first barrier this node must have heard of it, or have acknowledged its own leave.
+        """
         site, mastery = self._site, self._mastery
         begin = begin_of(site.members, [self._started[node] for node in sorted(self._started)])
         resources = [resource for tree in mastery.trees.values() for resource in tree.values()]
@@ -213,7 +218,8 @@ class Spread:
         # And what its users have left by operations that no master has answered.
         left = [held(lock) for lock in self._client.locks.values() if lock.pending and lock.writes]
         values += [LastValue(one.valid, one.sequence, one.value, one.name) for one in left]
-        for node in sorted(site.members):
+        joining = [change.node for change, barrier in self.open.values() if (change.kind, barrier) == ("join", STOP)]
+        for node in sorted({*site.members, *joining}):
             for message in (begin, *values, SpreadEnd()):
                 site.send(node, message)
         self._client.drop_all()

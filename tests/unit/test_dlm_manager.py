@@ -464,3 +464,25 @@ def test_who_joins_does_not_wait_for_the_part_of_who_leaves_without_knowing_it()
     assert not joiner.stopped
     joiner.lock(1, (b"a",), Mode.EX)
     assert isinstance(joiner.take_notices()[0], Granted)
+
+
+def test_who_joins_gets_the_part_of_who_leaves_and_is_told_of_nothing_afterwards() -> None:  # S4.6, S4.9, S7.1
+    """The joiner has missed the view in which the leave came to its second barrier, and its own join did not."""
+    leave, join = Change(0, 1, "leave"), Change(1, 1, "join")
+    leaver, joiner = LockManager(bytes(16), 0, 1), LockManager(bytes(16), 1, 1)
+    leaver.found({})
+    for barrier in (STOP, SPREAD):
+        leaver.told([(Change(0, 1, "join"), barrier)])
+    joiner.found({0: 1})
+    for manager in (leaver, joiner):
+        manager.told([(leave, STOP), (join, STOP)])
+    leaver.told([(leave, SPREAD)])
+    assert (leave, SPREAD) in leaver.take_acknowledged()
+    joiner.told([(leave, SPREAD), (join, SPREAD)])
+    assert joiner.stopped
+    for _, payload in joiner.datagrams():
+        leaver.heard(payload, 0)
+    for _, payload in leaver.datagrams():
+        joiner.heard(payload, 0)
+    assert {(leave, SPREAD), (join, SPREAD)} <= set(joiner.take_acknowledged())
+    assert not joiner.stopped
