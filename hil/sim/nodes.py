@@ -133,6 +133,7 @@ class Node:
 
     def _end(self) -> None:
         if self.stack is not None:
+            self.stack.stop()
             self.ended_us = self.world.queue.now_us
         self.stack = None
         self.frozen = self.doom = None

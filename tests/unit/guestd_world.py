@@ -186,6 +186,9 @@ class World:
 
     def power_off(self, *nodes: int) -> None:
         for node in nodes or range(self.config.nodes):
+            stack = self.machines[node].stack
+            if stack is not None:
+                stack.stop()
             self.machines[node].stack = None
             self.frozen.pop(node, None)
 
