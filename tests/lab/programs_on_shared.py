@@ -119,12 +119,15 @@ for number in range(max(found, default=0) + 1, last + 1):
 """
 
 HOLD = """
-import fcntl, os, signal
+import fcntl, os, signal, time
 file = os.open("/shared/guarded", os.O_RDWR | os.O_CREAT)
 fcntl.flock(file, fcntl.LOCK_EX)
+print("holds", flush=True)
+while not os.path.exists("/run/go"):
+    time.sleep(0.02)
 os.write(file, b"of the one that died")
 os.fsync(file)
-print("holds", flush=True)
+print("has written", flush=True)
 signal.pause()
 """
 
@@ -321,6 +324,9 @@ def a_lock_of_the_dead_waits_for_the_slowest_replay(cluster: ScenarioCluster) ->
     holds.wait_lines(1, "holds")
     waits = run_python(waiting, WAIT)
     waits.wait_lines(1, "waits")
+    # Nobody looks at what it writes from here on, so its journal has it when it dies.
+    shell(victim, "touch /run/go")
+    holds.wait_lines(1, "has written")
     since = cluster.catch_up().n
 
     fault = cluster.disk.inject("hang", delayed, lba=journal_of(image_of(cluster), victim.id))
