@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from guestd.membership.sector import SECTOR_SIZE
-from guestd.sfs import fsck, superblock
+from guestd.sfs import superblock
 from guestd.sfs.block import BLOCK_SIZE
 from guestd.sfs.level import VIRTUAL_DISK
 from hil import vdisk
@@ -18,18 +18,6 @@ BLOCK_SECTORS = BLOCK_SIZE // SECTOR_SIZE
 def image_of(cluster: ScenarioCluster) -> Path:
     """The shared disk's image."""
     return cluster.run_dir / DISK
-
-
-def what_is_wrong(image: Path) -> list[str]:
-    """What a look at all of it finds. To be asked when nobody writes."""
-    lba, blocks = _place(image)
-    with image.open("rb") as file:
-
-        def read(number: int) -> bytes:
-            file.seek(lba * SECTOR_SIZE + number * BLOCK_SIZE)
-            return file.read(BLOCK_SIZE)
-
-        return fsck.check(read, blocks).wrong
 
 
 def journal_of(image: Path, node: int) -> tuple[int, int]:
