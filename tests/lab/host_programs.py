@@ -40,14 +40,15 @@ class ProgramMissing(Exception):
 
 def install(node: Node, *names: str) -> int:
     """Bring the programs to the node; bytes that went over the wire. Raises ProgramMissing, LaboratoryError."""
-    packed = _packed(names)
+    archive = packed(*names)
     place = f"{{ grep -q ' {HOME} ' /proc/mounts || {{ mkdir -p {HOME} && mount -t tmpfs programs {HOME}; }}; }}"
-    node.send(f"{place} && tar -xzf - -C {HOME}", packed, timeout=INSTALL_LIMIT_S)
-    return len(packed)
+    node.send(f"{place} && tar -xzf - -C {HOME}", archive, timeout=INSTALL_LIMIT_S)
+    return len(archive)
 
 
 @cache
-def _packed(names: tuple[str, ...]) -> bytes:
+def packed(*names: str) -> bytes:
+    """The archive, to be unpacked in HOME. Raises ProgramMissing."""
     file = io.BytesIO()
     libraries: dict[str, bytes] = {}
     with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive:
