@@ -68,8 +68,8 @@ for round in $(seq {commits}); do
     mkdir directory$round && seq $((round * 1000)) >directory$round/numbers && echo $round >>log
     git add . && git commit --quiet -m "round $round" && echo committed $round
 done
-git status --short
-cd .git && git gc --quiet && echo packed  # from here each of its many paths is a name shorter
+git status --short && cd .git
+git gc --quiet && echo packed
 git fsck --strict && git log --oneline | wc -l
 """
 
