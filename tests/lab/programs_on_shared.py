@@ -68,7 +68,7 @@ for round in $(seq {commits}); do
     mkdir directory$round && seq $((round * 1000)) >directory$round/numbers && echo $round >>log
     git add . && git commit --quiet -m "round $round" && echo committed $round
 done
-git status --short && cd .git
+cd .git
 git gc --quiet && echo packed
 git fsck --strict && git log --oneline | wc -l
 """
@@ -335,7 +335,7 @@ def a_lock_of_the_dead_waits_for_the_slowest_replay(cluster: ScenarioCluster) ->
     holds.leave()
     fault.wait_struck()
     hung = time.monotonic()
-    cluster.pass_time(3.0)
+    cluster.pass_time(2.0)
     assert waits.lines() == ["waits"]
     assert not level_completed(cluster, since)
     held = time.monotonic() - hung
