@@ -84,6 +84,7 @@ while true; do
 done
 """
 
+# SQLite asks for its locks again and again instead of waiting: without the pauses one node would keep the others out.
 # With "extra" a transaction lasts when it has been committed, by SQLite's own rules: the directory is synchronized too.
 ROWS = """
 cd /shared
@@ -92,6 +93,7 @@ cd /shared
   for number in $(seq {rows}); do
       echo "insert into line values({node}, $number);"
       echo "select 'inserted $number';"
+      echo .shell sleep 0.4
   done ) | sqlite3 -bail base
 """
 
