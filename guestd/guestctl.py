@@ -5,8 +5,10 @@
     guestctl vdisk create NAME SIZE [--mirrored]    SIZE in bytes, or with K, M, G behind it (times 1024)
     guestctl vdisk grow|shrink NAME SIZE
     guestctl vdisk mirror|delete NAME
+    guestctl fsck [--disk NAME] [--json]            looks the shared file system over, from the disk; asks no guestd
 
-Exit status: 0, 1 if guestd does not answer or refuses, 2 for what is no command.
+Exit status: 0, 1 if guestd does not answer or refuses, 2 for what is no command. fsck: 0 if nothing is wrong, 1 if
+something is, 2 if there is nothing that could be checked.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ USAGE = """usage: guestctl [--socket PATH] locks [--json]
        guestctl [--socket PATH] vdisk list [--json]
        guestctl [--socket PATH] vdisk create NAME SIZE [--mirrored]
        guestctl [--socket PATH] vdisk grow|shrink NAME SIZE
-       guestctl [--socket PATH] vdisk mirror|delete NAME"""
+       guestctl [--socket PATH] vdisk mirror|delete NAME
+       guestctl fsck [--disk NAME] [--json]"""
 
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -38,6 +41,8 @@ class _Misuse(Exception):
 def main(arguments: Sequence[str]) -> int:
     """Do what the command line says."""
     words, path = list(arguments), PATH
+    if words[:1] == ["fsck"]:
+        return _fsck(words[1:])
     if words[:1] == ["--socket"] and len(words) > 1:
         path = words[1]
         words = words[2:]
@@ -60,6 +65,30 @@ def main(arguments: Sequence[str]) -> int:
     for line in lines:
         print(line)
     return 0
+
+
+def _fsck(words: Sequence[str]) -> int:
+    """The exit status."""
+    from guestd.runtime import shared_disk  # not needed by the other commands, of which there may be many
+    from guestd.runtime.settings import BadSettings
+    from guestd.sfs import examine
+    from guestd.sfs.level import VIRTUAL_DISK
+
+    name, rest = VIRTUAL_DISK, [word for word in words if word != "--json"]
+    if rest[:1] == ["--disk"] and len(rest) > 1:
+        name, rest = rest[1], rest[2:]
+    if rest:
+        print(f"guestctl: fsck does not take {' '.join(rest)}\n{USAGE}", file=sys.stderr)
+        return 2
+    try:
+        found = examine.examine(shared_disk.reader(), name)
+    except (BadSettings, shared_disk.DiskAway, examine.CannotCheck) as why:
+        print(f"guestctl: {why}", file=sys.stderr)
+        return 2
+    told = [json.dumps(examine.as_json(found))] if "--json" in words else examine.lines(found)
+    for line in told:
+        print(line)
+    return 1 if found.wrong else 0
 
 
 def _locks(path: str, flags: Sequence[str]) -> list[str]:

@@ -77,10 +77,14 @@ class Stack:
         effects = context.take_effects()
         for index, effect in enumerate(effects):
             if isinstance(effect, (Panic, Exit)):
-                self.ended = True
-                self.kernel.end()
+                self.stop()
                 return effects[: index + 1]
         return effects
+
+    def stop(self) -> None:
+        """This life is over. Nothing goes on in it then, not even while its memory is given back."""
+        self.ended = True
+        self.kernel.end()
 
     def _settle(self) -> None:
         """The levels first: what they acknowledge goes out with the membership's next datagram."""

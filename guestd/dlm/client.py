@@ -192,6 +192,13 @@ class Client:
             if lock.sent_to is not None and lock.sent_to not in members:
                 lock.sent_to = None
 
+    def send_again(self, root: bytes, master: int) -> None:
+        """The tree has that master. Where else operations were brought, in a round that has not come to its end since
+        the master spoke only then, nobody has them."""
+        for lock in self.by_root[root].values():
+            if lock.sent_to != master:
+                lock.sent_to = None
+
     def go_on(self) -> None:
         """The lock manager has not stopped any more: send what has come up meanwhile."""
         for root in list(self.by_root):

@@ -75,6 +75,9 @@ class LockLevel(Subsystem):
         if self.manager is None:
             return
         self.manager.recovering(self._recovering)
+        leaving = [entry for entry in view.entries if entry.state is NodeState.LEAVING]
+        if not any((entry.level, entry.barrier) == (ORDER, SPREAD) for entry in leaving):
+            self.manager.no_leave_spreads()
         for change in [one for one in self._unasked if one not in self._spreading]:
             self._unasked.remove(change)
             self.manager.passed(change)

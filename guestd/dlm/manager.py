@@ -145,6 +145,10 @@ class LockManager:
             self._go_on()
         self._drain()
 
+    def no_leave_spreads(self) -> None:
+        """The membership says that no leave stands at the second barrier; before `told` of the same view."""
+        self.spread.no_leave_spreads()
+
     def take_acknowledged(self) -> list[Step]:
         """Barriers of changes that this node is done with, since the last call."""
         taken, self._acknowledged = self._acknowledged, []

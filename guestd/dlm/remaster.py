@@ -16,6 +16,8 @@ from guestd.dlm.resource import NO_VALUE, Entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from guestd.dlm.mastery import Mastery
     from guestd.dlm.messages import Held, LastValue
     from guestd.dlm.names import Name
@@ -28,18 +30,12 @@ class Remaster:
 
     __slots__ = ("_brought", "_last_values", "_mastery", "_site")
 
-    def __init__(self, site: Site, mastery: Mastery) -> None:
+    def __init__(self, site: Site, mastery: Mastery, last_values: Mapping[Name, LastValue]) -> None:
+        """last_values: of masters that have left, or leave."""
         self._site = site
         self._mastery = mastery
-        self._last_values: dict[Name, LastValue] = {}
+        self._last_values = last_values
         self._brought: dict[Name, list[tuple[int, Held]]] = {}
-
-    def remember(self, values: list[LastValue]) -> None:
-        """What a node that leaves knew."""
-        for one in values:
-            known = self._last_values.get(one.name)
-            if known is None or known.sequence < one.sequence:
-                self._last_values[one.name] = one
 
     def take(self, node: int, lock: Held) -> None:
         """A lock of that node on a resource that this node is to master."""

@@ -16,13 +16,17 @@ begins anew sends its part anew; who had already ended the former round is safe,
 
 * a tree that some node masters is in that node's part, and wins over locks that are brought to a new master for it;
 * a node whose lock was brought somewhere, by a round that it cannot know to have ended for others, brings it again in
-  the next one, until its master has spoken (`Client.unconfirmed`).
+  the next one, until its master has spoken (`Client.unconfirmed`);
+* what a master has told of its value blocks when it left is kept (`_last_values`) until whoever follows it has taken
+  over: that one may leave in turn before it has heard of them. A master that serves tells its own when it leaves, so
+  the last that was told of a resource is true; but not after a death, which may be a master's or a writer's.
 
 A question to the directory that was sent before the sender's part is void on both sides, and asked again.
 """
 
 from __future__ import annotations
 
+from guestd.core.value import replace
 from guestd.dlm.change import SPREAD, STOP, Change
 from guestd.dlm.directory import directory_node
 from guestd.dlm.lock_messages import held
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from guestd.dlm.directory import Directory
     from guestd.dlm.mastery import Mastery
     from guestd.dlm.messages import Message
+    from guestd.dlm.names import Name
     from guestd.dlm.part import Item
     from guestd.dlm.site import Site
     from guestd.interconnect.channels import Channels
@@ -46,7 +51,17 @@ if TYPE_CHECKING:
 class Spread:
     """The changes of one node's lock manager."""
 
-    __slots__ = ("_channels", "_client", "_directory", "_mastery", "_parts", "_site", "_started", "open")
+    __slots__ = (
+        "_channels",
+        "_client",
+        "_directory",
+        "_last_values",
+        "_mastery",
+        "_parts",
+        "_site",
+        "_started",
+        "open",
+    )
 
     def __init__(self, site: Site, client: Client, mastery: Mastery, directory: Directory, channels: Channels) -> None:
         self._site = site
@@ -57,6 +72,7 @@ class Spread:
         self.open: dict[int, Step] = {}  # by node: told and not done with
         self._started: dict[int, Change] = {}  # by node: the last change that this node was told to re-spread for
         self._parts: dict[int, Part] = {}  # the newest of each node
+        self._last_values: dict[Name, LastValue] = {}  # of masters that have left, whose trees may have no master yet
 
     def found(self, lives: dict[int, int]) -> None:
         """The members as this node finds them when its own join comes to the lock manager."""
@@ -83,6 +99,11 @@ class Spread:
         if change.node in self.open and self.open[change.node][0] == change:
             del self.open[change.node]
             self._site.stopped = bool(self.open)
+
+    def no_leave_spreads(self) -> None:
+        """No leave stands at the second barrier of this level: all that were to take trees over have done so."""
+        if not self.open:
+            self._last_values.clear()
 
     def ends(self) -> list[Step]:
         """The changes that this node is done with now: all parts are there."""
@@ -142,6 +163,7 @@ class Spread:
         self._parts.pop(change.node, None)
         self._mastery.forget(change.node)
         self._mastery.bury(change.node, change.incarnation)
+        self._last_values.clear()
 
     # -- the second barrier
 
@@ -194,6 +216,7 @@ class Spread:
         if master is None and all(lock.mode is None for lock in client.by_root[root].values()):
             return  # no master has anything of it
         if master in site.members and root not in client.unconfirmed:
+            client.send_again(root, master)
             return
         to = directory_node(root, site.members)
         client.masters[root] = to
@@ -204,7 +227,12 @@ class Spread:
                 lock.sent_to = to
 
     def _say_last(self) -> None:
-        """This node leaves: the value blocks that it knows best go to all, of whom some master these trees."""
+        """This node leaves: the value blocks that it knows best go to all, of whom some master these trees.
+
+        Also to those whose join is at its first barrier. They may hear of its second one and of this leave at once, and
+        wait for this node's part, which is told nothing any more (spec S4.9). None is forgotten: before a join has
+        passed its first barrier this node must have heard of it, or have acknowledged its own leave.
+        """
         site, mastery = self._site, self._mastery
         begin = begin_of(site.members, [self._started[node] for node in sorted(self._started)])
         resources = [resource for tree in mastery.trees.values() for resource in tree.values()]
@@ -212,7 +240,8 @@ class Spread:
         # And what its users have left by operations that no master has answered.
         left = [held(lock) for lock in self._client.locks.values() if lock.pending and lock.writes]
         values += [LastValue(one.valid, one.sequence, one.value, one.name) for one in left]
-        for node in sorted(site.members):
+        joining = [change.node for change, barrier in self.open.values() if (change.kind, barrier) == ("join", STOP)]
+        for node in sorted({*site.members, *joining}):
             for message in (begin, *values, SpreadEnd()):
                 site.send(node, message)
         self._client.drop_all()
@@ -225,9 +254,8 @@ class Spread:
         for node in sorted(self._site.members):
             for root in self._parts[node].mastered:
                 known[root] = node
-        remaster = Remaster(self._site, self._mastery)
-        for node in leaving:
-            remaster.remember(self._parts[node].last_values)
+        self._remember(leaving)
+        remaster = Remaster(self._site, self._mastery, self._last_values)
         for node in sorted(self._site.members):
             for lock in self._parts[node].held:
                 if lock.name[0] in known:
@@ -240,3 +268,15 @@ class Spread:
             for value in self._parts[node].last_values:
                 self._mastery.learn(value)
         self._directory.masters = known
+
+    def _remember(self, leaving: list[int]) -> None:
+        """What those who leave have said of their value blocks; as not valid if one had not heard of each death."""
+        deaths = [change for change, _ in self.open.values() if change.kind == "forced-leave"]
+        told: dict[Name, LastValue] = {}
+        for node in leaving:
+            part = self._parts[node]
+            unaware = not all(part.covers(death) for death in deaths)  # who died may have been about to write
+            for value in part.last_values:
+                if value.name not in told or told[value.name].sequence < value.sequence:
+                    told[value.name] = replace(value, valid=False) if unaware else value
+        self._last_values.update(told)

@@ -21,7 +21,7 @@ from guestd.core.effects import (
     WriteSectors,
 )
 from guestd.core.inputs import Datagram, Order, Start, Tick
-from guestd.sfs.answers import FileAnswer
+from guestd.sfs.answers import FileAnswer, FileChanged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class Loop:
             self._wake_ms = _now_ms() + effect.after_ms
         elif isinstance(effect, Answer):
             self._programs.answer(effect.connection, effect.message)
-        elif isinstance(effect, (FileAnswer, OfferFiles)):
+        elif isinstance(effect, (FileAnswer, FileChanged, OfferFiles)):
             self._serve_files(effect)
         elif isinstance(effect, Panic):
             self._programs.flush()
@@ -230,12 +230,16 @@ class Loop:
                 self._mount.close()
             self._status = effect.status
 
-    def _serve_files(self, effect: FileAnswer | OfferFiles) -> None:
+    def _serve_files(self, effect: FileAnswer | FileChanged | OfferFiles) -> None:
         if isinstance(effect, OfferFiles):
             if self._begin_mount is not None:
                 self._mount = self._begin_mount()
-        elif self._mount is not None:
+        elif self._mount is None:
+            return
+        elif isinstance(effect, FileAnswer):
             self._mount.answer(effect)
+        else:
+            self._mount.changed(effect.inode)
 
     def _drain(self) -> None:
         """Give the host a moment to take the last events."""

@@ -28,7 +28,7 @@ BODY_SIZE = BLOCK_SIZE - HEADER_SIZE
 MAGIC = b"HSFS"
 VERSION = 1
 
-_FRAME = struct.Struct("<4sBB2xI4xQ16s")
+_FRAME = struct.Struct("<4sBBHIIQ16s")
 
 
 class Kind(Enum):
@@ -52,7 +52,7 @@ def checksum(block: bytes) -> int:
 def seal(uuid: bytes, kind: Kind, number: int, body: bytes) -> bytes:
     """The 4096 bytes of a block."""
     assert len(body) <= BODY_SIZE, f"the body of {kind} {number} has {len(body)} bytes"
-    block = _FRAME.pack(MAGIC, VERSION, kind.value, 0, number, uuid) + body.ljust(BODY_SIZE, b"\0")
+    block = _FRAME.pack(MAGIC, VERSION, kind.value, 0, 0, 0, number, uuid) + body.ljust(BODY_SIZE, b"\0")
     return block[:8] + checksum(block).to_bytes(4, "little") + block[12:]
 
 
@@ -66,15 +66,19 @@ def unseal(uuid: bytes | None, kind: Kind, number: int, block: bytes) -> bytes:
 
 def kind_of(uuid: bytes | None, number: int, block: bytes) -> Kind:
     """What a whole block of this file system is that belongs there. Raises Damaged."""
+    if not block:
+        raise Damaged(f"block {number} cannot be read")
     if len(block) != BLOCK_SIZE:
         raise Damaged(f"block {number} has {len(block)} bytes")
-    magic, version, kind, crc, own, found_uuid = _FRAME.unpack_from(block)
+    magic, version, kind, zero, crc, more, own, found_uuid = _FRAME.unpack_from(block)
     if magic != MAGIC:
         raise Damaged(f"block {number} begins with {magic!r} instead of {MAGIC!r}")
     if crc != checksum(block):
         raise Damaged(f"block {number}: the checksum does not match")
     if version != VERSION:
         raise Damaged(f"block {number} has format version {version} (this software: {VERSION})")
+    if zero or more:
+        raise Damaged(f"block {number} says something where there should be zeros")
     if own != number:
         raise Damaged(f"block {number} says that it is block {own}")
     if uuid is not None and found_uuid != uuid:
@@ -85,7 +89,16 @@ def kind_of(uuid: bytes | None, number: int, block: bytes) -> Kind:
         raise Damaged(f"block {number} is of kind {kind}, which does not exist") from None
 
 
+def may_be_torn(uuid: bytes, kind: Kind, number: int, block: bytes) -> bool:
+    """Whether a crash in the middle of writing that block over an older one of the same kind may leave this.
+
+    Both begin with the same frame but for the checksum, so what is left does too.
+    """
+    frame = _FRAME.pack(MAGIC, VERSION, kind.value, 0, 0, 0, number, uuid)
+    return len(block) == BLOCK_SIZE and block[:8] == frame[:8] and block[12:HEADER_SIZE] == frame[12:]
+
+
 def uuid_of(block: bytes) -> bytes:
     """The UUID in the frame of a whole block."""
-    uuid: bytes = _FRAME.unpack_from(block)[5]
+    uuid: bytes = _FRAME.unpack_from(block)[7]
     return uuid

@@ -14,7 +14,7 @@ import struct
 
 from guestd.sfs.block import BODY_SIZE
 from guestd.sfs.errors import Damaged
-from guestd.sfs.inode import number_of
+from guestd.sfs.inode import TYPES, number_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def decode(superblock: Superblock, inode: int, number: int, body: bytes) -> list
         offset += _ENTRY.size
         name = body[offset : offset + length]
         offset += length
-        if offset > end or not is_name(name) or not superblock.is_usable(number_of(target)):
+        if offset > end or not is_name(name) or kind << 12 not in TYPES or not superblock.is_usable(number_of(target)):
             raise Damaged(f"block {number} of directory {inode}: an entry {name!r} for inode {target}")
         entries.append((name, target, kind))
     if len(entries) != count or offset != end:

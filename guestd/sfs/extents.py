@@ -10,7 +10,7 @@ import errno
 
 from guestd.dlm.modes import Mode
 from guestd.sfs.block import Kind
-from guestd.sfs.errors import FsError
+from guestd.sfs.errors import Damaged, FsError
 from guestd.sfs.inode import EXTENTS_MAX, LEAF_EXTENTS_MAX, LEAVES_MAX, decode_leaf, encode_leaf
 from guestd.sfs.keys import INODE
 from guestd.sfs.space import allocate, free
@@ -38,9 +38,13 @@ def _load(operation: Operation, inode: Inode, leaf: int) -> Task[list[Extent]]:
     """The extents of that leaf; the inode's own ones where there are no leaves."""
     if not inode.depth or not inode.leaves:
         return inode.extents
-    number = inode.leaves[leaf][1]
+    first, number = inode.leaves[leaf]
     body = yield from operation.read((INODE, inode.number), Kind.EXTENTS, number)
-    return decode_leaf(operation.superblock, inode.number, number, body)
+    found = decode_leaf(operation.superblock, inode.number, number, body)
+    after = inode.leaves[leaf + 1][0] if leaf + 1 < len(inode.leaves) else None
+    if found[0][0] < first or (after is not None and found[-1][0] + found[-1][2] > after):
+        raise Damaged(f"inode {inode.number}: block {number} of extents has others than those from {first} on")
+    return found
 
 
 def find(operation: Operation, inode: Inode, block: int, count: int) -> Task[list[tuple[int, int | None, int]]]:
@@ -142,7 +146,7 @@ def cut(operation: Operation, inode: Inode, end: int) -> Task[None]:
             return
         _, number = inode.leaves.pop()
         yield from free(operation, key, number, 1)
-        inode.blocks -= 1
+        _lose(inode, 1)
     inode.depth = 0
 
 
@@ -154,5 +158,11 @@ def _cut(operation: Operation, inode: Inode, extents: list[Extent], end: int) ->
             kept.append((first, at, keep))
         if keep < length:
             yield from free(operation, (INODE, inode.number), at + keep, length - keep)
-            inode.blocks -= length - keep
+            _lose(inode, length - keep)
     return kept
+
+
+def _lose(inode: Inode, count: int) -> None:
+    if inode.blocks < count:
+        raise Damaged(f"inode {inode.number} has more blocks than it says")
+    inode.blocks -= count

@@ -197,6 +197,20 @@ class FileSystem:
 
     # -- inodes
 
+    def keep(self, inode: int, number: int) -> bool:
+        """Whether what was just now found of that inode stays true until `on_forget` is called with `number`, but for
+        what this node changes itself. No other task may have run since it was found.
+        """
+        guard = self._place.guards.find(_key(inode))
+        if guard is None or not guard.allows(Mode.PR) or self._place.guards.forget is None:
+            return False
+        guard.known_as = number
+        return True
+
+    def on_forget(self, forget: Callable[[int], None]) -> None:
+        """Who is told when what he was told to `keep` may change: at once, before another node can change it."""
+        self._place.guards.forget = forget
+
     def getattr(self, inode: int) -> Task[Attributes]:
         """Raises ESTALE for an inode that has been deleted."""
         return self._attributes(lambda op: op.live(inode, Mode.PR), {_key(inode): Mode.PR})

@@ -13,7 +13,7 @@ from __future__ import annotations
 import stat
 
 from guestd.sfs import bitmap, directory, inode, journal_form, orphans, superblock
-from guestd.sfs.block import BLOCK_SIZE, Kind, unseal
+from guestd.sfs.block import BLOCK_SIZE, BODY_SIZE, Kind, unseal
 from guestd.sfs.errors import Damaged
 
 TYPE_CHECKING = False
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from guestd.sfs.directory import Entry
     from guestd.sfs.inode import Extent, Inode
+    from guestd.sfs.journal_form import Head
     from guestd.sfs.superblock import Superblock
 
     Reader = Callable[[int], bytes]
@@ -41,10 +42,15 @@ def check(read: Reader, blocks: int) -> Report:
     """read: the contents of a block by its number; blocks: of the volume."""
     report = Report()
     try:
-        geometry = superblock.decode(read(0), blocks)
+        block = read(0)
+        geometry = superblock.decode(block, blocks)
     except Damaged as why:
         report.wrong.append(str(why))
         return report
+    if geometry.encode() != block:
+        report.wrong.append("the superblock says more than there is to say")
+    if blocks > geometry.blocks + 1:  # `mkfs` leaves one that is of no use to a group
+        report.notes.append(f"the volume has {blocks - geometry.blocks} blocks more than the file system")
     _Check(read, geometry, report).run()
     return report
 
@@ -58,6 +64,7 @@ class _Check:
         self._report = report
         self._images: dict[int, bytes] = {}  # what a replay would write
         self._owners: dict[int, int] = {}  # block -> inode
+        self._owned = [0] * geometry.groups  # of each group: bits of the blocks that belong to something
         self._inodes: dict[int, Inode] = {}
         self._names: dict[int, int] = {}  # inode -> entries that lead to it
         self._below: dict[int, int] = {}  # directory -> directories in it
@@ -78,6 +85,11 @@ class _Check:
     def _wrong(self, what: str) -> None:
         self._report.wrong.append(what)
 
+    def _is_all(self, where: str, body: bytes, encoded: bytes) -> None:
+        """What was understood has to be all that stands there."""
+        if encoded.ljust(BODY_SIZE, b"\0") != body:
+            self._wrong(f"{where} says more than there is to say")
+
     def _read(self, kind: Kind, number: int) -> bytes:
         block = self._images.get(number) or self._disk(number)
         return unseal(self._geometry.uuid, kind, number, block)
@@ -93,26 +105,42 @@ class _Check:
             return
         if head.in_use:
             self._report.notes.append(f"journal {slot} is in use, or its node has died")
-        at = geometry.transaction(slot)
         try:
-            body = unseal(geometry.uuid, Kind.TRANSACTION, at, self._disk(at))
-            found = journal_form.decode_description(geometry, slot, body)
-        except Damaged:
-            return  # none, or a torn one
-        images = [self._disk(at + 1 + place) for place in range(len(found.images))]
-        if found.number > head.cleared and found.matches(images):
-            self._report.notes.append(f"journal {slot} is to be replayed: {len(images)} blocks")
-            for (number, _), image in zip(found.images, images, strict=True):
-                if number in self._images:
-                    self._wrong(f"block {number} is changed by the transactions of two journals")
-                self._images[number] = image
+            self._transaction(slot, head)
+        except Damaged as why:
+            self._wrong(str(why))
+
+    def _transaction(self, slot: int, head: Head) -> None:
+        """What a replay would write. Raises Damaged."""
+        geometry, notes = self._geometry, self._report.notes
+        at = geometry.transaction(slot)
+        block = self._disk(at)
+        found = journal_form.transaction_in(geometry, slot, head, block)
+        if found is None:
+            if head.cleared or block != bytes(BLOCK_SIZE):
+                notes.append(f"journal {slot}: a transaction that is torn, or was damaged; it counts for nothing")
+            return
+        if found.number == head.cleared:
+            return
+        data = b"".join(self._disk(at + 1 + place) for place in range(len(found.images)))
+        images = journal_form.images_of(geometry, slot, found, data)
+        if images is None:
+            notes.append(f"journal {slot}: an image of a transaction is torn, or was damaged; it counts for nothing")
+            return
+        notes.append(f"journal {slot} is to be replayed: {len(images)} blocks")
+        for number, image in images.items():
+            if number in self._images:
+                self._wrong(f"block {number} is changed by the transactions of two journals")
+            self._images[number] = image
 
     def _list(self, slot: int) -> None:
         try:
-            found = orphans.decode(self._geometry, slot, self._read(Kind.ORPHANS, self._geometry.orphans(slot)))
+            body = self._read(Kind.ORPHANS, self._geometry.orphans(slot))
+            found = orphans.decode(self._geometry, slot, body)
         except Damaged as why:
             self._wrong(str(why))
             return
+        self._is_all(f"the list of orphans of slot {slot}", body, orphans.encode(found))
         for number in found:
             if number in self._orphans:
                 self._wrong(f"inode {number} is on the lists of orphans of slots {self._orphans[number]} and {slot}")
@@ -128,58 +156,75 @@ class _Check:
             if number in self._inodes:
                 continue
             try:
-                found = inode.decode(self._geometry, number, self._read(Kind.INODE, number))
+                body = self._read(Kind.INODE, number)
+                found = inode.decode_loosely(self._geometry, number, body)
             except Damaged as why:
                 self._wrong(str(why))
                 continue
+            self._is_all(f"inode {number}", body, found.encode())
             self._inodes[number] = found
             self._own(number, 1, number)
-            extents = self._extents(found)
+            extents, are_all = self._extents(found)
+            wrong = inode.inconsistencies(self._geometry, found, extents if are_all else None)
+            self._report.wrong += [f"inode {number} {why}" for why in wrong]
             if found.is_directory:
                 waiting += self._directory(found, extents)
 
     def _own(self, block: int, count: int, owner: int) -> None:
-        for one in range(block, block + count):
-            if one in self._owners:
-                self._wrong(f"block {one} belongs to inode {self._owners[one]} and to inode {owner}")
-            self._owners[one] = owner
+        """Blocks in a row of one group. Of those that are another's too the first is named, and its owner stays."""
+        group = self._geometry.group_of(block)
+        bits = bitmap.mask(block - self._geometry.group_start(group), count)
+        if not self._owned[group] & bits:
+            self._owners.update(dict.fromkeys(range(block, block + count), owner))
+        else:
+            shared = [one for one in range(block, block + count) if one in self._owners]
+            for other in dict.fromkeys(self._owners[one] for one in shared):
+                first = next(one for one in shared if self._owners[one] == other)
+                self._wrong(f"block {first} belongs to inode {other} and to inode {owner}")
+            for one in range(block, block + count):
+                self._owners.setdefault(one, owner)
+        self._owned[group] |= bits
 
-    def _extents(self, found: Inode) -> list[Extent]:
+    def _extents(self, found: Inode) -> tuple[list[Extent], bool]:
+        """And whether these are all of them."""
         extents = list(found.extents)
-        count = len(found.leaves)
+        are_all = True
         for place, (first, block) in enumerate(found.leaves):
             self._own(block, 1, found.number)
             try:
-                leaf = inode.decode_leaf(self._geometry, found.number, block, self._read(Kind.EXTENTS, block))
+                body = self._read(Kind.EXTENTS, block)
+                leaf = inode.decode_leaf(self._geometry, found.number, block, body)
             except Damaged as why:
                 self._wrong(str(why))
+                are_all = False
                 continue
+            self._is_all(f"inode {found.number}: block {block} of extents", body, inode.encode_leaf(found.number, leaf))
             after = found.leaves[place + 1][0] if place + 1 < len(found.leaves) else None
             if leaf[0][0] < first or (after is not None and leaf[-1][0] + leaf[-1][2] > after):
                 self._wrong(f"inode {found.number}: block {block} of extents has others than those from {first} on")
             extents += leaf
         for _, block, length in extents:
             self._own(block, length, found.number)
-            count += length
-        if count != found.blocks:
-            self._wrong(f"inode {found.number} has {count} blocks and says {found.blocks}")
-        end = -(-found.size // BLOCK_SIZE)
-        if extents and not found.is_symlink and extents[-1][0] + extents[-1][2] > end:
-            self._wrong(f"inode {found.number} has blocks behind its end at {found.size} bytes")
-        return extents
+        return extents, are_all
 
     def _directory(self, found: Inode, extents: list[Extent]) -> list[int]:
         """The inodes that its entries lead to."""
         blocks = [block + place for _, block, length in extents for place in range(length)]
-        if len(blocks) * BLOCK_SIZE != found.size:
-            self._wrong(f"directory {found.number} has {len(blocks)} blocks and a size of {found.size} bytes")
+        if [first for first, _, length in extents for first in range(first, first + length)] != list(
+            range(len(blocks))
+        ):
+            self._wrong(f"directory {found.number} has a hole")
         entries: list[Entry] = []
         for block in blocks:
             try:
                 body = self._read(Kind.DIRECTORY, block)
-                entries += directory.decode(self._geometry, found.number, block, body)
+                here = directory.decode(self._geometry, found.number, block, body)
             except Damaged as why:
                 self._wrong(str(why))
+                continue
+            where = f"directory {found.number}: block {block}"
+            self._is_all(where, body, directory.encode(found.number, here))
+            entries += here
         names: dict[bytes, None] = {}
         for name, _, _ in entries:
             if name in names:
@@ -194,7 +239,7 @@ class _Check:
     def _entry(self, found: Inode, name: bytes, identity: int, kind: int) -> None:
         number = inode.number_of(identity)
         try:
-            target = inode.decode(self._geometry, number, self._read(Kind.INODE, number))
+            target = inode.decode_loosely(self._geometry, number, self._read(Kind.INODE, number))
         except Damaged:
             return  # named when it is visited
         where = f"directory {found.number}: {name!r}, inode {number}"
@@ -212,6 +257,9 @@ class _Check:
     # -- comparisons
 
     def _compare_inodes(self) -> None:
+        root = self._inodes.get(self._geometry.root)
+        if root is not None and not (root.is_directory and root.parent == self._geometry.root):
+            self._wrong(f"inode {root.number} is the root, with mode {root.mode:o}, in {root.parent}")
         for number, found in self._inodes.items():
             names = self._names.get(number, 0)
             if found.is_directory and (names or number == self._geometry.root):
@@ -235,10 +283,12 @@ class _Check:
             except Damaged as why:
                 self._wrong(str(why))
                 continue
-            for place in range(1, size):
+            differ = (used ^ self._owned[group]) & bitmap.mask(1, size - 1)
+            while differ:
+                place = (differ & -differ).bit_length() - 1
+                differ &= differ - 1
                 block = start + place
-                marked = bool(used >> place & 1)
-                if marked and block not in self._owners:
+                if used >> place & 1:
                     self._wrong(f"block {block} is marked as in use and belongs to nothing")
-                elif not marked and block in self._owners:
+                else:
                     self._wrong(f"block {block} of inode {self._owners[block]} is marked as free")

@@ -20,6 +20,7 @@ class Guard:
         "counted",
         "index",
         "key",
+        "known_as",
         "locked",
         "mode",
         "mutex",
@@ -46,6 +47,7 @@ class Guard:
         self.pins = 0  # calls that need its lock, in whatever mode
         self.locked = False  # there are locks of programs below it
         self.used = 0  # when, counted in uses
+        self.known_as: int | None = None  # the inode's number in the mount, while the kernel keeps its attributes
 
     def drop(self) -> None:
         """Nothing is known any more."""

@@ -35,7 +35,7 @@ ALL_PAGES_MAX = 4096
 class Guards:
     """All of one mounted file system."""
 
-    __slots__ = ("_journal", "_pages", "_shrinking", "_start", "_table", "_uses", "_uuid")
+    __slots__ = ("_journal", "_pages", "_shrinking", "_start", "_table", "_uses", "_uuid", "forget")
 
     def __init__(self, uuid: bytes, journal: Journal, start: Callable[[Task[Any]], None]) -> None:
         """start: begins a task of its own."""
@@ -46,6 +46,7 @@ class Guards:
         self._uses = 0
         self._pages = 0
         self._shrinking = False
+        self.forget: Callable[[int], None] | None = None  # told what was `known_as`, before another node may change it
 
     def find(self, key: Key) -> Guard | None:
         """What is known of it, without taking it."""
@@ -160,6 +161,9 @@ class Guards:
             yield from self._journal.settle(guard.key)
         if mode is Mode.NL:
             guard.drop()
+            if guard.known_as is not None and self.forget is not None:
+                self.forget(guard.known_as)
+            guard.known_as = None
         if mode is Mode.NL and not keep and not guard.is_pinned:
             yield Release(guard.number)
             guard.number, guard.mode = None, Mode.NL

@@ -145,7 +145,16 @@ class Inode:
 
 
 def decode(superblock: Superblock, number: int, body: bytes) -> Inode:
-    """Raises Damaged."""
+    """Raises Damaged, also for what does not go together."""
+    found = decode_loosely(superblock, number, body)
+    wrong = inconsistencies(superblock, found, None if found.depth else found.extents)
+    if wrong:
+        raise Damaged(f"inode {number} {wrong[0]}")
+    return found
+
+
+def decode_loosely(superblock: Superblock, number: int, body: bytes) -> Inode:
+    """For `fsck`, which goes on with what does not go together. Raises Damaged."""
     found = Inode(number, 0, 0, 0, 0)
     orphan: int
     count: int
@@ -164,7 +173,8 @@ def decode(superblock: Superblock, number: int, body: bytes) -> Inode:
         found.leaves = [_LEAF.unpack_from(rest, _LEAF.size * place) for place in range(count)]
         firsts = [first for first, _ in found.leaves]
         blocks = [block for _, block in found.leaves]
-        if firsts != sorted(set(firsts)) or not all(superblock.is_usable(block) for block in blocks):
+        sound = len(set(blocks)) == count and all(map(superblock.is_usable, blocks))
+        if not sound or firsts[:1] != [0] or firsts != sorted(set(firsts)):
             raise Damaged(f"inode {number}: blocks of extents {found.leaves}")
     else:
         found.extents = _extents(superblock, f"inode {number}", rest, count)
@@ -172,9 +182,9 @@ def decode(superblock: Superblock, number: int, body: bytes) -> Inode:
 
 
 def _wrong(superblock: Superblock, found: Inode, count: int) -> str | None:
-    if found.mode and stat.S_IFMT(found.mode) not in TYPES:
+    if found.mode and (stat.S_IFMT(found.mode) not in TYPES or found.mode >> 16):
         return f"mode {found.mode:o}"
-    if found.depth > 1 or count > (LEAVES_MAX if found.depth else EXTENTS_MAX):
+    if found.depth > 1 or count > (LEAVES_MAX if found.depth else EXTENTS_MAX) or (found.depth and not count):
         return f"{count} extents of depth {found.depth}"
     if found.orphan_of is not None and found.orphan_of >= superblock.slots:
         return f"on the list of orphans of slot {found.orphan_of}"
@@ -184,9 +194,42 @@ def _wrong(superblock: Superblock, found: Inode, count: int) -> str | None:
         return f"{count} extents of something that has no contents"
     if found.is_directory and (not superblock.is_usable(number_of(found.parent)) or found.size % BLOCK_SIZE):
         return f"a directory in {found.parent} of {found.size} bytes"
-    if found.nlink > LINKS_MAX:
-        return f"{found.nlink} names"
+    if found.nlink > LINKS_MAX or found.blocks > superblock.blocks:
+        return f"{found.nlink} names, {found.blocks} blocks"
     return None
+
+
+def inconsistencies(superblock: Superblock, found: Inode, extents: list[Extent] | None) -> list[str]:
+    """What of an inode that exists does not go together. extents: all that it has; None: not known."""
+    if not found.mode:
+        return []
+    wrong = []
+    if (found.nlink == 0) != (found.orphan_of is not None):
+        wrong.append(f"has {found.nlink} names, and says it is {_orphan(found)}")
+    if (found.generation == 0) != (found.number == superblock.root):
+        wrong.append(f"is of generation {found.generation}")
+    if found.is_directory:
+        if found.nlink == 1:
+            wrong.append("is a directory with 1 name (legal: 2 and more)")
+        if BLOCK_SIZE * (found.blocks - len(found.leaves)) != found.size:
+            wrong.append(f"is a directory of {found.size} bytes, and has {found.blocks} blocks")
+    elif found.parent:
+        wrong.append(f"is no directory, and says that it is in directory {number_of(found.parent)}")
+    if not (found.is_directory or found.is_regular) and (found.blocks or (found.size and not found.is_symlink)):
+        wrong.append(f"has {found.blocks} blocks and {found.size} bytes, and cannot have contents")
+    if found.is_symlink and not found.size:
+        wrong.append("is a symbolic link that leads nowhere")
+    if extents is not None:
+        count = sum(length for _, _, length in extents) + len(found.leaves)
+        if count != found.blocks:
+            wrong.append(f"has {count} blocks and says {found.blocks}")
+        if extents and extents[-1][0] + extents[-1][2] > -(-found.size // BLOCK_SIZE):
+            wrong.append(f"has blocks behind its end at {found.size} bytes")
+    return wrong
+
+
+def _orphan(found: Inode) -> str:
+    return "no orphan" if found.orphan_of is None else f"an orphan of slot {found.orphan_of}"
 
 
 def encode_leaf(inode: int, extents: list[Extent]) -> bytes:

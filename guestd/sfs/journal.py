@@ -232,8 +232,9 @@ class Journal:
 
     def _have_written(self, pages: dict[int, tuple[Key, bytes]]) -> None:
         """These wait no more, but those that were changed meanwhile."""
-        for number, page in pages.items():
-            if self.dirty.get(number) is page:
+        for number, (_, data) in pages.items():
+            now = self.dirty.get(number)
+            if now is not None and now[1] is data:  # not written anew meanwhile. The pair has no identity when compiled
                 del self.dirty[number]
 
     def _write(self, transaction: Transaction, pages: dict[int, bytes]) -> Task[None]:

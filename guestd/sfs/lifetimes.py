@@ -13,7 +13,7 @@ import errno
 from guestd.dlm.modes import Mode
 from guestd.sfs import extents, orphans
 from guestd.sfs.block import Kind
-from guestd.sfs.errors import FsError
+from guestd.sfs.errors import Damaged, FsError
 from guestd.sfs.keys import INODE, ORPHANS, name_of, owner_of
 from guestd.sfs.space import free
 from guestd.tasks.steps import Acquire, Refused, Release
@@ -54,6 +54,8 @@ def end_use(operation: Operation, number: int) -> Task[bool]:
 
 def drop_name(operation: Operation, inode: Inode, now: int) -> Task[None]:
     """One name less; of a directory, its only one. The inode is deleted, or becomes an orphan, with its last one."""
+    if not inode.nlink:
+        raise Damaged(f"inode {inode.number} has a name, and says that it has none")
     inode.nlink = 0 if inode.is_directory else inode.nlink - 1
     inode.ctime = now
     operation.touch(inode)

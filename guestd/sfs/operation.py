@@ -150,7 +150,9 @@ class Operation:
         return found
 
     def add(self, inode: Inode) -> None:
-        """A new inode, whose guard it has."""
+        """A new inode, whose guard it has. Raises Damaged if this operation knows another one in that block."""
+        if inode.number in self._inodes:
+            raise Damaged(f"block {inode.number} is an inode that is in use, and marked as free")
         self._inodes[inode.number] = inode
         self._touched[inode.number] = None
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import errno
 
 from guestd.sfs import requests as ask
-from guestd.sfs.answers import Failed, FileAnswer
+from guestd.sfs.answers import Failed, FileAnswer, FileChanged
 from guestd.sfs.errors import FsError
 from guestd.sfs.filesystem import UNLOCK
 from guestd.sfs.service import SERVICES, Desk
@@ -42,13 +42,13 @@ if TYPE_CHECKING:
 class FileServer:
     """Of one life of one node; mounts and file systems may come and go meanwhile."""
 
-    __slots__ = ("_emit", "_file_system", "_on_fault", "_start", "_synchronizing", "_visit", "served")
+    __slots__ = ("_emit", "_file_system", "_heard", "_on_fault", "_start", "_synchronizing", "_visit", "served")
 
     def __init__(
         self,
         start: Start,
         file_system: Callable[[], FileSystem | None],
-        emit: Callable[[FileAnswer], None],
+        emit: Callable[[FileAnswer | FileChanged], None],
         on_fault: Callable[[str], None],
     ) -> None:
         """start: as `Engine.start`. file_system: the one that is mounted now. emit: takes the effects; it may be called
@@ -62,6 +62,7 @@ class FileServer:
         nothing_before.fire()
         self._visit = Visit(0, nothing_before)
         self._synchronizing = False
+        self._heard: FileSystem | None = None  # the one that tells what the kernel is to forget
         self.served = 0  # requests that have been answered
 
     @property
@@ -107,6 +108,9 @@ class FileServer:
                 del visit.handles[request.handle]  # it ended with its file system
         if system is None:
             raise FsError(errno.ENODEV, "there is no file system")
+        if system is not self._heard:
+            self._heard = system
+            system.on_forget(lambda inode: self._emit(FileChanged(inode)))
         reply = yield from SERVICES[type(request)](Desk(visit, system), given.number, request, given.now_ns)
         return reply
 

@@ -61,9 +61,11 @@ class Desk:
             raise FsError(errno.EIO, f"handle {number} is of a file system that has been unmounted")
         return found
 
-    def attributes(self, found: Attributes) -> say.Attributes:
+    def attributes(self, found: Attributes, *, fresh: bool = True) -> say.Attributes:
+        """fresh: no other task has run since they were found, so this node's kernel may keep them."""
+        number = self.outside(found.inode)
         return say.Attributes(
-            self.outside(found.inode),
+            number,
             found.mode,
             found.nlink,
             found.uid,
@@ -74,10 +76,11 @@ class Desk:
             found.mtime,
             found.ctime,
             found.rdev,
+            keep=fresh and self.system.keep(found.inode, number),
         )
 
-    def entry(self, found: Attributes) -> say.Entry:
-        return say.Entry(found.generation, self.attributes(found))
+    def entry(self, found: Attributes, *, fresh: bool = True) -> say.Entry:
+        return say.Entry(found.generation, self.attributes(found, fresh=fresh))
 
 
 # -- names
@@ -102,7 +105,7 @@ def _create(desk: Desk, _: int, request: ask.Create, now: int) -> Task[Reply]:
         except FsError:
             yield from system.release(found.inode)
             raise
-    return say.Created(desk.entry(found), desk.visit.open(system, found.inode))
+    return say.Created(desk.entry(found, fresh=False), desk.visit.open(system, found.inode))
 
 
 def _made(desk: Desk, request: ask.Create, now: int) -> Task[Attributes | None]:

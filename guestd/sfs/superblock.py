@@ -5,7 +5,7 @@ body    size
 8       4     journals: one for each node
 12      4     blocks of each journal
 16      4     blocks of each allocation group; the last one may be smaller
-20      8     number of the root directory's inode
+20      8     number of the root directory's inode: always the first block that can be one
 
 blocks
 0                         superblock
@@ -85,6 +85,15 @@ class Superblock(Value):
         """The group in which that block lies."""
         return (block - self.first_group) // self.group_blocks
 
+    def kinds_at(self, block: int) -> tuple[Kind, ...]:
+        """What a transaction may change there."""
+        if self.is_usable(block):
+            return Kind.INODE, Kind.EXTENTS, Kind.DIRECTORY
+        if self.first_group <= block < self.blocks:
+            return (Kind.BITMAP,)
+        slot, place = divmod(block - 1, self.journal_blocks)
+        return (Kind.ORPHANS,) if 0 <= slot < self.slots and place == 1 else ()
+
     def is_usable(self, block: int, count: int = 1) -> bool:
         """Whether these may be an inode or belong to one: in one group, and not its bitmap."""
         if block < self.first_group or count < 1 or block + count > self.blocks:
@@ -107,8 +116,8 @@ def wrong(found: Superblock) -> str | None:
         return f"{found.blocks} blocks: the last group has a bitmap only"
     if found.groups + 12 > found.images_max:
         return f"{found.groups} groups, and journals for {found.images_max} blocks (12 more than groups are needed)"
-    if not found.is_usable(found.root):
-        return f"the root directory's inode is block {found.root}"
+    if found.root != found.first_group + 1:
+        return f"the root directory's inode is block {found.root} (legal: {found.first_group + 1}, behind the journals)"
     return None
 
 

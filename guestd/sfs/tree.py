@@ -32,21 +32,34 @@ def look_up(operation: Operation, parent: int, name: bytes) -> Task[Inode]:
     if name == b".":
         return directory
     if name == b"..":
-        number = directory.parent
-    else:
-        found = yield from names.find(operation, directory, name)
-        if found is None:
-            raise FsError(errno.ENOENT, repr(name))
-        number = found[0]
-    inode = yield from _target(operation, number, Mode.PR)
+        above = yield from _above(operation, directory.parent)
+        return above
+    found = yield from names.find(operation, directory, name)
+    if found is None:
+        raise FsError(errno.ENOENT, repr(name))
+    inode = yield from _target(operation, directory, found, Mode.PR)
     return inode
 
 
-def _target(operation: Operation, identity: int, mode: Mode) -> Task[Inode]:
-    """An inode that an entry leads to."""
+def _target(operation: Operation, directory: Inode, found: tuple[int, int], mode: Mode) -> Task[Inode]:
+    """The inode that an entry of that directory leads to. found: its identity and type. Raises Damaged."""
+    identity, kind = found
     inode = yield from operation.inode(number_of(identity), mode)
+    where = f"an entry of directory {directory.number} leads to inode {inode.number}"
     if not inode.mode or inode.identity != identity:
-        raise Damaged(f"an entry leads to inode {inode.number}, which has been deleted")
+        raise Damaged(f"{where}, which has been deleted")
+    if stat.S_IFMT(inode.mode) >> 12 != kind:
+        raise Damaged(f"{where}, which is of another type")
+    if inode.is_directory and (inode.parent != directory.identity or inode.number == operation.superblock.root):
+        raise Damaged(f"{where}, which is in another directory")
+    return inode
+
+
+def _above(operation: Operation, identity: int) -> Task[Inode]:
+    """The directory that another one is in. Raises Damaged."""
+    inode = yield from operation.inode(number_of(identity), Mode.PR)
+    if not inode.mode or inode.identity != identity or not inode.is_directory:
+        raise Damaged(f"a directory says that it is in inode {inode.number}, which is none")
     return inode
 
 
@@ -97,6 +110,12 @@ def _add_directory(directory: Inode) -> None:
     directory.nlink += 1
 
 
+def _lose_directory(directory: Inode) -> None:
+    if directory.nlink < 3:
+        raise Damaged(f"directory {directory.number} has a directory, and says that it has none")
+    directory.nlink -= 1
+
+
 def link(operation: Operation, number: int, parent: int, name: bytes, now: int) -> Task[Inode]:
     """One name more. Raises FsError (EPERM for a directory, EEXIST, EMLINK, ENOENT for what has no name)."""
     names.check(name)
@@ -124,7 +143,7 @@ def unlink(operation: Operation, parent: int, name: bytes, now: int) -> Task[Non
     found = yield from names.find(operation, directory, name)
     if found is None:
         raise FsError(errno.ENOENT, repr(name))
-    inode = yield from _target(operation, found[0], Mode.EX)
+    inode = yield from _target(operation, directory, found, Mode.EX)
     if inode.is_directory:
         raise FsError(errno.EISDIR, repr(name))
     yield from names.remove(operation, directory, name, now)
@@ -138,12 +157,12 @@ def rmdir(operation: Operation, parent: int, name: bytes, now: int) -> Task[None
     found = yield from names.find(operation, directory, name)
     if found is None:
         raise FsError(errno.ENOENT, repr(name))
-    inode = yield from _target(operation, found[0], Mode.EX)
+    inode = yield from _target(operation, directory, found, Mode.EX)
     if not inode.is_directory:
         raise FsError(errno.ENOTDIR, repr(name))
     yield from _check_empty(operation, inode)
     yield from names.remove(operation, directory, name, now)
-    directory.nlink -= 1
+    _lose_directory(directory)
     yield from drop_name(operation, inode, now)
 
 
@@ -171,8 +190,8 @@ def rename(
         raise FsError(errno.EEXIST, repr(new))
     if there is None and flags == RENAME_EXCHANGE:
         raise FsError(errno.ENOENT, repr(new))
-    inode = yield from _target(operation, found[0], Mode.EX)
-    other = None if there is None else (yield from _target(operation, there[0], Mode.EX))
+    inode = yield from _target(operation, source, found, Mode.EX)
+    other = None if there is None else (yield from _target(operation, goal, there, Mode.EX))
     yield from _check_circle(operation, inode, old_parent, new_parent)
     if other is not None and flags == RENAME_EXCHANGE:
         yield from _check_circle(operation, other, new_parent, old_parent)
@@ -203,7 +222,7 @@ def _move(
 
 def _changes_directory(inode: Inode, source: Inode, goal: Inode) -> None:
     if inode.is_directory and source is not goal:
-        source.nlink -= 1
+        _lose_directory(source)
         _add_directory(goal)
         inode.parent = goal.identity
 
@@ -214,7 +233,7 @@ def _replace(operation: Operation, goal: Inode, new: bytes, inode: Inode, other:
         if not inode.is_directory:
             raise FsError(errno.EISDIR, repr(new))
         yield from _check_empty(operation, other)
-        goal.nlink -= 1
+        _lose_directory(goal)
     elif inode.is_directory:
         raise FsError(errno.ENOTDIR, repr(new))
     yield from drop_name(operation, other, now)
@@ -246,7 +265,5 @@ def _check_circle(operation: Operation, inode: Inode, old_parent: int, new_paren
         if above in seen:
             raise Damaged(f"directory {above} lies within itself")
         seen[above] = None
-        directory = yield from operation.live(above, Mode.PR)
-        if not directory.is_directory:
-            raise Damaged(f"inode {above} is no directory and has entries")
+        directory = yield from _above(operation, above)
         above = directory.parent

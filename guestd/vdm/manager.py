@@ -15,7 +15,7 @@ from __future__ import annotations
 from guestd.dlm.messages import Reason
 from guestd.dlm.modes import Mode
 from guestd.membership.sector import SECTOR_SIZE, Damaged, unseal
-from guestd.tasks.steps import DiskError, Read, Refused, Write
+from guestd.tasks.steps import Convert, DiskError, Read, Refused, Write
 from guestd.vdm import layout, locks, plans, records, tables
 from guestd.vdm.dirty import DirtyLog
 from guestd.vdm.errors import DiskInUse, NodeLeaves, TablesRefused, UnknownDisk
@@ -139,18 +139,23 @@ class VirtualDisks:
     # -- the tables
 
     def view(self, *, recovery: bool = False) -> Task[Tables]:
-        """As they are now; read if somebody has changed them. recovery: as in `open`."""
+        """As they are now; read if somebody has changed them. recovery: as in `open`.
+
+        Who finds them in need of repair waits for their lock in EX, and they are sound when this ends. If only the
+        lock's value lacks their number, somebody who is alone with them leaves it there, and nobody waits for that.
+        """
         self.check_leaving()
         held = locks.Locks(self.owners)
         lock = yield from held.take(locks.TABLES, Mode.PR, recovery=recovery)
         try:
             found, repairs = yield from self._current(lock)
+            if not repairs and not (lock.valid and locks.sequence_in(lock.value)):
+                yield from self._tell_sequence(held, lock, found.sequence)
         except Exception:
             yield from held.drop_all()
             raise
         yield from held.drop_all()
-        told = lock.valid and locks.sequence_in(lock.value)
-        if repairs or not told:  # and by then the value block has their number, for all others
+        if repairs:  # and by then the value block has their number, for all others
             found = yield from self.repair(recovery=recovery)
         return found
 
@@ -226,6 +231,24 @@ class VirtualDisks:
         if not loaded.repairs:
             self._tables = self._last = loaded.tables
         return loaded.tables, loaded.repairs
+
+    @staticmethod
+    def _tell_sequence(held: locks.Locks, lock: Held, sequence: int) -> Task[None]:
+        """Leave the number of the tables, read under that lock in PR, for whoever comes next; or leave it to others.
+
+        The number spares others a read, and is needed for nothing: what was read under PR is as true as what a value
+        says, since nobody writes meanwhile but who holds EX, a dead node writes no more, and what one had begun would
+        have been in need of repair. So nobody waits for it: of many who read at the same time the last one to end is
+        alone, and gets EX; for the others it goes without saying. It is a conversion, so that nobody has changed the
+        tables since they were read. Nothing is written on the disk: a node that leaves need not wait for this.
+        """
+        try:
+            alone = yield Convert(lock.number, Mode.EX, noqueue=True)
+        except Refused as why:
+            if why.reason is not Reason.AGAIN:
+                raise
+            return
+        yield from held.drop(alone, locks.block_of(sequence))
 
     def _read_sectors(self) -> Task[tuple[list[bytes], DiskError | None]]:
         """Both copies and all intents; what cannot be read is empty."""

@@ -35,6 +35,8 @@ OF_THE_SIMULATOR: Final = {
     "survivors": "the largest group that hears each other survives, once; a tie goes to the master's, then the lowest"
     " (S5.2)",
     "locks": "locks exclude, wait for the recovery after their dead holders, and hand on their last value (S7.1, A13)",
+    "files": "what is on the medium of the shared file system stays, and locks on files exclude (S7.3, A12, A13)",
+    "volumes": "virtual disks are as they were made, and no two have the same blocks (S7.2, A12)",
 }
 """Claims that look inside the simulator, by the names of their files there (``hil/sim/claims``), which nothing here may
 import. No other run is judged by them, and that is told."""

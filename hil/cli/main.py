@@ -16,6 +16,7 @@ from hil.cli import (
     checkpoints,
     disk,
     failure,
+    fsck,
     host,
     lifecycle,
     machines,
@@ -56,7 +57,21 @@ def _common(
         os.environ["HIL_DEBUG"] = "1"
 
 
-for group in (host, lifecycle, status, machines, disk, member, checkpoints, access, scenarios, replay, sim, vdisk):
+for group in (
+    host,
+    lifecycle,
+    status,
+    machines,
+    disk,
+    member,
+    checkpoints,
+    access,
+    scenarios,
+    replay,
+    sim,
+    vdisk,
+    fsck,
+):
     group.register(app)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import selectors
 import socket
+import threading
 import time
 from typing import Any
 
@@ -16,12 +17,13 @@ Event = dict[str, Any]
 
 
 class Caller:
-    """Calls to the bench of one cluster, one at a time."""
+    """Calls to the bench of one cluster, one at a time: threads take turns."""
 
     def __init__(self, cluster: str) -> None:
         self.cluster = cluster
         self._socket: socket.socket | None = None
         self._pending = b""
+        self._turn = threading.RLock()
         self.position = 0
         """The number of the newest event when the last verb was done."""
 
@@ -42,6 +44,10 @@ class Caller:
             self._socket = None
 
     def _exchange(self, name: str, arguments: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        with self._turn:
+            return self._exchange_alone(name, arguments)
+
+    def _exchange_alone(self, name: str, arguments: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
         if self._socket is None:
             self._socket, self._pending = address.connect(self.cluster), b""
         descriptors: list[int] = []

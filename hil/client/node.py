@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +57,29 @@ class Node:
         A command that ends with another status than 0 does not raise. Raises :class:`LaboratoryError` if the node
         does not answer, its host key is not the cluster's, or the command takes longer than ``timeout`` seconds.
         """
+        with self.connection() as connection:
+            return connection.run(command, hide=True, warn=True, in_stream=False, timeout=timeout)
+
+    def send(self, command: str, data: bytes, timeout: float = 60.0) -> None:
+        """Run a shell command on the node over SSH that gets ``data`` as its standard input.
+
+        Raises :class:`LaboratoryError` as :meth:`ssh` does, and if the command ends with another status than 0.
+        """
+        with self.connection() as connection:
+            connection.open()
+            channel = connection.transport.open_session()
+            channel.settimeout(timeout)
+            channel.exec_command(command)
+            channel.sendall(data)
+            channel.shutdown_write()
+            said = channel.makefile_stderr("rb").read()
+            if (status := channel.recv_exit_status()) != 0:
+                why = said.decode(errors="replace").strip()
+                raise LaboratoryError(f"node {self.id}: {command!r} ended with status {status}: {why}")
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[Any]:
+        """A fabric ``Connection`` over SSH; what goes wrong with it in the block is a :class:`LaboratoryError`."""
         # Imported here: fabric and what it needs take half a second that no other verb should pay.
         import fabric
         import invoke
@@ -79,7 +104,7 @@ class Node:
             connection.client.load_host_keys(str(run_dir / KNOWN_HOSTS_FILE))
             try:
                 with connection:
-                    return connection.run(command, hide=True, warn=True, in_stream=False, timeout=timeout)
+                    yield connection
             except (paramiko.SSHException, OSError, EOFError, invoke.exceptions.CommandTimedOut) as error:
                 raise LaboratoryError(f"node {self.id}: SSH failed: {error}") from None
             finally:

@@ -11,7 +11,7 @@ from guestd.vdm import layout, tables
 from guestd.vdm.errors import TablesRefused
 
 
-def wrong_on(medium: bytearray, cluster_id: bytes, *, shared: bool) -> list[str]:
+def wrong_on(medium: bytes | bytearray, cluster_id: bytes, *, shared: bool) -> list[str]:
     """What is wrong there, a sentence each; that two virtual disks have the same extents too.
 
     ``shared``: there is a file system.

@@ -104,6 +104,10 @@ class Disk:
         self._slow = options.slow_share / 1000
         self._latency_us = options.latency_us_max
 
+    def contents(self) -> bytes | bytearray:
+        """All of it, as a read would bring it."""
+        return self.medium
+
     # -- faults
 
     def hang(self, number: int) -> None:

@@ -38,7 +38,7 @@ from guestd.core.effects import (
 )
 from guestd.core.inputs import Datagram, Input, Order, Start, Tick, WriteDone
 from guestd.core.node import Stack
-from guestd.sfs.answers import FileAnswer
+from guestd.sfs.answers import FileAnswer, FileChanged
 from hil.sim.trace import DISK
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ class Node:
             Answer: self._answer,
             OfferFiles: self._offer_files,
             FileAnswer: self._answer_file,
+            FileChanged: lambda _: None,  # its programs keep no attributes
             Panic: self._panic,
             Exit: self._exit,
         }
@@ -133,6 +134,7 @@ class Node:
 
     def _end(self) -> None:
         if self.stack is not None:
+            self.stack.stop()
             self.ended_us = self.world.queue.now_us
         self.stack = None
         self.frozen = self.doom = None

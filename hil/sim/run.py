@@ -182,7 +182,7 @@ def _look_over(world: World) -> None:
             world.filers.look_over(node)
             world.volume_users.look_over(node)
     world.queue.run_until(world.queue.now_us + 2 * SYNCHRONIZE_MS * 1000)  # clocks may run slow
-    wrong = wrong_on(world.disk.medium, world.config.cluster_id, shared=bool(world.options.filers))
+    wrong = wrong_on(world.disk.contents(), world.config.cluster_id, shared=bool(world.options.filers))
     if wrong:
         raise Violation(WHOLE, "; ".join(wrong[:5]))
 

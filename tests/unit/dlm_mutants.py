@@ -82,7 +82,7 @@ def value_valid_without_a_guard(patch: Patch) -> None:
 
 def value_lost_with_a_leave(patch: Patch) -> None:
     """Who leaves takes its value blocks along."""
-    patch.setattr(Remaster, "remember", lambda _self, _values: None)
+    patch.setattr(Spread, "_remember", lambda _self, _leaving: None)
 
 
 def write_forgotten(patch: Patch) -> None:

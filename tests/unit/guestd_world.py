@@ -36,7 +36,7 @@ from guestd.membership.position import position_of
 from guestd.membership.records import decode_commit
 from guestd.membership.regions import newest_view, parse
 from guestd.membership.view import View
-from guestd.sfs.answers import FileAnswer, Reply
+from guestd.sfs.answers import FileAnswer, FileChanged, Reply
 from guestd.sfs.requests import FileRequest, Request
 from hil.bench.volumes import make_volumes
 from tests.unit.reservable_disk import ReservableDisk
@@ -134,6 +134,7 @@ class World:
         self.journal: list[tuple[int, str, dict[str, Any]]] = []  # (node, kind, fields), of all nodes in one order
         self.programs: list[Program] = []
         self.answers: dict[tuple[int, int, int], Reply] = {}  # (node, life, number of the request)
+        self.on_files: Callable[[int, FileAnswer | FileChanged], None] = lambda node, effect: None  # told of each
         self.masters: dict[int, tuple[int, int]] = {}  # epoch -> (node, incarnation) that was elected
         self.commits: dict[int, tuple[int, int]] = {}  # epoch -> (node, incarnation) that has sent a commit record
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
@@ -186,6 +187,9 @@ class World:
 
     def power_off(self, *nodes: int) -> None:
         for node in nodes or range(self.config.nodes):
+            stack = self.machines[node].stack
+            if stack is not None:
+                stack.stop()
             self.machines[node].stack = None
             self.frozen.pop(node, None)
 
@@ -329,6 +333,9 @@ class World:
                 self.after(1, lambda: program.hear(effect.message))
         elif isinstance(effect, FileAnswer):
             self.answers[node, life, effect.number] = effect.reply
+            self.on_files(node, effect)
+        elif isinstance(effect, FileChanged):
+            self.on_files(node, effect)
         elif isinstance(effect, OfferFiles):
             machine.offered = True
         elif isinstance(effect, Panic):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from guestd.runtime.mount import Mount
+from guestd.sfs.answers import FileAnswer, FileChanged
 from guestd.sfs.requests import Unmounted
 from guestd.sfs.server import FileServer
 from tests.unit.sfs_disk import SECTOR, CachedDisk
@@ -56,9 +57,15 @@ class Loop:
         self.system = self.node.mount()
         self.mount = Mount(point, "sfs")
         self.faults: list[str] = []
-        self.server = FileServer(self.node.engine.start, lambda: self.system, self.mount.answer, self.faults.append)
+        self.server = FileServer(self.node.engine.start, lambda: self.system, self.emit, self.faults.append)
         self.counts: Counter[str] = Counter()
         self.unmounted = False
+
+    def emit(self, effect: FileAnswer | FileChanged) -> None:
+        if isinstance(effect, FileAnswer):
+            self.mount.answer(effect)
+        else:
+            self.mount.changed(effect.inode)
 
     def serve(self) -> int:
         told = False

@@ -93,6 +93,26 @@ def test_an_error_arrives_as_what_it_is_and_the_line_goes_on(server: Server, log
     assert caller.call("power_off", nodes=[])["changed"] == []
 
 
+def test_threads_that_call_at_once_get_their_own_answers(server: Server, log: EventLog, caller: Caller) -> None:
+    server.open(Bench(log))
+    wrong: list[str] = []
+
+    def ask(node: int) -> None:
+        for _ in range(50):
+            try:
+                caller.call("power_off", nodes=[node])
+            except UnknownNode as error:
+                wrong.extend([str(error)] if f"no node {node}" not in str(error) else [])
+
+    threads = [threading.Thread(target=ask, args=(node,), daemon=True) for node in range(3, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20.0)
+    assert not any(thread.is_alive() for thread in threads), "one has lost its answer to another"
+    assert wrong == []
+
+
 @pytest.mark.parametrize(
     "request_line", [b"{}\n", b"[]\n", b"\xff\n", b'"x"\n', b'{"call": "status", "arguments": 3}\n']
 )

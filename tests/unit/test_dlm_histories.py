@@ -23,6 +23,10 @@ TREE = Path(__file__).parents[2]
 SHOWN = {
     3794: "an operation was with a node that was no master, and died before it could say so",
     5055: "a tree whose master was just being asked for lost it; nobody brought the locks to the next one",
+    189: "a node left that was told of nothing any more; who joined waited for its part for ever",
+    1595: "who was to take a tree over left before it had heard of its value",
+    5517: "an operation was brought in a round that was never ended, and its old master had spoken meanwhile",
+    5643: "the same as 1595, and who brought the lock had not heard of the value either",
     20087: "of a node that died in its join one node had heard, which then waited for the others",
 }
 

@@ -76,6 +76,12 @@ class Cluster:
         return str(self.world.view.entries[node].state.value)
 
 
+def hashed_to(node: int, *members: int) -> Any:
+    """A name whose directory node among these members that is."""
+    names = [bytes([letter]) for letter in range(ord("a"), ord("z"))]
+    return (next(name for name in names if directory_node(name, members) == node),)
+
+
 @pytest.mark.parametrize("node", range(3))
 def test_a_tree_is_mastered_where_its_first_user_is(node: int) -> None:  # S7.1
     cluster = Cluster()
@@ -213,6 +219,29 @@ def test_the_value_is_invalid_when_its_last_writer_dies(master: str) -> None:  #
     assert grant is not None
     assert (grant.value, grant.valid) == (VALUE, True), "the next one who writes makes it valid"
     assert writer
+
+
+def test_the_value_is_invalid_when_its_last_writer_dies_while_the_master_leaves() -> None:  # S7.1, A24
+    cluster = Cluster(view_ms_max=10)
+    name = hashed_to(1, 1, 2)
+    keeper = cluster.held(0, name, Mode.EX)
+    reader = cluster.held(1, name, Mode.NL)
+    cluster.call(0, "unlock", keeper, value=VALUE)
+    cluster.held(2, name, Mode.EX)
+    assert cluster.master(name) == [0]
+    assert cluster.world.leave(0)
+    cluster.world.run_until(lambda: cluster.world.view.entries[0].level == 10)
+    cluster.world.cut |= {(2, 1)}  # so that nobody hears of its lock
+    cluster.world.run_until(lambda: cluster.world.view.entries[0].barrier == SPREAD)
+    cluster.world.run(50)
+    assert cluster.master(name) == [], "the master has said what it knows"
+    cluster.world.kill(2, noticed_ms=100)
+    cluster.world.run_until(lambda: cluster.world.view.entries[2].state is NodeState.INACTIVE)
+    cluster.call(1, "convert", reader, Mode.PR)
+    cluster.world.run(300)
+    grant = cluster.grant(1, reader)
+    assert grant is not None
+    assert (grant.mode, grant.valid) == (Mode.PR, False)
 
 
 @pytest.mark.parametrize("case", ["orphan at a living master", "with its master", "alone with its master"])
@@ -464,3 +493,65 @@ def test_who_joins_does_not_wait_for_the_part_of_who_leaves_without_knowing_it()
     assert not joiner.stopped
     joiner.lock(1, (b"a",), Mode.EX)
     assert isinstance(joiner.take_notices()[0], Granted)
+
+
+def test_who_joins_gets_the_part_of_who_leaves_and_is_told_of_nothing_afterwards() -> None:  # S4.6, S4.9, S7.1
+    """The joiner has missed the view in which the leave came to its second barrier, and its own join did not."""
+    leave, join = Change(0, 1, "leave"), Change(1, 1, "join")
+    leaver, joiner = LockManager(bytes(16), 0, 1), LockManager(bytes(16), 1, 1)
+    leaver.found({})
+    for barrier in (STOP, SPREAD):
+        leaver.told([(Change(0, 1, "join"), barrier)])
+    joiner.found({0: 1})
+    for manager in (leaver, joiner):
+        manager.told([(leave, STOP), (join, STOP)])
+    leaver.told([(leave, SPREAD)])
+    assert (leave, SPREAD) in leaver.take_acknowledged()
+    joiner.told([(leave, SPREAD), (join, SPREAD)])
+    assert joiner.stopped
+    for _, payload in joiner.datagrams():
+        leaver.heard(payload, 0)
+    for _, payload in leaver.datagrams():
+        joiner.heard(payload, 0)
+    assert {(leave, SPREAD), (join, SPREAD)} <= set(joiner.take_acknowledged())
+    assert not joiner.stopped
+
+
+def test_a_value_outlives_a_second_leave_before_the_first_ones_trees_have_a_master() -> None:  # S7.1
+    """Who was to become the master leaves before it has heard of what the last one knew."""
+    managers = [LockManager(bytes(16), node, 1) for node in range(4)]
+    name = hashed_to(2, 1, 2, 3)
+
+    def tell(change: Change, *barriers: int) -> None:
+        for barrier in barriers:
+            for manager in managers:
+                manager.told([(change, barrier)])
+
+    def pass_on(*lost: tuple[int, int]) -> None:
+        while said := [(node, *each) for node, manager in enumerate(managers) for each in manager.datagrams()]:
+            for node, to, payload in said:
+                if (node, to) not in lost:
+                    managers[to].heard(payload, 0)
+
+    for node, manager in enumerate(managers):
+        manager.found({other: 1 for other in range(4) if other != node})
+    for node in range(4):
+        tell(Change(node, 1, "join"), STOP)
+    for manager in managers:
+        manager.told([(Change(node, 1, "join"), SPREAD) for node in range(4)])
+    pass_on()
+    writer = managers[0].lock(1, name, Mode.EX)
+    pass_on()
+    reader = managers[1].lock(1, name, Mode.NL)
+    pass_on()
+    managers[0].unlock(writer, value=VALUE)
+    pass_on()
+    tell(Change(0, 1, "leave"), STOP, SPREAD)
+    pass_on((0, 2))
+    assert [manager.stopped for manager in managers[1:]] == [False, True, False]
+    tell(Change(2, 1, "leave"), STOP, SPREAD)
+    pass_on()
+    managers[1].take_notices()
+    managers[1].convert(reader, Mode.PR)
+    pass_on()
+    assert managers[1].take_notices() == [Granted(reader, Mode.PR, VALUE, True, 1)]

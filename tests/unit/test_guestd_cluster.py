@@ -437,8 +437,7 @@ SIZES = [*(("paxos", nodes) for nodes in (2, 5, 8, 64)), *(("dekker", nodes) for
 def test_clusters_of_every_size_form(election: str, nodes: int) -> None:  # S3.2, A15
     world = World(nodes=nodes, seed=nodes, election=election)
     formed(world)
-    # One step for all at each barrier. Of 64 some read the tables of virtual disks a heartbeat later than others.
-    assert world.view.step <= len(JOIN) * (1 if nodes <= 8 else 2)
+    assert world.view.step == len(JOIN)
     assert no_panics(world)
 
 

@@ -244,3 +244,87 @@ def test_a_lock_of_a_dead_node_is_granted_when_its_journal_was_replayed_everywhe
     assert world.answers[waits] == say.Done()
     mark = [kind for node, kind, _ in world.journal if node in (1, 2)]
     assert mark.count("journal-replayed") == 2
+
+
+class Kernels:
+    """The attributes that the kernels of all nodes keep: until they are told, or change them themselves."""
+
+    def __init__(self, world: World) -> None:
+        self.kept: list[dict[int, say.Attributes]] = [{} for _ in world.machines]
+        world.on_files = self.hear
+
+    def hear(self, node: int, effect: say.FileAnswer | say.FileChanged) -> None:
+        if isinstance(effect, say.FileChanged):
+            self.kept[node].pop(effect.inode, None)
+            return
+        reply = effect.reply.attributes if isinstance(effect.reply, say.Entry) else effect.reply
+        if isinstance(reply, say.Attributes):
+            self.kept[node].pop(reply.inode, None)
+            if reply.keep:
+                self.kept[node][reply.inode] = reply
+
+    def changed(self, node: int, *inodes: int) -> None:
+        """By a program of that node itself."""
+        for inode in inodes:
+            self.kept[node].pop(inode, None)
+
+
+def test_a_kernel_is_told_to_forget_attributes_before_another_node_changes_them() -> None:
+    world = made()
+    kernels = Kernels(world)
+    inode, handle = create(world, 0, b"file")
+    for node in range(3):
+        assert isinstance(answer(world, node, ask.GetAttributes(inode)), say.Attributes)
+        assert kernels.kept[node][inode].size == 0
+    write(world, 0, (inode, handle), b"longer")
+    assert [inode in kernels.kept[node] for node in (1, 2)] == [False, False]
+    assert answer(world, 1, ask.GetAttributes(inode)) == answer(world, 2, ask.GetAttributes(inode))
+    assert kernels.kept[1][inode].size == 6
+
+
+def _all_answered(world: World, keys: list[tuple[int, int, int]]) -> bool:
+    return all(key in world.answers for key in keys)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_attributes_that_a_kernel_keeps_are_true(seed: int) -> None:
+    world = made(seed=seed)
+    kernels, random = Kernels(world), world.random
+    files = [create(world, node, b"%d" % node) for node in range(3)]
+    handles = [{inode: handle} for inode, handle in files]
+    for node in range(3):
+        for inode, _ in files:
+            if inode not in handles[node]:
+                opened = answer(world, node, ask.Open(inode, True))
+                assert isinstance(opened, say.Opened)
+                handles[node][inode] = opened.handle
+    compared = 0
+    for _ in range(60):
+        under_way = {}
+        for node in range(3):
+            inode = random.choice(files)[0]
+            asked: ask.Request = random.choice(
+                [
+                    ask.GetAttributes(inode),
+                    ask.GetAttributes(ROOT_INODE),
+                    ask.Lookup(ROOT_INODE, b"%d" % random.randrange(3)),
+                    ask.SetAttributes(inode, None, mode=random.randrange(512)),
+                    ask.Write(inode, handles[node][inode], random.randrange(9000), b"x", False, False),
+                    ask.Link(inode, ROOT_INODE, b"link%d" % node),
+                    ask.Unlink(ROOT_INODE, b"link%d" % node),
+                ]
+            )
+            under_way[world.ask(node, asked)] = asked, inode
+        world.run_until(partial(_all_answered, world, list(under_way)))
+        for (node, *_), (asked, inode) in under_way.items():
+            if isinstance(asked, (ask.Write, ask.Link, ask.Unlink)):  # which file that name was, the kernel knows
+                kernels.changed(node, ROOT_INODE, *((inode,) if isinstance(asked, ask.Write) else handles[node]))
+        for node in range(3):
+            for inode, attributes in list(kernels.kept[node].items()):
+                found = answer(world, (node + 1) % 3, ask.GetAttributes(inode))
+                assert isinstance(found, say.Attributes)
+                fields = [field for field in say.Attributes.value_fields if field != "keep"]
+                told, true = ([getattr(one, field) for field in fields] for one in (attributes, found))
+                assert told == true, (node, inode)
+                compared += 1
+    assert compared > 60

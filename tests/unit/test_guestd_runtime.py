@@ -270,6 +270,7 @@ class Quiet:
     """A port, an interconnect and a disk where nothing ever happens."""
 
     wants_to_write = False
+    changes = 0
 
     def fileno(self) -> int:
         return -1

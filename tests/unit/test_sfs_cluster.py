@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import random
 
 import pytest
 
+from guestd.sfs.errors import FsError
 from tests.unit.sfs_disk import Cut
 from tests.unit.sfs_model import random_operations
 from tests.unit.sfs_net import SfsWorld
@@ -86,3 +88,43 @@ def test_the_same_with_caches_that_are_nearly_nothing(seed: int, monkeypatch: py
     monkeypatch.setattr("guestd.sfs.journal.WRITE_BACK_MIN", 2)
     history(seed, EVERYTHING)
     assert random_operations(seed) > 100
+
+
+def test_a_file_system_that_three_nodes_fill_says_so_to_each_and_is_sound_and_can_be_emptied_by_another() -> None:
+    world = SfsWorld(3, blocks=400, journal_blocks=32)
+    for number in range(3):
+        world.power_on(number)
+    world.run_until(world.all_usable)
+    root = world.system(0).root
+
+    def fill(number: int) -> int:
+        """How many files it made until there was no room."""
+        for count in range(200):
+            try:
+                made = world.run_task(
+                    number, world.system(number).create(root, b"%d %d" % (number, count), 0o6, 0, 0, 1)
+                )
+                written = world.run_task(number, world.system(number).write(made.inode, 0, bytes(30_000), 1))
+            except FsError as why:
+                assert why.errno == errno.ENOSPC  # noqa: PT017
+                return count
+            if written < 30_000:
+                return count
+        raise AssertionError("it is never full")
+
+    counts = [fill(number) for number in (0, 1, 2)]
+    assert counts[0] > 10
+    for number in range(3):
+        with pytest.raises(FsError, match="ENOSPC"):
+            world.run_task(number, world.system(number).mkdir(root, b"more", 0o700, 0, 0, 1))
+        world.run_task(number, world.system(number).sync())
+    assert check(world.disk.now, world.blocks).wrong == []
+    for name, _, _ in world.run_task(2, world.system(2).readdir(root))[2:]:
+        world.run_task(2, world.system(2).unlink(root, name, 2))
+    world.run_task(2, world.system(2).sync())
+    assert fill(0) >= counts[0] - 1
+    for number in range(3):
+        assert world.leave(number)
+    world.run_until(lambda: all(node.level is None for node in world.nodes))
+    report = check(world.disk.now, world.blocks)
+    assert (report.wrong, report.notes) == ([], [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import stat
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from guestd.sfs.block import BLOCK_SIZE, Kind, checksum, kind_of
 from guestd.sfs.errors import Damaged, FsError
 from guestd.sfs.filesystem import FileSystem
 from guestd.sfs.mount import NotMounted
+from tests.unit import sfs_damage
+from tests.unit.sfs_damage import Manner, clean_notes, damage, is_silent, judge
 from tests.unit.sfs_disk import CachedDisk
 from tests.unit.sfs_node import UUID, SoloNode, check, formatted
 
@@ -210,3 +213,43 @@ def test_a_volume_that_is_no_file_system_is_refused_with_the_reason() -> None:
     _, sectors = formatted(BLOCKS)
     with pytest.raises(NotMounted, match="the volume only 600"):
         SoloNode(CachedDisk(sectors), 600).mount()
+
+
+def test_damaged_images_that_three_nodes_use_do_no_other_harm_than_errors_and_fsck_names_them() -> None:  # S7.3
+    """A share of the campaign of `sfs_damage.py`; all of it is in tests/nightly."""
+    found = [judge(seed) for seed in range(30)]
+    assert [f"{one.seed}, {one.what}: {one.failure}" for one in found if one.failure] == []
+    assert {one.manner for one in found} == {manner.value for manner in Manner}
+    assert any(one.refused for one in found)
+
+
+def test_fsck_names_each_damage_that_can_be_known() -> None:  # S7.3
+    named = 0
+    for seed in range(300):
+        done = damage(seed)
+        report = check(done.sectors, sfs_damage.BLOCKS)
+        told = report.wrong or [note for note in report.notes if note not in clean_notes(done.replayed)]
+        assert told or is_silent(sfs_damage.sample(), done), f"seed {seed}: {done}"
+        named += bool(told)
+    assert named > 200
+
+
+def test_a_volume_that_is_wiped_out_under_a_mounted_file_system_is_an_error_and_is_not_mounted_again() -> None:  # S7.3
+    session = sfs_damage.Session(dict(sfs_damage.sample().replayed), 5)
+    session.power_on()
+    system = session.world.system(0)
+    assert session.attempt(0, lambda system: system.getattr(system.root)) is not None
+    for lba in range(8 * sfs_damage.BLOCKS):
+        session.world.disk.now[lba] = bytes(512)
+    session.use()
+    assert system.root == session.world.superblock.root
+    assert session.errors[errno.EIO] > 10
+    session.leave_all()
+    for lba in range(8 * sfs_damage.BLOCKS):
+        session.world.disk.now[lba] = bytes(512)
+    session.refusals.clear()
+    session.power_on()
+    assert len(session.refusals) == sfs_damage.NODES
+    assert all("block 0 begins with" in why for why in session.refusals)
+    session.leave_all()
+    session.stop()

@@ -164,6 +164,8 @@ def on_two_lists(image: Image) -> None:
 
 def block_in_two_journals(image: Image) -> None:
     for slot in (0, 1):
+        head = image.geometry.head(slot)
+        image.put(head, seal(UUID, Kind.JOURNAL, head, journal_form.Head(1, True, 1).encode()))
         at = image.geometry.transaction(slot)
         found = image.block(image.root)
         described = journal_form.describe(1000, [(image.root, found)]).encode()

@@ -37,11 +37,15 @@ class Bench:
         self.node = SoloNode(CachedDisk(sectors), BLOCKS)
         self.system: FileSystem | None = self.node.mount()
         self.answers: dict[int, say.Reply] = {}
+        self.forgotten: list[int] = []
         self.faults: list[str] = []
         self.server = FileServer(self.node.engine.start, lambda: self.system, self.take, self.faults.append)
         self.number = 0
 
-    def take(self, answer: say.FileAnswer) -> None:
+    def take(self, answer: say.FileAnswer | say.FileChanged) -> None:
+        if isinstance(answer, say.FileChanged):
+            self.forgotten.append(answer.inode)
+            return
         assert answer.number not in self.answers, "answered twice"
         self.answers[answer.number] = answer.reply
 

@@ -27,13 +27,22 @@ def a_death() -> None:
     check(world)
 
 
-def two_who_make_a_mirror_grow() -> None:
-    Play(238, THEMES["nobody dies"]).run()
+def a_mirror_that_grows_while_it_is_closed() -> None:
+    """On one node; at every moment between the first write of the growth and its last."""
+    for later_ms in range(0, 60, 2):
+        world = operations.up()
+        world.do(0, lambda disks: disks.create("m", 100, mirrored=True))
+        volume = operations.opened(world, 0, "m")
+        growth = world.begin(0, lambda disks: disks.grow("m", 2000))
+        world.run(later_ms)
+        world.do(0, lambda _, volume=volume: volume.close())  # type: ignore[misc]
+        world.run_until(lambda growth=growth: growth.done)  # type: ignore[misc]
+        check(world)
 
 
 FOUND_BY: dict[str, Callable[[], None]] = {
     "nothing_recovered": a_death,
-    "new_regions_have_failed_before_they_are_there": two_who_make_a_mirror_grow,
+    "new_regions_have_failed_before_they_are_there": a_mirror_that_grows_while_it_is_closed,
     "sync_waits_for_the_recovery": operations.test_a_disk_that_is_open_serves_the_recovery_in_the_levels_above,
     "join_waits_for_the_recovery": (
         operations.test_a_disk_is_opened_in_a_join_that_a_recovery_in_the_levels_above_waits_for

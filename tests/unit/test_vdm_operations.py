@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from guestd.dlm.modes import Mode
 from guestd.membership.view import View
-from guestd.tasks.steps import DiskError
-from guestd.vdm import layout, records
+from guestd.tasks.steps import DiskError, Release
+from guestd.vdm import layout, locks, records
 from guestd.vdm.errors import (
     BadName,
     BadSize,
@@ -28,7 +29,7 @@ from tests.unit.vdm_net import Crash, SharedDisk, VdmWorld, check, check_agreeme
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from guestd.tasks.steps import Task
+    from guestd.tasks.steps import Held, Task
     from guestd.vdm.manager import VirtualDisks
     from guestd.vdm.records import Disk
     from guestd.vdm.virtual_disk import VirtualDisk
@@ -286,6 +287,42 @@ def test_listing_reads_the_tables_only_when_somebody_has_changed_them() -> None:
     for number in range(3):
         assert len(world.do(number, lambda disks: disks.list_all())) == 3
     assert world.commands == commands + 7
+
+
+def test_who_finds_the_tables_sound_and_not_their_number_waits_for_nobody_to_leave_it() -> None:
+    """The number spares a read, so it is left by who is alone; nobody queues for that."""
+    world = up()
+
+    def held(mode: Mode) -> Held:
+        found: Held = world.do(0, lambda disks: locks.Locks(disks.owners).take(locks.TABLES, mode))
+        return found
+
+    def given_up(lock: Held, value: bytes | None = None) -> None:
+        def give_up() -> Task[None]:
+            yield Release(lock.number, value)
+
+        world.do(0, lambda _: give_up())
+
+    def reads(number: int) -> int:
+        before = world.commands
+        world.do(number, lambda disks: disks.list_all())
+        return world.commands - before
+
+    given_up(held(Mode.EX), locks.block_of(0))
+    reader = held(Mode.PR)
+    assert [reads(1), reads(2), reads(1)] == [1, 1, 1], "somebody else reads too: the number is left to him"
+    given_up(reader)
+    assert [reads(1), reads(2), reads(1)] == [1, 0, 0]
+    # Where something is to be repaired all wait.
+    world.disk.write(layout.header_lba(1), bytes(512), durable=True)
+    given_up(held(Mode.EX), locks.block_of(0))
+    reader = held(Mode.PR)
+    waits = [world.begin(number, lambda disks: disks.list_all()) for number in (1, 2)]
+    world.run(2000)
+    assert [job.done for job in waits] == [False, False]
+    given_up(reader)
+    world.run_until(lambda: all(job.done for job in waits))
+    assert world.disk.tables(3).repairs == ()
 
 
 def test_a_mirror_is_read_from_the_other_copy_where_one_cannot_be_read() -> None:

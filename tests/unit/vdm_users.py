@@ -11,7 +11,6 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from guestd.membership.states import NodeState
 from guestd.vdm import layout
 from guestd.vdm.errors import BadSize, DiskInUse, NameTaken, NodeLeaves, NoRoom, UnknownDisk
 from tests.unit.dlm_net import Options
@@ -278,12 +277,8 @@ class Play:
         for one in world.nodes:
             if one.level is None:
                 self._gone(one.number)
-                if self.random.random() < 0.1 and not self._somebody_leaves():
+                if self.random.random() < 0.1:
                     world.power_on(one.number)
-
-    def _somebody_leaves(self) -> bool:
-        """Then nobody joins: lock managers that join wait for ever for the last member if that one leaves."""
-        return any(entry.state is NodeState.LEAVING for entry in self.world.view.entries)
 
     def _look_for_the_end_of_all(self) -> None:
         """Nobody is left to recover: as after a power failure, but that the disk has kept what it had."""
@@ -336,7 +331,7 @@ class Play:
         world = self.world
         self._look_for_the_end_of_all()
         for node in world.nodes:
-            if node.level is None and not self._somebody_leaves():
+            if node.level is None:
                 self._gone(node.number)
                 world.power_on(node.number)
         waiting = [

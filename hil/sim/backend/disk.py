@@ -98,6 +98,7 @@ class TargetDisk(Disk):
         if keep_data:
             unit.keep_data()
         self.target.units[0] = unit
+        self._image = image
         self._medium = medium
         self.senders: dict[Command, tuple[Node, int]] = {}
         """Who sent what has not ended, and in which life."""
@@ -108,6 +109,10 @@ class TargetDisk(Disk):
             self.target.add_portal(portal)
             self.paths.append(DiskPath(self, node, portal, names.initiator_name(node)))
         self.flush()
+
+    def contents(self) -> bytes:
+        """As it stands in the image."""
+        return self._image.read_bytes()
 
     def close(self) -> None:
         """All sessions end; the files are whole."""

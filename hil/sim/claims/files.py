@@ -30,7 +30,7 @@ _LOST = (errno.EIO, errno.ENODEV)
 class FilesKept(Checker):
     """A model of the logs, the counter and the names."""
 
-    claim = "what is on the medium of the shared file system stays, and locks on files exclude (S7.3, A13)"
+    claim = "what is on the medium of the shared file system stays, and locks on files exclude (S7.3, A12, A13)"
     needs = (Observation.INSIDE,)
 
     def __init__(self) -> None:

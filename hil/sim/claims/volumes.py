@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class VolumesKept(Checker):
     """A model of the virtual disks."""
 
-    claim = "virtual disks are as they were made, and no two have the same blocks (S7.2)"
+    claim = "virtual disks are as they were made, and no two have the same blocks (S7.2, A12)"
     needs = (Observation.INSIDE,)
 
     def __init__(self) -> None:
