@@ -148,7 +148,7 @@ class KeptLocks:
     # -- inner workings
 
     def _check(self) -> None:
-        if self._noticed:
+        if self._noticed and self._why is None:
             # Who acquires and releases without a pause would never let the thread have its turn.
             self._noticed = False
             self._serve()
