@@ -11,9 +11,10 @@ from guestd.dlm.change import SPREAD, STOP, Change
 from guestd.dlm.deadlock import SEARCH_MS
 from guestd.dlm.directory import directory_node
 from guestd.dlm.manager import LockError, LockManager
-from guestd.dlm.messages import Reason
+from guestd.dlm.messages import Reason, decode
 from guestd.dlm.modes import Mode
 from guestd.dlm.notices import Blocks, Denied, Gone, Granted, Notice
+from guestd.interconnect.channels import Channels
 from guestd.membership.states import NodeState
 from tests.unit.dlm_net import Options, World
 
@@ -555,3 +556,38 @@ def test_a_value_outlives_a_second_leave_before_the_first_ones_trees_have_a_mast
     managers[1].convert(reader, Mode.PR)
     pass_on()
     assert managers[1].take_notices() == [Granted(reader, Mode.PR, VALUE, True, 1)]
+
+
+@pytest.mark.parametrize(
+    ("master", "way"),
+    [(0, ["Convert", "Grant"]), (1, ["Blocking", "Convert"]), (2, ["Convert", "Blocking", "Convert", "Grant"])],
+)
+def test_a_lock_comes_from_another_node_in_two_round_trips_at_most(
+    master: int, way: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From node 0, which gives it up when it is told, to node 1. Two messages are a round trip."""
+    cluster = Cluster()
+    cluster.held(master, R, Mode.NL)
+    held, wanted = cluster.held(0, R, Mode.EX), cluster.held(1, R, Mode.NL)
+    cluster.world.run(2000)
+    sent: list[tuple[int, str]] = []
+    send = Channels.send
+
+    def watched(self: Channels, peer: int, message: bytes) -> None:
+        sent.append((peer, type(decode(message)).__name__))
+        send(self, peer, message)
+
+    def give_way(node: int, notice: Notice) -> None:
+        cluster.told.append((node, notice))
+        if isinstance(notice, Blocks):
+            cluster.call(0, "convert", held, Mode.NL)
+
+    monkeypatch.setattr(Channels, "send", watched)
+    cluster.world.on_notice = give_way
+    before = cluster.world.datagram_count
+    cluster.call(1, "convert", wanted, Mode.EX)
+    cluster.world.run(1000)
+    assert cluster.grant(1, wanted) in cluster.of(1)
+    # That node 0 has NL now, nobody waits for.
+    assert [name for peer, name in sent if (peer, name) != (0, "Grant")] == way
+    assert cluster.world.datagram_count - before <= 2 * len(sent), "each is acknowledged at most once"
