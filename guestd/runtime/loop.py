@@ -105,7 +105,8 @@ class Loop:
         while self._status is None:
             self._register()
             next_ms = due_ms if self._wake_ms is None else min(due_ms, self._wake_ms)
-            ready = {fd for fd, _ in self._poll.poll(max(0, next_ms - _now_ms()) / 1000)}
+            more = self._mount is not None and self._mount.has_more
+            ready = {fd for fd, _ in self._poll.poll(0 if more else max(0, next_ms - _now_ms()) / 1000)}
             for disk in self._disks:
                 ended = disk.take() if disk.fileno() in ready else None
                 if ended is not None:
@@ -118,7 +119,7 @@ class Loop:
                 self._take_orders()
             for said in self._programs.take(ready):
                 self._give(said)
-            if self._mount is not None and self._mount.fileno() in ready:
+            if self._mount is not None and (more or self._mount.fileno() in ready):
                 self._take_requests(self._mount)
             if self._wake_ms is not None and _now_ms() >= self._wake_ms:
                 self._wake_ms = None

@@ -48,6 +48,11 @@ class Mount:
             return self._loaded
         return -1 if self._session is None else self._session.fileno()
 
+    @property
+    def has_more(self) -> bool:
+        """Whether `take` has something to give, also if `fileno` is not readable."""
+        return self._session is not None and self._session.has_more
+
     def take(self) -> list[FileRequest]:
         """The next requests, never many, maybe none; the last one ever of a mount is Unmounted. Does not wait."""
         if self._loaded >= 0:

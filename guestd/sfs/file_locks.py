@@ -207,6 +207,8 @@ class FileLocks:
                     yield from self._raise(guard, owner, part, both(had, wanted[part]), wait=wait)
         except Refused as why:
             yield from self._lower(owner, before)
+            if self._closing:  # whatever it was refused for: nobody gets a lock any more
+                raise FsError(errno.ESHUTDOWN, "it is being unmounted") from why
             number = {Reason.AGAIN: errno.EAGAIN, Reason.CANCELLED: errno.EINTR, Reason.DEADLOCK: errno.EDEADLK}
             raise FsError(number[why.reason]) from why
         yield from self._lower(owner, wanted)

@@ -85,6 +85,9 @@ class Checker:
     def unmoved(self, node: Life) -> None:
         """A node has heard that the disk refuses its write, and runs on (``Observation.INSIDE``)."""
 
+    def command_failed(self, node: Life) -> None:
+        """A node has heard that one of its commands to the disk has failed (``Observation.INSIDE``)."""
+
     def keyed(self, node: int, incarnation: int) -> None:
         """That life's key is registered on the disk."""
 

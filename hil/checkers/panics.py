@@ -2,7 +2,8 @@
 
 A node that finds itself forced out has lost its registration to another one before; one whose subsystem hangs has told
 that subsystem something that is not acknowledged (S4.13); one whose lease ran out has no other fence (S6.5); one that
-was ordered to has been. Where there are no two machines with one node id nobody is refused either.
+was ordered to has been; one that has lost its files was told by the disk that commands failed (of a recording that is
+not asked). Where there are no two machines with one node id nobody is refused either.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Panics(Checker):
         """``fence``: of the cluster file; ``refusals``: whether a machine may be refused."""
         self._fence = fence
         self._refusals = refusals
+        self._failed: set[tuple[int, int]] = set()  # nodes and lives that have heard of a failed command
         self._removed: set[tuple[int, int]] = set()
         self._open: dict[tuple[int, int], set[tuple[object, ...]]] = {}  # (node, life) -> told, not acknowledged
 
@@ -36,6 +38,10 @@ class Panics(Checker):
         """By another node only."""
         if removal.by != removal.node:
             self._removed.add((removal.node, removal.incarnation))
+
+    def command_failed(self, node: Life) -> None:
+        """It may have been something that it has to write."""
+        self._failed.add((node.number, node.life))
 
     def emitted(self, node: Life, kind: str, fields: dict[str, Any]) -> None:
         """Panics and refusals."""
@@ -52,6 +58,8 @@ class Panics(Checker):
     def _is_legal(self, node: Life, cause: str) -> bool:
         if cause == "ordered":
             return True
+        if cause == "files-lost":
+            return not self.sees(Observation.INSIDE) or (node.number, node.life) in self._failed
         if cause == "subsystem-hung":
             return bool(self._open.get((node.number, node.life)))
         if self._fence == "panic":  # the disk lets everybody write

@@ -36,7 +36,7 @@ from guestd.core.effects import (
     Wake,
     WriteSectors,
 )
-from guestd.core.inputs import Datagram, Input, Order, Start, Tick, WriteDone
+from guestd.core.inputs import Datagram, Input, Order, ScsiDone, Start, Tick, WriteDone
 from guestd.core.node import Stack
 from guestd.sfs.answers import FileAnswer, FileChanged
 from hil.sim.trace import DISK
@@ -240,6 +240,8 @@ class Node:
         trace.note(_INPUT, self.number, _CODES[type(given)] << 32 | now_ms)
         if trace.recording:
             trace.touch(self.number)
+        if (type(given) is WriteDone and not given.ok) or (type(given) is ScsiDone and given.status < 0):
+            self.world.command_failed(self)
         for effect in stack.handle(given, now_ms):
             if self.doom is not None and self._dies_at(effect):
                 return

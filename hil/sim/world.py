@@ -95,6 +95,7 @@ class World:
         self.checkers = list(checkers)
         # Only who listens is told.
         self._of_writes = [one for one in self.checkers if type(one).landed is not Checker.landed]
+        self._of_failures = [one for one in self.checkers if type(one).command_failed is not Checker.command_failed]
         self._of_events = by_kind(self.checkers)
         self.disk.on_landed = self._landed
         self.disk.on_keyed = self._keyed
@@ -149,6 +150,11 @@ class World:
         """A node has heard that the disk refuses its write, and runs on."""
         for checker in self.checkers:
             checker.unmoved(node)
+
+    def command_failed(self, node: Node) -> None:
+        """A node has heard that a write has failed."""
+        for checker in self._of_failures:
+            checker.command_failed(node)
 
     def booted(self, node: Node) -> None:
         """A new life has begun."""

@@ -53,7 +53,8 @@ class Server:
         poll = select.poll()
         for fd in (0, *(mount.fileno() for mount in self.mounts)):
             poll.register(fd, select.POLLIN)
-        ready = {fd for fd, _ in poll.poll()}
+        more = any(mount.has_more for mount in self.mounts)
+        ready = {fd for fd, _ in poll.poll(0 if more else None)}
         if 0 in ready:
             if os.read(0, 4096):
                 print(json.dumps(self.report()), flush=True)

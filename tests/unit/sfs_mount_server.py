@@ -86,8 +86,9 @@ class Loop:
         poll = select.poll()
         for fd in (0, self.mount.fileno()):
             poll.register(fd, select.POLLIN)
-        found = poll.poll(SYNC_PERIOD_MS)
-        if not found:
+        more = self.mount.has_more
+        found = poll.poll(0 if more else SYNC_PERIOD_MS)
+        if not found and not more:
             self.server.synchronize()
         if 0 in (fd for fd, _ in found):
             if os.read(0, 4096):

@@ -126,6 +126,8 @@ def test_what_cannot_be_judged_is_told_with_what_is_lacking(run: Run) -> None:
         "one_cluster": (inside,),
         "survivors": (inside,),
         "locks": (inside,),
+        "files": (inside,),
+        "volumes": (inside,),
         "table: bid (Disk Paxos)": ("the phases of a bid",),
         "table: match (mode dekker)": ("the phases of a contest",),
     }

@@ -328,3 +328,19 @@ def test_attributes_that_a_kernel_keeps_are_true(seed: int) -> None:
                 assert told == true, (node, inode)
                 compared += 1
     assert compared > 60
+
+
+def test_who_waits_for_a_lock_when_its_node_leaves_is_told_that_nothing_is_mounted() -> None:
+    world = made()
+    inode, handle = create(world, 0, b"file")
+    lock = partial(ask.LockWhole, owner=7, kind=ask.LockKind.EXCLUSIVE, wait=True)
+    assert answer(world, 0, lock(inode, handle)) == say.Done()
+    opened = [answer(world, 1, ask.Open(inode, True)) for _ in range(2)]
+    assert all(isinstance(one, say.Opened) for one in opened)
+    waits = world.ask(1, lock(inode, opened[0].handle))  # type: ignore[attr-defined]
+    world.run(500)
+    world.order(1, "leave")
+    world.run_until(lambda: world.machines[1].stack is None or world.machines[1].stack.kernel.files.leaving)
+    late = world.ask(1, lock(inode, opened[1].handle, owner=8))  # type: ignore[attr-defined]
+    world.run_until(lambda: world.machines[1].exits)
+    assert [world.answers[key] for key in (waits, late)] == [say.Failed(errno.ENODEV)] * 2

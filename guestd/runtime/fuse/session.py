@@ -83,8 +83,18 @@ class Session:
         """Readable when the kernel has requests; -1 when the mount has gone."""
         return self._fd
 
+    @property
+    def has_more(self) -> bool:
+        """Whether `take` has something to give, whatever the descriptor says."""
+        return bool(self._given)
+
     def take(self) -> list[FileRequest]:
         """The next requests, in their order; the last one ever is Unmounted."""
+        self._receive()
+        given, self._given = self._given, []
+        return given
+
+    def _receive(self) -> None:
         for _ in range(REQUESTS_AT_ONCE if self._fd >= 0 else 0):
             size = self._library.fuse_session_receive_buf(self._session, byref(self._buffer))
             if size in (-errno.EAGAIN, -errno.EINTR):
@@ -95,8 +105,6 @@ class Session:
             self._library.fuse_session_process_buf(self._session, byref(self._buffer))
             if self._bug is not None:
                 raise self._bug
-        given, self._given = self._given, []
-        return given
 
     def answer(self, number: int, reply: Reply) -> None:
         """To the request with that number, which ends with it. Nothing happens if the mount has gone."""
@@ -119,9 +127,9 @@ class Session:
         """
         for _ in range(FORGET_TRIES_MAX):
             done = self._fd < 0 or self._library.fuse_lowlevel_notify_inval_inode(self._session, inode, -1, 0)
-            # Or it has forgotten the inode, and says so in a request that has not been taken: then all tries are made.
             if done != -errno.ENOENT or inode not in self._references:
                 return
+            self._receive()  # or it has forgotten the inode, and says so in a request that has not been taken
             time.sleep(FORGET_PERIOD_S)
 
     def close(self) -> None:
