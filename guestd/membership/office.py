@@ -66,6 +66,7 @@ class Office:
         self._busy = False  # fencing, or a commit record is on its way to the disk
         self._together_until_ms: int | None = None  # then what is ready goes on without what stands beside it
         self._step: Advance | None = None  # the last one that was written, or perhaps was
+        self._begun: View | None = None  # with which an epoch perhaps has begun: its commit has failed
         self.wants = False  # to bid, when it was looked last: a bid may be lost, fail, or have to wait
         self.suspicion = Suspicion(member.context, member.observer)
 
@@ -85,11 +86,12 @@ class Office:
         elif member.role.inside:
             suspected = self.suspicion.any
             self.suspicion.update(member.view)
-            if not (news or suspected or self.suspicion.any or self.wants):
+            unsure = self._is_unsure()
+            if not (news or suspected or self.suspicion.any or self.wants or unsure):
                 return
             self.wants = False
             survivors = self._survivors()
-            given = self._election.given(member.incarnation, member.view.epoch)
+            given = unsure or self._election.given(member.incarnation, member.view.epoch)
             if given or self._is_my_turn(survivors):
                 self._act(survivors, given=given)
 
@@ -101,6 +103,13 @@ class Office:
         victims = tuple(nodes_of(lost)) if lost and not lost >> member.node & 1 else ()
         if given or member.role is not Role.MASTER or self._changes(member.view, victims):
             self._bid(victims)
+
+    def _is_unsure(self) -> bool:
+        """Whether an epoch of this node may have begun that it does not know of. A bid finds out, or begins it.
+
+        Others may have read it: of the epoch before nothing is written any more.
+        """
+        return self._begun is not None and self._begun.order > self._member.view.order
 
     def _survivors(self) -> int:
         """The mask of members that are to go on."""
@@ -259,6 +268,8 @@ class Office:
         member = self._member
         if not (news or self._held) or member.role is not Role.MASTER or self._busy or self._election.running:
             return
+        if self._is_unsure():
+            return
         self._held = self._context.now_ms < self._hold_until_ms
         if self._held:
             return
@@ -318,6 +329,8 @@ class Office:
             else:
                 # It may be on the disk all the same. The next attempt starts from the view as read back, or writes the
                 # same view again; not at once, for a disk that fails does so quickly.
+                if view.epoch > self._member.view.epoch:
+                    self._begun = view
                 again_ms = self._context.now_ms + self._context.config.timing.heartbeat_ms
                 self._hold_until_ms = max(self._hold_until_ms, again_ms)
 
