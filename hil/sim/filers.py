@@ -63,6 +63,7 @@ class Filer:
         """The number of the request that it waits for; 0: none."""
         self.doing = "nothing"
         self.made: list[bytes] = []  # names that it has made
+        self.open: dict[int, int] = {}  # handle -> inode, of files that it has open
 
     @property
     def runs(self) -> bool:
@@ -184,8 +185,12 @@ class Filers:
         assert filer.work is not None, "it runs"
         try:
             wanted = filer.work.send(found)
-        except (StopIteration, Ended):
+        except StopIteration:
             filer.work = None
+            return
+        except Ended:
+            filer.work = self._close(filer)
+            self._go_on(filer, None)
             return
         if isinstance(wanted, int):
             self._queue.after(wanted, self._go_on, filer, None)
@@ -217,6 +222,13 @@ class Filers:
                 yield from self._look(filer)
         filer.doing = "nothing"
 
+    def _close(self, filer: Filer) -> Work:
+        """It cannot go on, and ends: its node's kernel closes its files, with the locks that it had on them."""
+        filer.doing = "ends"
+        for handle, inode in list(filer.open.items()):
+            yield ask.Release(inode, handle, filer.number)
+        filer.open.clear()
+
     def _look_over(self, filer: Filer) -> Work:
         for log in LOGS:
             yield from self._read(filer, log)
@@ -235,7 +247,7 @@ class Filers:
         self.counts["appended"] += 1
         if self.listener is not None:
             self.listener.appended(filer, log, number)
-        yield from self._ask(filer, ask.Release(inode, handle, None))
+        yield from self._release(filer, inode, handle)
 
     def _read(self, filer: Filer, log: bytes) -> Work:
         filer.doing = f"reads {log.decode()}"
@@ -246,12 +258,13 @@ class Filers:
             entry = self._checked(filer, "look up", found)
             inode = entry.attributes.inode
             opened = yield from self._ask(filer, ask.Open(inode, False))
+            filer.open[opened.handle] = inode
             while True:
                 data = yield from self._ask(filer, ask.Read(inode, opened.handle, len(contents), 65_536))
                 if not data.data:
                     break
                 contents += data.data
-            yield from self._ask(filer, ask.Release(inode, opened.handle, None))
+            yield from self._release(filer, inode, opened.handle)
         self.counts["read"] += 1
         if self.listener is not None:
             self.listener.has_read(filer, log, begun, contents)
@@ -273,7 +286,7 @@ class Filers:
         if self.listener is not None:
             self.listener.counted(filer)
         yield from self._ask(filer, ask.LockWhole(inode, handle, owner, LockKind.NONE, False))
-        yield from self._ask(filer, ask.Release(inode, handle, None))
+        yield from self._release(filer, inode, handle)
 
     def _change(self, filer: Filer) -> Work:
         """Its own names only: so it is known which there are."""
@@ -287,7 +300,8 @@ class Filers:
         if makes:
             created = yield from self._ask(filer, ask.Create(ROOT_INODE, name, 0o644, 0, 0, True, True, False))
             inode = created.entry.attributes.inode
-            yield from self._ask(filer, ask.Release(inode, created.handle, None))
+            filer.open[created.handle] = inode
+            yield from self._release(filer, inode, created.handle)
             filer.made.append(name)
         else:
             yield from self._ask(filer, ask.Unlink(ROOT_INODE, name))
@@ -315,7 +329,13 @@ class Filers:
     def _open(self, filer: Filer, name: bytes) -> Generator[ask.Request | int, Any, tuple[int, int]]:
         """Inode and handle of a file in the root directory, which is made if it is not there."""
         created = yield from self._ask(filer, ask.Create(ROOT_INODE, name, 0o644, 0, 0, True, False, False))
-        return created.entry.attributes.inode, created.handle
+        inode: int = created.entry.attributes.inode
+        filer.open[created.handle] = inode
+        return inode, created.handle
+
+    def _release(self, filer: Filer, inode: int, handle: int) -> Work:
+        filer.open.pop(handle)
+        yield from self._ask(filer, ask.Release(inode, handle, None))
 
     def _ask(self, filer: Filer, request: ask.Request) -> Generator[ask.Request | int, Any, Any]:
         found = yield request

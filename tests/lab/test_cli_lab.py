@@ -57,7 +57,7 @@ def test_status_shows_all_levels_joined() -> None:
     assert told["members"] == [0, 1]
     for node in told["nodes"]:
         assert node["levels"] == dict.fromkeys(["0", "10", "20", "30", "40"], "joined")
-    assert "* acknowledges only: SFS, event-manager" in ok("status", "--name", NAME)
+    assert "* acknowledges only: event-manager" in ok("status", "--name", NAME)
 
 
 def test_ssh_runs_a_command_on_that_node_and_passes_its_status_through() -> None:

@@ -1,13 +1,10 @@
-"""A real guest mounts a file system through FUSE at /shared; the one that answers from memory, for the mount's sake."""
+"""The mount of the shared file system in a real guest: what the shell asks of it, and its end."""
 
 from __future__ import annotations
 
-import base64
-import gzip
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,17 +14,7 @@ from hil.scenario import ScenarioCluster
 
 pytestmark = pytest.mark.lab
 
-UNIT = Path(__file__).parents[1] / "unit"
-HOME = "/tmp/mount"  # in the guest
 LIMIT_S = 120.0  # on a busy host without KVM
-
-SERVE = f"""
-mkfifo {HOME}/in
-cd {HOME}
-PYTHONPATH={HOME}:/usr/lib/hil setsid python3.11 -m tests.unit.mount_server /shared <{HOME}/in >{HOME}/out 2>&1 &
-setsid sleep 10000 >{HOME}/in 2>/dev/null </dev/null &
-echo $!
-"""
 
 USE = """
 set -e
@@ -69,21 +56,11 @@ def wait_for(node: Node, command: str, expected: str) -> None:
         time.sleep(0.5)
 
 
-def serve(node: Node) -> None:
-    node.ssh(f"mkdir -p {HOME}/tests/unit")
-    for name in ("mount_locks.py", "mount_memory.py", "mount_server.py"):
-        # Packed: dropbear takes no command of more than 9000 bytes.
-        packed = base64.b64encode(gzip.compress((UNIT / name).read_bytes())).decode()
-        node.ssh(f"echo {packed} | base64 -d | gunzip >{HOME}/tests/unit/{name}")
-    node.ssh(SERVE)
-    wait_for(node, f"cat {HOME}/out", "mounted")
-
-
 def test_a_guest_has_what_a_mount_needs_and_its_end_takes_the_mount_away(cluster: ScenarioCluster) -> None:
     node = cluster.nodes[0]
-    serve(node)
+    wait_for(node, "grep -c ' /shared fuse' /proc/mounts; true", "1")
     said = node.ssh(USE, timeout=LIMIT_S).stdout
-    assert said.splitlines() == ["one", "two", "750 directory", "locked", "memory0 /shared"]
+    assert said.splitlines() == ["one", "two", "750 directory", "locked", f"hil:{cluster.name} /shared"]
     # init takes the mount away when guestd has ended, whoever has mounted it.
     node.ssh("kill -KILL $(pidof python3.11 | tr ' ' '\\n' | sort -n | head -1)")
     wait_for(node, "grep -c /shared /proc/mounts; true", "0")
