@@ -1,6 +1,7 @@
 """Claim: no transition moves on from what a program is still at work on, whatever its node says (S4.5).
 
-Neither to the next barrier or level, nor, as a join does between two levels, into a leave (S4.8).
+Neither to the next barrier or level, nor, as a join does between two levels, into a leave (S4.8). A node that leaves is
+not waited for at the levels that its own leave has passed (S4.9).
 """
 
 from __future__ import annotations
@@ -58,6 +59,9 @@ class WorkedOn(Checker):
             if program.order != position.level or not program.runs or told not in program.unacknowledged:
                 continue
             node = program.node
+            own = before.entries[node.number]
+            if own.state is NodeState.LEAVING and own.level < program.order:
+                continue
             # One that is forced out by this very commit is fenced, and asked no more.
             if all(one.entries[node.number].is_life(node.incarnation) for one in (before, view)):
                 self.fail(f"{view.order} goes on from {told}, which {program.name} on node {node.number} is at work on")
