@@ -86,7 +86,7 @@ class FileLocks:
     def flock(
         self, guard: Guard, number: int, exclusive: bool | None, *, wait: bool, call: Call | None = None
     ) -> Task[None]:
-        """None: unlock. Raises FsError (EAGAIN, EINTR, EDEADLK)."""
+        """None: unlock. Raises FsError (EAGAIN, EINTR, EDEADLK; ESHUTDOWN when it is being unmounted)."""
         owner = yield from self._begin(guard.key, _FLOCK, number, call or Call())
         wanted = {} if exclusive is None else {_FLOCK: Mode.EX if exclusive else Mode.PR}
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect
 from collections.abc import Iterator
 
 from guestd.membership.sector import SECTOR_SIZE
@@ -27,15 +28,21 @@ def shared_size(disk_mib: int, nodes: int, shared_mib: int | None = None) -> int
         return 0
     room = tables.empty(bytes(16), nodes, disk_mib * MIB // SECTOR_SIZE).header.units * UNIT
     sizes = [min(room * 3 // 4 // UNIT * UNIT, DEFAULT_MAX), room] if shared_mib is None else [shared_mib * MIB]
-    fitting = [size for size in sizes if size <= room and _is_large_enough(size, nodes)]
+    fitting = [size for size in sizes if size <= room and _holds_file_system(size, nodes)]
     if not fitting:
-        least = next((mib for mib in range(1, room // MIB + 1) if _is_large_enough(mib * MIB, nodes)), None)
-        legal = "0, since the disk is too small" if least is None else f"0, or {least} to {room // MIB}"
+        all_sizes = range(1, room // MIB + 1)
+        least = next((mib for mib in all_sizes if _holds_file_system(mib * MIB, nodes)), None)
+        legal = "0, since the disk is too small"
+        if least is not None:
+            larger = all_sizes[least:]
+            fit = bisect(larger, False, key=lambda mib: not _holds_file_system(mib * MIB, nodes))
+            legal = f"0, or {least} to {least + fit}"
         raise ValueError(f"shared_mib = {shared_mib}, with {nodes} nodes on a disk of {disk_mib} MiB (legal: {legal})")
     return fitting[0]
 
 
-def _is_large_enough(size: int, nodes: int) -> bool:
+def _holds_file_system(size: int, nodes: int) -> bool:
+    """Neither too small for its journals nor larger than these can describe (docs/sfs.md)."""
     try:
         mkfs.layout(size // BLOCK_SIZE, bytes(16), slots=nodes)
     except ValueError:
