@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
+import pytest
+
+from guestd.core.value import replace
+from guestd.membership.states import NodeState
+from guestd.membership.view import Entry, View
+from hil.checkers.checker import Violation
 from hil.checkers.claims import OF_THE_SIMULATOR, every_checker
 from hil.checkers.observation import Observation
 from hil.sim import claims
 from hil.sim.case import Case
+from hil.sim.claims.worked_on import WorkedOn
 from hil.sim.options import changed
 from hil.sim.plan import Fault, Plan
+
+if TYPE_CHECKING:
+    from hil.checkers.observation import Life
+    from hil.sim.world import World
 
 
 def test_each_is_named_where_recordings_are_judged() -> None:
@@ -29,6 +43,31 @@ def test_all_claims_of_a_simulated_run_begin_with_those_of_every_run() -> None:
     every = claims.every_claim(fence="panic", election="dekker")
     of_every_run = every_checker(fence="panic", election="dekker")
     assert [type(one) for one in every[: len(of_every_run)]] == [type(one) for one in of_every_run]
+
+
+# -- what is worked on
+
+
+@pytest.mark.parametrize(
+    ("own", "waited_for"),
+    [
+        (Entry(NodeState.JOINED, 1, reach=50), True),
+        (Entry(NodeState.LEAVING, 1, level=40, reach=40), True),  # on its way down to the program's level
+        (Entry(NodeState.LEAVING, 1, level=15, reach=15), True),  # there: it may be at work on both
+        (Entry(NodeState.LEAVING, 1, level=10, reach=10), False),  # past it: the program has let it go (S4.9)
+    ],
+)
+def test_a_program_is_waited_for_until_its_nodes_own_leave_has_passed(own: Entry, *, waited_for: bool) -> None:  # S4.5
+    node = SimpleNamespace(number=0, incarnation=1)
+    told = (1, 1, "forced-leave", 0)
+    program = SimpleNamespace(order=15, runs=True, unacknowledged={told}, name="recoverer", node=node)
+    claim = WorkedOn()
+    claim.world = cast("World", SimpleNamespace(programs=SimpleNamespace(all=[program])))
+    dead = Entry(NodeState.FORCED_LEAVING, 1, level=15, reach=50, forced=True)
+    claim.committed(cast("Life", node), 1, View(3, 1, 0, (own, dead)))
+    moved = View(3, 2, 0, (own, replace(dead, level=20)))
+    with pytest.raises(Violation, match="recoverer on node 0") if waited_for else nullcontext():
+        claim.committed(cast("Life", node), 1, moved)
 
 
 # -- what is no violation

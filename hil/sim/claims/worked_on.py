@@ -59,8 +59,7 @@ class WorkedOn(Checker):
             if program.order != position.level or not program.runs or told not in program.unacknowledged:
                 continue
             node = program.node
-            own = before.entries[node.number]
-            if own.state is NodeState.LEAVING and own.level < program.order:
+            if not before.entries[node.number].takes_part(program.order):
                 continue
             # One that is forced out by this very commit is fenced, and asked no more.
             if all(one.entries[node.number].is_life(node.incarnation) for one in (before, view)):
