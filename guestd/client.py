@@ -19,7 +19,7 @@ Errors:
 from __future__ import annotations
 
 from guestd.connection import PATH, ClientError, Connection, Disconnected, Misused
-from guestd.core.value import Value
+from guestd.notification import Notification, Transition
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,23 +41,6 @@ __all__ = [
 
 class Refused(ClientError):
     """The registration was refused."""
-
-
-class Transition(Value):
-    """One node's transition, at one barrier of it."""
-
-    node: int
-    incarnation: int
-    transition: str  # join, leave or forced-leave
-    barrier: int  # from 0
-
-
-class Notification(Value):
-    """What is to be processed now, and acknowledged then."""
-
-    number: int
-    transitions: tuple[Transition, ...]
-    states: tuple[str, ...]  # of every configured node for this subsystem (spec S4.7)
 
 
 class Registration:
