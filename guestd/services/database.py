@@ -37,6 +37,8 @@ class Database:
         self.identity = 0  # of the file
         self.size = 0  # of what counts in it, bytes
         self.read = 0  # transactions
+        self.grown_size = GROWN_SIZE
+        """A file that is larger is to be replaced."""
 
     def take(self, identity: int, data: bytes) -> int:
         """What was read of that file from `size` on, or from its beginning if it is another one; how much was new."""
@@ -47,6 +49,8 @@ class Database:
             found = _parsed(data[at:end])
             if found is None or not self._follows(found):
                 break
+            if "all" in found:
+                self.grown_size = max(GROWN_SIZE, GROWN_TIMES * (end - at))
             if found["n"] > self.number:
                 self._apply(found)
             at = end + 1

@@ -48,12 +48,14 @@ class Decision:
 
     def changes(self) -> dict[str, Any]:
         """For the transaction: key -> value. The database is as it was, after that."""
-        database, made = self.database, dict[str, Any]()
+        database = self.database
+        made: dict[str, Any] = {}
         if database.life != self._before_life:
             made["life"] = database.life
-        for node, member in sorted(database.members.items()):
-            if self._before_members.get(node) != member:
-                made[f"node/{node}"] = member_json(member)
+        for node in sorted(self._before_members.keys() | database.members.keys()):
+            member = database.members.get(node)
+            if member != self._before_members.get(node):
+                made[f"node/{node}"] = None if member is None else member_json(member)
         for name in sorted(self._before.keys() | database.services.keys()):
             service = database.services.get(name)
             if service is not self._before.get(name):
@@ -83,6 +85,10 @@ class Decision:
     def put_member(self, node: int, member: Member) -> None:
         """A node has changed."""
         self.database.members[node] = member
+
+    def remove_member(self, node: int) -> None:
+        """A node does not take part any more. Raises KeyError."""
+        del self.database.members[node]
 
     def root(self, service: Service) -> Service:
         """Whose choosing parameters count for it."""

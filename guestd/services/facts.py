@@ -13,6 +13,7 @@ from guestd.services.states import InstanceState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from guestd.services.database import Database
     from guestd.services.decide import Decision
     from guestd.services.service import Service
     from guestd.services.view import View
@@ -28,6 +29,13 @@ class SignedOn(Fact):
     node: int
     incarnation: int
     load: int
+
+
+class SignedOff(Fact):
+    """This node leaves, and has nothing to do any more: nobody is to give it anything."""
+
+    node: int
+    incarnation: int
 
 
 class Ended(Fact):
@@ -67,6 +75,11 @@ def put(fact: Fact, decision: Decision, view: View) -> None:
     """Into the decision, if it still holds."""
     if isinstance(fact, SignedOn):
         _sign_on(fact, decision, view)
+    elif isinstance(fact, SignedOff):
+        signed = decision.database.members.get(fact.node)
+        here = signed is not None and signed.incarnation == fact.incarnation
+        if here and is_free(decision.database, fact.node):
+            decision.remove_member(fact.node)
     elif isinstance(fact, Ended):
         _end(fact, decision)
     elif isinstance(fact, Better):
@@ -74,14 +87,27 @@ def put(fact: Fact, decision: Decision, view: View) -> None:
         if service is not None and is_better(service, fact.node) and service.count == fact.registration:
             decision.put(service.but(transfer=True, target=fact.node, away=NOWHERE, reason="transfer"))
     elif isinstance(fact, Load):
-        member = decision.database.members[fact.node]
-        decision.put_member(fact.node, Member(member.incarnation, fact.load, member.failures, member.forced_out))
+        mine = decision.database.members.get(fact.node)
+        if mine is not None:
+            decision.put_member(fact.node, Member(mine.incarnation, fact.load, mine.failures, mine.forced_out))
     elif isinstance(fact, Forgiven):
-        member = decision.database.members[fact.node]
-        if (member.incarnation, member.failures) == (fact.incarnation, fact.failures):
-            decision.put_member(fact.node, Member(member.incarnation, member.load, 0, member.forced_out))
+        found = decision.database.members.get(fact.node)
+        if found is not None and (found.incarnation, found.failures) == (fact.incarnation, fact.failures):
+            decision.put_member(fact.node, Member(found.incarnation, found.load, 0, found.forced_out))
     else:
         raise TypeError(f"{fact!r} is no fact")
+
+
+def is_free(database: Database, node: int) -> bool:
+    """Whether nothing is registered there, and nothing that was is on its way to another node."""
+    for service in database.services.values():
+        if any(one.node == node for one in service.instances):
+            return False
+        # A recovery for which there is no node is not on its way anywhere.
+        stuck = any(one.state is InstanceState.RECOVERING and one.node == NOWHERE for one in service.instances)
+        if service.transfer and service.away == node and not stuck:
+            return False
+    return True
 
 
 def is_better(service: Service, node: int) -> bool:

@@ -18,7 +18,7 @@ CHANGING = ("add", "remove", "start", "stop", "move")
 LOOKING = ("list", "show")
 
 
-class Refused(Exception):  # noqa: N818  # the name says it
+class Refused(Exception):  # the name says it
     """What was asked for cannot be done; says what would be legal."""
 
 
