@@ -178,6 +178,10 @@ class ServiceManager:
         self._acknowledge()
         self._effects += [Say(message) for message in self._bell.take_said()]
 
+    def notified_of(self, service: str) -> int | None:
+        """The last registration of that service for which its notify command was run here."""
+        return self._launch.notified(service)
+
     @property
     def busy(self) -> str | None:
         """Why this one is not done with what it knows; None if it is."""
