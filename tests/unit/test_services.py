@@ -410,7 +410,7 @@ def test_a_service_that_is_removed_is_stopped_and_forgotten_with_its_children() 
         ({"do": "move", "name": "child"}, "child goes where its parent goes: move web"),
         ({"do": "move", "name": "web", "node": 7}, "web cannot go to node 7 (legal: 1)"),
         ({"do": "move", "name": "web", "node": 2}, "cannot go to node 2: among disallowable_nodes (legal: 1)"),
-        ({"do": "fly"}, "'fly' is nothing that can be done to services (legal: add, remove, start, stop, move, list"),
+        ({"do": "fly"}, "'fly' is nothing that can be done (legal: add, remove, start, stop, move, list"),
         ({"do": "add", "services": [{"name": "web"}]}, "there is such a service already"),
         ({"do": "add", "services": "web"}, "legal: a list of tables"),
     ],
