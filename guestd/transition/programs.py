@@ -118,18 +118,34 @@ class Programs:
             if connection in self._programs:
                 raise ValueError(f"this connection has registered {self._programs[connection].level.name} already")
             program = Program(self._context, connection, asked)
-            self._check(program.level)
+            dead = self._dead_one(program.level)
+            self._check(program.level, dead)
         except ValueError as why:
             self._context.effects.append(Answer(connection, {"refused": str(why)}))
             return
+        if dead is not None:
+            self._end(dead, "replaced")
         self._programs[connection] = program
         self.changed = True
 
-    def _check(self, level: Level) -> None:
+    def _dead_one(self, level: Level) -> Program | None:
+        """The same program as it was before it died: this node need not answer for it any more (spec S4.13).
+
+        But when its node leaves: what it should have done then, nobody has done.
+        """
+        for one in self._programs.values():
+            if one.state is Registration.SILENT and one.level == level:
+                assert one.seat is not None, "only what has a seat is silent"
+                return None if self._context.node in (*one.seat.open, *one.seat.held) else one
+        return None
+
+    def _check(self, level: Level, dead: Program | None) -> None:
         """What can be refused at once: by what this node itself has. Raises ValueError."""
         if len(self._programs) >= PROGRAMS_MAX:
             raise ValueError(f"{level.name}: {PROGRAMS_MAX} programs have registered with this node (legal: no more)")
         own = self._participant.subsystems()
+        if dead is not None:
+            own.remove(dead.level)
         own += [one.level for one in self._programs.values() if one.state is Registration.ASKING]
         for one in own:
             if one.name == level.name and not _is_stand_in(one, level):

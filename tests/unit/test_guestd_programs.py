@@ -466,6 +466,34 @@ def test_a_dead_program_that_chose_to_hang_counts_as_one_that_does_not_answer() 
     assert program.told("leave") == []
 
 
+def test_a_dead_program_that_begins_again_takes_its_own_place() -> None:  # S4.13
+    """What stood at its level counts as acknowledged; it is taken through the joins anew."""
+    world = formed(World(nodes=3, seed=1, timing=QUICK))
+    program = mute(world, 1)
+    program.die()
+    world.order(2, "leave")
+    world.run_until(lambda: world.state(2) == "leaving")
+    again = world.program(1, "mute", 50)
+    world.run_until(lambda: world.machines[2].exits == [0])
+    world.run(20_000)
+    assert [machine.panics for machine in world.machines] == [[], [], []]
+    assert again.told("join") == [(0, 0), (1, 0), (2, 0)]
+    assert again.told("leave") == [(2, 0)]
+    assert [e["why"] for e in world.events(1, "program")] == ["agreed", "died", "replaced", "agreed"]
+
+
+def test_a_dead_program_does_not_take_its_place_again_while_its_own_node_leaves() -> None:  # S4.9, S4.13
+    """The leave is what it was registered for."""
+    world = formed(World(nodes=3, seed=1, timing=QUICK))
+    mute(world, 1).die()
+    world.order(1, "leave")
+    world.run_until(lambda: world.state(1) == "leaving")
+    again = world.program(1, "mute", 50)
+    world.run(1000)
+    assert again.all("refused") == ["mute is registered with this node already, at level 50"]
+    world.run_until(lambda: world.machines[1].panics)
+
+
 def test_a_dead_program_that_chose_to_be_gone_holds_nothing_up(world: World) -> None:
     program = world.program(1, "p", 50, on_death="gone")
     world.run_until(lambda: world.events(1, "caught-up"))
@@ -765,7 +793,8 @@ def test_when_the_event_manager_has_ended_the_level_acknowledges_as_before(world
     assert steps.count("notified") == steps.count("acknowledged") == 1
     again = world.program(1, "event-manager", 40, on_death="gone")
     world.run_until(lambda: again.told("join"))
-    assert again.told("join") == [(0, 0), (1, 0)]
+    assert again.told("join") == [(0, 0), (1, 0), (2, 0)]
+    assert again.told("leave") == [(2, 0)]
 
 
 def test_of_two_event_managers_the_second_is_refused(world: World) -> None:
