@@ -712,11 +712,13 @@ def test_a_program_puts_events_into_the_stream(world: World) -> None:
     program = world.program(1, "p", 50)
     world.run_until(lambda: program.registered)
     for kind in program_events.KINDS:
-        program.send(emit={"kind": kind, "service": "web", "flags": ["T"], "self": {"a": None}})
+        program.send(emit={"kind": kind, "service": "web", "node": 2, "flags": ["T"], "self": {"a": None}})
     world.run(10)
     assert program.all("error") == []
     found = [(kind, fields) for _, kind, fields in world.machines[1].events if kind in program_events.KINDS]
-    assert found == [(kind, {"service": "web", "flags": ["T"], "self": {"a": None}}) for kind in program_events.KINDS]
+    assert found == [
+        (kind, {"service": "web", "subject": 2, "flags": ["T"], "self": {"a": None}}) for kind in program_events.KINDS
+    ]
 
 
 @pytest.mark.parametrize(
@@ -726,7 +728,7 @@ def test_a_program_puts_events_into_the_stream(world: World) -> None:
         ({"service": "web"}, "kind = None (legal: service"),
         ({"kind": ["service"]}, "kind = ['service'] (legal"),
         ("service", "kind = None (legal"),
-        ({"kind": "service", "n": 1}, "service: n is no field of a program (legal: all but n, t, kind, node"),
+        ({"kind": "service", "n": 1}, "service: n is no field of a program (legal: all but n, t, kind, guest_n"),
         ({"kind": "service", "guest_t": 1}, "guest_t is no field"),
         ({"kind": "service", "text": "x" * (16 << 10)}, "service: 16395 bytes of fields (legal: at most 16384)"),
         ({"kind": "service", "text": "\N{EURO SIGN}" * 4000}, "24011 bytes of fields (legal: at most 16384)"),
