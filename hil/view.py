@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from hil.view_services import REMOVED, ServiceView
+
 Event = dict[str, Any]
 
 RECORDING = 1
@@ -89,6 +91,7 @@ class View:
         """Node to its faults; None: those of the whole cluster."""
         self.struck: set[int] = set()
         """The numbers of the disk faults that have struck a command."""
+        self.services: dict[str, ServiceView] = {}
         self.stopping: str | None = None
         self.broken: str | None = None
         """What is gone for good, so that nothing that is waited for can be trusted to come."""
@@ -153,6 +156,7 @@ class View:
             "subsystems": {str(level): {"name": n, "real": real} for level, (n, real) in self.subsystems.items()},
             "broken": self.broken,
             "faults": {"all" if node is None else str(node): faults for node, faults in self.faults.items() if faults},
+            "services": {name: service.as_dict() for name, service in sorted(self.services.items())},
             "nodes": [self._node_dict(node) for node in self.nodes],
         }
 
@@ -335,6 +339,14 @@ def _fault_healed(view: View, node: NodeView | None, event: Event) -> None:
         faults.remove(_fault_name(event))
 
 
+def _service(view: View, node: NodeView | None, event: Event) -> None:
+    name = str(event["service"])
+    if event["state"] == REMOVED:
+        view.services.pop(name, None)
+        return
+    view.services.setdefault(name, ServiceView(name)).apply(event)
+
+
 def _disk_exited(view: View, node: NodeView | None, event: Event) -> None:
     view.broken = f"the SCSI target of the shared disk ended with status {event['status']}"
 
@@ -368,6 +380,7 @@ _HANDLERS: dict[str, Callable[[View, Any, Event], None]] = {
     "fault-injected": _fault_injected,
     "fault-struck": _fault_struck,
     "fault-healed": _fault_healed,
+    "service": _service,
     "bench-stopping": _bench_stopping,
 }
 

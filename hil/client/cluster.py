@@ -15,6 +15,7 @@ from hil.client.backend import Backend, Guests, check_guests, settings_of
 from hil.client.connection import Caller, Event
 from hil.client.disk import Disk
 from hil.client.node import Node, console_tail
+from hil.client.services import Services
 from hil.client.simulation import Simulation
 from hil.config import ClusterConfig, TimingOverrides, make_config
 from hil.errors import (
@@ -67,6 +68,7 @@ class Cluster:
         self.config: ClusterConfig = make_config(**self.settings["config"])
         self.nodes = [Node(self, i) for i in range(self.config.nodes)]
         self.disk = Disk(self)
+        self.services = Services(self)
         self.simulation = Simulation(self)
         self.on_event: Callable[[Event, View], None] | None = None
         self._backlog: list[Event] = self._after_first
@@ -167,6 +169,7 @@ class Cluster:
         for node in self.nodes:
             node.cluster = self
         self.disk = Disk(self)
+        self.services = Services(self)
         self.simulation = Simulation(self)
         self.on_event = listener
 
