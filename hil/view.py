@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hil.view_services import REMOVED, ServiceView
+from hil.view_services import REMOVED, CommandView, ServiceView
 
 Event = dict[str, Any]
 
@@ -92,6 +92,8 @@ class View:
         self.struck: set[int] = set()
         """The numbers of the disk faults that have struck a command."""
         self.services: dict[str, ServiceView] = {}
+        self.service_commands: dict[tuple[str, str, int], CommandView] = {}
+        """Of each service, action (start, stop, notify, recovery) and node, the newest one."""
         self.stopping: str | None = None
         self.broken: str | None = None
         """What is gone for good, so that nothing that is waited for can be trusted to come."""
@@ -347,6 +349,10 @@ def _service(view: View, node: NodeView | None, event: Event) -> None:
     view.services.setdefault(name, ServiceView(name)).apply(event)
 
 
+def _service_command(view: View, node: NodeView, event: Event) -> None:
+    view.service_commands[str(event["service"]), str(event["action"]), node.id] = CommandView.of(event)
+
+
 def _disk_exited(view: View, node: NodeView | None, event: Event) -> None:
     view.broken = f"the SCSI target of the shared disk ended with status {event['status']}"
 
@@ -381,6 +387,7 @@ _HANDLERS: dict[str, Callable[[View, Any, Event], None]] = {
     "fault-struck": _fault_struck,
     "fault-healed": _fault_healed,
     "service": _service,
+    "service-command": _service_command,
     "bench-stopping": _bench_stopping,
 }
 

@@ -6,8 +6,9 @@ happened earlier. A registration has a number of its own and never goes back: th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 REMOVED = "removed"
 """Told as the state of a service that there is no more."""
@@ -37,6 +38,26 @@ class Registration:
 
 
 @dataclass
+class CommandView:
+    """The newest command of one kind, of one service, on one node (event `service-command`)."""
+
+    registration: int
+    running: bool
+    status: int | None
+    """How it ended; minus the signal that ended it."""
+    timed_out: bool
+    n: int
+    """The number of the event that told of it."""
+
+    @classmethod
+    def of(cls, event: Mapping[str, Any]) -> Self:
+        """Of an event."""
+        running = event["state"] == "begun"
+        status = None if running else int(event["status"])
+        return cls(int(event["registration"]), running, status, bool(event.get("timed_out")), event.get("n", 0))
+
+
+@dataclass
 class ServiceView:
     """One client service."""
 
@@ -44,7 +65,9 @@ class ServiceView:
     registrations: dict[int, Registration] = field(default_factory=dict)
     """Those that have not ended, and the newest one."""
     flags: str = ""
-    """As in spec S9.9: T, M, N."""
+    """As in spec S9.9: T, N. That it awaits maturity (M) no event tells; ``hil service list`` does."""
+    told_by: int = 0
+    """The newest transaction of the database of which the events have told."""
 
     def apply(self, event: dict[str, Any]) -> None:
         """One event of kind `service`."""
@@ -57,8 +80,8 @@ class ServiceView:
         where = subject_of(event)
         told = Registration(number, state, where, str(event.get("why", "")), event.get("n", 0), event.get("t", 0.0))
         self.registrations[number] = told
-        if number == self.newest_number:
-            self.flags = str(event.get("flags", ""))
+        if event.get("number", self.told_by) >= self.told_by:
+            self.told_by, self.flags = event.get("number", self.told_by), str(event.get("flags", ""))
         self.registrations = {
             key: one for key, one in sorted(self.registrations.items()) if one.live or key == self.newest_number
         }
@@ -108,7 +131,7 @@ class ServiceView:
         return "not registered" + (f" ({newest.why} on node {newest.node})" if newest and newest.why else "")
 
 
-def subject_of(event: dict[str, Any]) -> int | None:
+def subject_of(event: Mapping[str, Any]) -> int | None:
     """The node that an event of a service is about; the event's `node` is who told of it."""
     where = event.get("subject", event.get("node"))
     return where if isinstance(where, int) else None

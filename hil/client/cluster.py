@@ -335,7 +335,7 @@ class Cluster:
         speed of this machine) have passed, and at once :class:`MachineLost` or :class:`GuestdExited` when a node of
         ``alive`` ended, and :class:`BenchDied` when the bench did.
         """
-        limit_s = self._default_timeout_s() if timeout is None else timeout
+        limit_s = self.default_timeout_s if timeout is None else timeout
         needed = list(alive)
         deadline = self.clock + limit_s
         self.poll()
@@ -465,7 +465,9 @@ class Cluster:
         directory = run_dir or paths.latest_run_dir(self.name)
         return console_tail(directory / BENCH_LOG) if directory else "    (no run directory)"
 
-    def _default_timeout_s(self) -> float:
+    @property
+    def default_timeout_s(self) -> float:
+        """How long a wait lasts that is not told how long."""
         return 30.0 * self.backend.speed_factor(self.settings["settings"]["accelerator"])
 
 

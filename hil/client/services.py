@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from hil.errors import ClaimFailed, EventManagerAway, LaboratoryError, ServiceRefused
+from hil.view_services import subject_of
 
 if TYPE_CHECKING:
     from hil.client.cluster import Cluster
     from hil.client.node import Node
     from hil.view import View
-    from hil.view_services import ServiceView
+    from hil.view_services import CommandView, ServiceView
 
 LOOKING = ("list", "show")
 AWAY_LIMIT_S = 20.0
@@ -20,6 +22,33 @@ AWAY_LIMIT_S = 20.0
 AGAIN_S = 0.3
 FAILED_START = "start-failed"
 """How the events begin that tell of a failed start (docs/services.md)."""
+
+
+class Step(NamedTuple):
+    """One step of one service (spec S9.7)."""
+
+    service: str
+    state: str
+    node: int | None
+    flags: str
+    registration: int
+    why: str
+    n: int
+    t: float
+
+    @classmethod
+    def of(cls, event: Mapping[str, Any]) -> Self:
+        """Of an event."""
+        return cls(
+            event["service"],
+            event["state"],
+            subject_of(event),
+            event.get("flags", ""),
+            event.get("registration", 0),
+            event.get("why", ""),
+            event["n"],
+            event["t"],
+        )
 
 
 class Services:
@@ -81,6 +110,19 @@ class Services:
         ``node``: who is asked (its last command of the service is among it); None: any.
         """
         return self._ask({"do": "show", "name": name}, node)
+
+    # -- what has happened
+
+    def steps(self, name: str | None = None, since: int = 0) -> builtins.list[Step]:
+        """What was decided of a service (None: of all) after event ``since``, in the order in which it was decided."""
+        told = [event for event in self._cluster.events(since) if event["kind"] == "service"]
+        told.sort(key=lambda event: (event.get("number", 0), event["n"]))
+        return [Step.of(event) for event in told if name in (None, event["service"])]
+
+    def commands(self, name: str | None = None, since: int = 0) -> builtins.list[dict[str, Any]]:
+        """The events of kind `service-command` after event ``since``: commands of a service (None: of all)."""
+        told = [event for event in self._cluster.events(since) if event["kind"] == "service-command"]
+        return [event for event in told if name in (None, event["service"])]
 
     # -- waits
 
@@ -148,6 +190,44 @@ class Services:
         where = "" if on is None else f" on node {int(on)}"
         return self._wait(name, why_not, f"service {name} {state}{where}", timeout, on=on, starting=state == "starting")
 
+    def wait_command(
+        self, name: str, action: str, on: Node | int, since: int = 0, timeout: float | None = None
+    ) -> CommandView:
+        """Wait until a command (start, stop, notify, recovery) that ended after event ``since`` has ended there."""
+
+        def ended(view: View) -> CommandView | None:
+            one = view.service_commands.get((name, action, int(on)))
+            return one if one is not None and one.n > since and not one.running else None
+
+        def why_not(view: View) -> str | None:
+            if ended(view) is not None:
+                return None
+            one = view.service_commands.get((name, action, int(on)))
+            return "it runs" if one is not None and one.running else "it has not begun"
+
+        about = f"{action} command of service {name} on node {int(on)} ended"
+        view = self._cluster.wait(why_not, timeout, about=about, alive=[self._cluster.node(int(on))])
+        found = ended(view)
+        assert found is not None
+        return found
+
+    def wait_shown(self, name: str, timeout: float | None = None, **fields: Any) -> dict[str, Any]:
+        """Wait until an event manager shows these fields of the service, as ``flags="M"``; all that it shows then.
+
+        For what no event tells: the cluster is asked again and again. Raises :class:`ClaimFailed`.
+        """
+        cluster = self._cluster
+        limit_s = cluster.default_timeout_s if timeout is None else timeout
+        deadline = cluster.clock + limit_s
+        while True:
+            shown = self.show(name)
+            wrong = {key: shown.get(key) for key, value in fields.items() if shown.get(key) != value}
+            if not wrong:
+                return shown
+            if cluster.clock > deadline:
+                raise ClaimFailed(f"service {name} shown with {fields}: not within {limit_s:.0f} s: {wrong}")
+            cluster.pass_time(AGAIN_S)
+
     def _wait(
         self,
         name: str,
@@ -160,7 +240,9 @@ class Services:
         removed: bool = False,
     ) -> View:
         """``removed``: that it is gone is no failure. ``starting``: that it cannot be started is one."""
-        known = name in self._cluster.view.services
+        known = name in self._cluster.poll().services
+        if not known and not removed:
+            self.show(name)  # which raises if there is none
         asked_at = 0
 
         def predicate(view: View) -> str | None:
