@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from guestd.core.effects import Effect as CoreEffect
-    from guestd.events.effects import Effect
+    from guestd.core.value import Value
     from guestd.events.inputs import CommandEnded
     from guestd.services.database import Database
     from guestd.services.service import Instance, Service
@@ -47,7 +46,7 @@ class Run:
 class Launch:
     """Of one node."""
 
-    def __init__(self, node: int, effects: list[Effect | CoreEffect], number: Callable[[], int]) -> None:
+    def __init__(self, node: int, effects: list[Value], number: Callable[[], int]) -> None:
         self.last: dict[str, dict[str, Any]] = {}
         """Of each service, the last command that has ended here."""
         self.began = False

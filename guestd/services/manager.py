@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno as _errno
 
 from guestd.core.effects import Answer, Emit
+from guestd.events import groups
 from guestd.events.bell import Bell
 from guestd.events.effects import (
     Acknowledge,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import Any
 
-    from guestd.core.effects import Effect as CoreEffect
+    from guestd.core.value import Value
     from guestd.events.effects import Effect
     from guestd.events.inputs import CommandEnded
     from guestd.notification import Notification
@@ -53,13 +54,14 @@ WORKING_MS = 1000  # between two words that a notification is being worked on
 LOAD_MS = 10_000  # between two changes of this node's load in the database
 LOAD_STEP = 50  # hundredths: a smaller change is none
 FORGIVE_MS = 600_000  # a node that has been up for so long was not forced out lately (A20)
+VERBS = {"service": (requests.CHANGING, requests.LOOKING), "event": (groups.CHANGING, ())}
 NO_DATABASE = (_errno.ENODEV, _errno.ENOTCONN)  # the shared file system is not mounted
 
 
 class ServiceManager:
     """Of one node. Effects go into the list that is handed in."""
 
-    def __init__(self, node: int, nodes: int, effects: list[Effect | CoreEffect], number: Callable[[], int]) -> None:
+    def __init__(self, node: int, nodes: int, effects: list[Value], number: Callable[[], int]) -> None:
         """number: the next number for a command."""
         self.node = node
         self.view = View(nodes)
@@ -72,7 +74,7 @@ class ServiceManager:
         self._bell = Bell()
         self._launch = Launch(node, effects, number)
         self._facts: list[facts.Fact] = []
-        self._asked: list[tuple[int, dict[str, Any]]] = []
+        self._asked: list[tuple[int, str, dict[str, Any]]] = []  # connection, verb, request
         self._told: list[Notification] = []
         self._task: Task | None = None
         self._tag = 0
@@ -128,21 +130,22 @@ class ServiceManager:
             self._facts.append(facts.Ended(run.service, run.registration, self.node, run.state, run.succeeded))
         return True
 
-    def asked(self, connection: int, message: object) -> None:
-        """An administrator wants something."""
+    def asked(self, connection: int, verb: str, message: object) -> None:
+        """An administrator wants something of the services, or of event groups."""
         do = message.get("do") if isinstance(message, dict) else None
-        if not isinstance(message, dict) or do not in (*requests.CHANGING, *requests.LOOKING):
-            legal = ", ".join((*requests.CHANGING, *requests.LOOKING))
-            self._answer(connection, {"error": f"{do!r} is nothing that can be done to services (legal: {legal})"})
+        changing, looking = VERBS[verb]
+        if not isinstance(message, dict) or do not in (*changing, *looking):
+            legal = ", ".join((*changing, *looking))
+            self._answer(connection, verb, {"error": f"{do!r} is nothing that can be done (legal: {legal})"})
         elif not self.signed:
             why = "the shared file system is not mounted" if self._unavailable else "its node joins, or has joined now"
-            self._answer(connection, {"error": f"this event manager does not take part yet: {why} (try again)"})
-        elif do in requests.LOOKING:
-            self._answer(connection, self._look(message))
+            self._answer(connection, verb, {"error": f"this event manager does not take part yet: {why} (try again)"})
+        elif do in looking:
+            self._answer(connection, verb, self._look(message))
         elif self.leaving:
-            self._answer(connection, {"error": f"node {self.node} leaves the cluster (ask another node)"})
+            self._answer(connection, verb, {"error": f"node {self.node} leaves the cluster (ask another node)"})
         else:
-            self._asked.append((connection, message))
+            self._asked.append((connection, verb, message))
 
     def tick(self, load: int) -> None:
         """A period has passed."""
@@ -177,6 +180,10 @@ class ServiceManager:
                 self._begin(self._refresh())
         self._acknowledge()
         self._effects += [Say(message) for message in self._bell.take_said()]
+
+    def notified_of(self, service: str) -> int | None:
+        """The last registration of that service for which its notify command was run here."""
+        return self._launch.notified(service)
 
     @property
     def busy(self) -> str | None:
@@ -229,7 +236,7 @@ class ServiceManager:
         decision = Decision(self.database, self.view, self._expired())
         for fact in given:
             facts.put(fact, decision, self.view)
-        answers = [(connection, self._carry_out(message, decision)) for connection, message in asked]
+        answers = [(connection, verb, self._carry_out(verb, message, decision)) for connection, verb, message in asked]
         decision.settle()
         steps, changes = decision.steps, decision.changes()
         if changes:
@@ -237,14 +244,14 @@ class ServiceManager:
             if self._has_failed(done):
                 self._facts = given + self._facts
                 why = f"the database cannot be written: {_errno.errorcode.get(done.errno, done.errno)}"
-                for connection, _ in asked:
-                    self._answer(connection, {"error": why})
+                for connection, verb, _ in asked:
+                    self._answer(connection, verb, {"error": why})
                 return
             self._bell.ring()
             for step in steps:
                 self._effects.append(Emit("service", {**step, "number": self.database.number}))
-        for connection, answer in answers:
-            self._answer(connection, answer if "error" in answer else {"number": self.database.number})
+        for connection, verb, answer in answers:
+            self._answer(connection, verb, answer if "error" in answer else {"number": self.database.number})
         self.signed = True
 
     def _put_down(self, changes: dict[str, Any]) -> Generator[Callable[[int], Effect], StoreDone, StoreDone]:
@@ -265,9 +272,12 @@ class ServiceManager:
             database.take(done.identity, whole)
         return done
 
-    def _carry_out(self, message: dict[str, Any], decision: Decision) -> dict[str, Any]:
+    def _carry_out(self, verb: str, message: dict[str, Any], decision: Decision) -> dict[str, Any]:
         try:
-            requests.carry_out(message, decision, self.view)
+            if verb == "service":
+                requests.carry_out(message, decision, self.view)
+            else:
+                groups.carry_out(message, decision, len(self.view.seen))
         except DefinitionErrors as why:
             problems = [
                 {"index": one.index, "service": one.service, "field": one.field, "why": one.why} for one in why.problems
@@ -432,5 +442,5 @@ class ServiceManager:
             "last_command": self._launch.last.get(service.name),
         }
 
-    def _answer(self, connection: int, told: dict[str, Any]) -> None:
-        self._effects.append(Answer(connection, {"service": told}))
+    def _answer(self, connection: int, verb: str, told: dict[str, Any]) -> None:
+        self._effects.append(Answer(connection, {verb: told}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from guestd.events.definition import of_table
 from guestd.services.choose import verdicts
 from guestd.services.definition import checked
 from guestd.services.service import NOWHERE, Service
@@ -52,8 +53,9 @@ def named(asked: dict[str, Any], services: dict[str, Service]) -> Service:
 def _add(tables: object, decision: Decision, nodes: int) -> None:
     if not isinstance(tables, list) or not tables:
         raise Refused(f"services = {tables!r} (legal: a list of tables, one for each service)")
-    services = decision.database.services
-    for definition, table in checked(tables, {name: one.definition for name, one in services.items()}, nodes):
+    services = {name: one.definition for name, one in decision.database.services.items()}
+    groups = {name: of_table(one["table"]) for name, one in decision.database.groups.items()}
+    for definition, table in checked(tables, services, nodes, groups):
         manual = definition.auto_register == "manual" and not definition.parent
         decision.put(Service(definition, table, enabled=not manual, reason="auto"))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from guestd.core.effects import Answer
 from guestd.membership.announcement import PROGRAMS_MAX, Announcement
+from guestd.transition import program_events
 from guestd.transition.participant import Progress
 from guestd.transition.program import Program
 from guestd.transition.registration import Registration
@@ -16,7 +17,7 @@ from guestd.transition.registration import Registration
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeGuard
 
     from guestd.core.context import Context
     from guestd.transition.levels import Level
@@ -24,13 +25,19 @@ if TYPE_CHECKING:
 
     NamedLevel = tuple[str, Level]  # where it is registered, for people; the level with the name of the subsystem
 
+REASON_LENGTH_MAX = 400  # characters of why a node must not go on: it is to fit on its console
+
 
 class Programs:
     """Those of one node. `changed` means that the others should hear of it at once."""
 
-    def __init__(self, context: Context, participant: Participant) -> None:
+    def __init__(
+        self, context: Context, participant: Participant, expel: Callable[[str, str], None] = lambda _name, _why: None
+    ) -> None:
+        """expel: this node must not go on, as the program of that name says, and why."""
         self._context = context
         self._participant = participant
+        self._expel = expel
         self._programs: dict[int, Program] = {}  # by connection
         self.changed = False
 
@@ -49,8 +56,10 @@ class Programs:
         elif program is not None and keys == ["close"]:
             program.answer(closed="as it asked")
             self._end(program, "closed")
+        elif program is not None and len(keys) == 1 and keys[0] in ("working", "expel", "emit"):
+            self._say(program, keys[0], said[keys[0]])
         else:
-            legal = "register" if program is None else "acknowledge, close"
+            legal = "register" if program is None else "acknowledge, working, emit, expel, close"
             self._context.effects.append(Answer(connection, {"error": f"{line[:80]!r} (legal: {legal})"}))
         return Progress()
 
@@ -94,6 +103,12 @@ class Programs:
                 self._show(program)
                 self.changed = True
 
+    def stands_in(self, level: Level) -> bool:
+        """Whether what is told of that built-in subsystem is told by the program that has its place."""
+        if level.real or not self._programs:
+            return False
+        return any(one.seat is not None and _is_stand_in(level, one.level) for one in self._programs.values())
+
     def described(self) -> list[dict[str, Any]]:
         """For the order "status"."""
         return [program.described() for program in self._programs.values()]
@@ -103,30 +118,71 @@ class Programs:
             if connection in self._programs:
                 raise ValueError(f"this connection has registered {self._programs[connection].level.name} already")
             program = Program(self._context, connection, asked)
-            self._check(program.level)
+            dead = self._dead_one(program.level)
+            self._check(program.level, dead)
         except ValueError as why:
             self._context.effects.append(Answer(connection, {"refused": str(why)}))
             return
+        if dead is not None:
+            self._end(dead, "replaced")
         self._programs[connection] = program
         self.changed = True
 
-    def _check(self, level: Level) -> None:
+    def _dead_one(self, level: Level) -> Program | None:
+        """The same program as it was before it died: this node need not answer for it any more (spec S4.13).
+
+        But when its node leaves: what it should have done then, nobody has done.
+        """
+        for one in self._programs.values():
+            if one.state is Registration.SILENT and one.level == level:
+                assert one.seat is not None, "only what has a seat is silent"
+                return None if self._context.node in (*one.seat.open, *one.seat.held) else one
+        return None
+
+    def _check(self, level: Level, dead: Program | None) -> None:
         """What can be refused at once: by what this node itself has. Raises ValueError."""
         if len(self._programs) >= PROGRAMS_MAX:
             raise ValueError(f"{level.name}: {PROGRAMS_MAX} programs have registered with this node (legal: no more)")
         own = self._participant.subsystems()
+        if dead is not None:
+            own.remove(dead.level)
         own += [one.level for one in self._programs.values() if one.state is Registration.ASKING]
         for one in own:
-            if one.name == level.name:
+            if one.name == level.name and not _is_stand_in(one, level):
                 raise ValueError(f"{level.name} is registered with this node already, at level {one.order}")
             if one.order == level.order and one.barriers != level.barriers:
                 holder = f'"{one.name}" on node {self._context.node} has registered'
                 raise ValueError(_mismatch(self._context.node, level, holder, one))
 
+    def _say(self, program: Program, verb: str, asked: object) -> None:
+        """What a program says of its own accord; it is no transition that it moves on."""
+        if program.seat is None:
+            program.answer(error=f"{verb}: {program.level.name} is not registered yet (legal: close)")
+        elif verb == "working":
+            if self._is_open(asked, program, verb):
+                program.seat.begin_anew(program.unacknowledged[asked])
+        elif verb == "emit":
+            try:
+                self._context.effects.append(program_events.event(asked))
+            except ValueError as why:
+                program.answer(error=str(why))
+        elif not isinstance(asked, str) or not asked.isprintable() or not 1 <= len(asked) <= REASON_LENGTH_MAX:
+            legal = f"1 to {REASON_LENGTH_MAX} characters of printable text"
+            program.answer(error=f"expel = {str(asked)[:80]!r} (legal: {legal})")
+        else:
+            self._expel(program.level.name, asked)
+
+    @staticmethod
+    def _is_open(number: object, program: Program, verb: str) -> TypeGuard[int]:
+        """Whether that is the number of a notification that it has not acknowledged; it is told what is."""
+        if type(number) is int and number in program.unacknowledged:
+            return True
+        open_ = ", ".join(map(str, program.unacknowledged)) or "none"
+        program.answer(error=f"{verb} = {number!r} (legal, because not acknowledged: {open_})")
+        return False
+
     def _acknowledge(self, program: Program, number: object) -> Progress:
-        if type(number) is not int or number not in program.unacknowledged:
-            open_ = ", ".join(map(str, program.unacknowledged)) or "none"
-            program.answer(error=f"acknowledge = {number!r} (legal, because not acknowledged: {open_})")
+        if not self._is_open(number, program, "acknowledge"):
             return Progress()
         assert program.seat is not None, "only what has a seat is notified"
         progress = self._participant.acknowledge(program.seat, program.unacknowledged.pop(number))
@@ -148,7 +204,9 @@ class Programs:
 
     def _show(self, program: Program) -> None:
         shown = {"level": program.level.order, "name": program.level.name, "real": True}
-        if not any(one.order == program.level.order and one != program.level for one in self._participant.subsystems()):
+        others = [one for one in self._participant.subsystems() if one.order == program.level.order]
+        others.remove(program.level)
+        if not others or any(_is_stand_in(one, program.level) for one in others):
             self._context.emit("subsystems", levels=[shown])
 
     def _announced(self, program: Program) -> Announcement:
@@ -158,6 +216,11 @@ class Programs:
         if said is None or said.active is not active or said.caught_up != caught_up:
             said = program.announced = Announcement(program.level, active, caught_up)
         return said
+
+
+def _is_stand_in(built_in: Level, program: Level) -> bool:
+    """Whether the first only acknowledges until such a program is there, which takes its place beside it."""
+    return not built_in.real and (built_in.name, built_in.order) == (program.name, program.order)
 
 
 def _mismatch(node: int, level: Level, holder: str, other: Level) -> str:

@@ -203,6 +203,9 @@ class Tables(Checker):
             machines.seated.add(name)
         elif following is Registration.ENDED:
             del machines.programs[name]
+            # If there is a subsystem that stood in for it, nothing is known of what that was told meanwhile.
+            machines.seats.pop(name, None)
+            machines.seated.discard(name)
 
 
 def _after(state: NodeState) -> list[NodeState]:

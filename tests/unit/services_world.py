@@ -23,6 +23,7 @@ from guestd.events.effects import (
 from guestd.events.inputs import Asked, CommandEnded, Heard, Notified, Registered, StoreDone, Tick
 from guestd.events.manager import EventManager
 from guestd.notification import Notification, Transition
+from guestd.services.database import Database
 
 STATES = {"join": "joining", "leave": "leaving", "forced-leave": "forced-leaving"}
 LOCK_MODES = ("NL", "PR", "EX")
@@ -45,23 +46,29 @@ class Command:
 class World:
     """Time stands still unless it is told to pass."""
 
-    def __init__(self, nodes: int) -> None:
+    def __init__(
+        self, nodes: int, incarnations: list[int] | None = None, file: bytearray | None = None, identity: int = 0
+    ) -> None:
         self.nodes = nodes
         self.managers: dict[int, EventManager] = {}
         self.now_ms = 0
         self.states = ["inactive"] * nodes
-        self.incarnations = [0] * nodes
+        self.incarnations = incarnations or [0] * nodes
         self.commands: list[Command] = []
         self.history: list[Command] = []
         self.events: list[tuple[int, str, dict[str, Any]]] = []
         self.expelled: list[tuple[int, str]] = []
         self.answers: list[dict[str, Any]] = []
-        self.file: bytearray | None = None
-        self.identity = 0
+        self.table: dict[str, Any] = {}  # for tests: the service that they are about
+        self.number = 0  # for tests: how many services were added
+        self.loads = [0] * nodes
+        self.working = 0  # how often a notification was said to be worked on
+        self.file = file
+        self.identity = identity
         self.holder: int | None = None
         self.queue: list[tuple[int, int]] = []  # node, tag: who waits for the file lock
         self.writes = 0
-        self._pending: list[Callable[[], None]] = []
+        self._pending: list[tuple[int, Callable[[], None]]] = []  # of whom, what is next
         self._told: dict[tuple[int, int], Transition] = {}  # (node that is told, number)
         self._numbers = 0
         self._modes: dict[int, str] = {}  # of the bell: node -> mode
@@ -94,14 +101,35 @@ class World:
         """The power is cut, and the others force it out."""
         self.managers.pop(node)
         self.commands = [one for one in self.commands if one.node != node]
+        self._drop(node)
+        self._transition(node, "forced-leave")
+
+    def lose_power(self) -> None:
+        """All of them at once; only the file is left."""
+        self.__init__(self.nodes, self.incarnations, self.file, self.identity)  # type: ignore[misc]
+
+    def restart(self, node: int) -> None:
+        """The event manager of that node dies, with the commands that it runs, and begins again."""
+        self.managers[node] = EventManager(node, self.nodes)
+        self.commands = [one for one in self.commands if one.node != node]
+        self._drop(node)
+        self.give(node, Registered(node, self.nodes))
+        joined = [other for other, state in enumerate(self.states) if state == "joined"]
+        joins = tuple(Transition(other, self.incarnations[other], "join", 0) for other in joined)
+        self._numbers += 1
+        states = tuple("joining" if other in joined else state for other, state in enumerate(self.states))
+        self.give(node, Notified(Notification(self._numbers, joins, states)))
+
+    def _drop(self, node: int) -> None:
+        """What that event manager has said, and what it was told."""
         self._told = {key: one for key, one in self._told.items() if key[0] != node}
         self._modes.pop(node, None)
         self._waiting = [one for one in self._waiting if one[0] != node]
         self.queue = [one for one in self.queue if one[0] != node]
+        self._pending = [one for one in self._pending if one[0] != node]
         if self.holder == node:
             self.holder = None
             self._next_holder()
-        self._transition(node, "forced-leave")
         self._bell_goes_on()
 
     def _transition(self, subject: int, transition: str) -> None:
@@ -125,21 +153,30 @@ class World:
         self.states[subject] = AFTER[transition]
         if self.states[subject] == "inactive":
             self.managers.pop(subject, None)
-            self._modes.pop(subject, None)
+            self._drop(subject)
+            for other, state in enumerate(self.states):
+                if state in STATES.values():
+                    self._complete(other)
 
     # -- time and inputs
 
     def give(self, node: int, given: object) -> None:
         """An input, when those before it were taken."""
-        self._pending.append(lambda: self._handle(node, given))
+        self._pending.append((node, lambda: self._handle(node, given)))
 
     def run(self) -> None:
         """Until nothing happens by itself."""
         for _ in range(100_000):
             if not self._pending:
                 return
-            self._pending.pop(0)()
+            self.steps(1)
         raise AssertionError("it does not come to rest")
+
+    def steps(self, count: int) -> None:
+        """So many inputs."""
+        for _ in range(count):
+            if self._pending:
+                self._pending.pop(0)[1]()
 
     def wait(self, seconds: float) -> None:
         """Time passes, in ticks."""
@@ -148,14 +185,14 @@ class World:
         while self.now_ms < end_ms:
             self.now_ms += 250
             for node in list(self.managers):
-                self.give(node, Tick(0))
+                self.give(node, Tick(self.loads[node]))
             self.run()
 
     def settle(self) -> None:
         """Let whoever waits for others have its turn."""
         self.wait(3)
 
-    def ask(self, node: int, **asked: Any) -> dict[str, Any]:
+    def ask(self, node: int, /, **asked: Any) -> dict[str, Any]:
         """Ask for something of the services; the answer."""
         before = len(self.answers)
         self.give(node, Asked(1, {"service": asked}))
@@ -175,6 +212,20 @@ class World:
         self.settle()
         return one
 
+    def end_all(self) -> None:
+        """All commands end well, and those that follow from that."""
+        while self.commands:
+            for one in list(self.commands):
+                self.commands.remove(one)
+                self.give(one.node, CommandEnded(one.effect.number, 0, timed_out=False, output=b""))
+            self.settle()
+
+    def database(self) -> Database:
+        """As it is in the file."""
+        found = Database()
+        found.take(1, bytes(self.file or b""))
+        return found
+
     def running(self) -> list[str]:
         """The commands."""
         return sorted(map(repr, self.commands))
@@ -193,8 +244,11 @@ class World:
 
     def _carry_out(self, node: int, effect: Any) -> None:
         if isinstance(effect, Acknowledge):
-            subject = self._told.pop((node, effect.number)).node
-            self._pending.append(lambda: self._complete(subject))
+            told = self._told.pop((node, effect.number), None)
+            if told is None:
+                return
+            subject = told.node
+            self._pending.append((-1, lambda: self._complete(subject)))
         elif isinstance(effect, RunCommand):
             one = Command(node, effect)
             self.commands.append(one)
@@ -207,7 +261,9 @@ class World:
             self.expelled.append((node, effect.reason))
         elif isinstance(effect, Say):
             self._bell(node, effect.message)
-        elif not isinstance(effect, Working):
+        elif isinstance(effect, Working):
+            self.working += 1
+        else:
             self._store(node, effect)
 
     def _store(self, node: int, effect: Any) -> None:

@@ -111,9 +111,9 @@ def test_the_pure_part_of_guestd_has_no_clock_randomness_io_or_threads() -> None
     wrong = [
         f"{path.relative_to(TREE)} imports {name}"
         for path in sources("guestd")
-        # The connection, kept locks and the command are for other programs; see below.
-        if "runtime" not in path.relative_to(TREE / "guestd").parts
-        and path not in [TREE / "guestd" / f"{name}.py" for name in ("connection", "kept_locks", "guestctl")]
+        # The connection, kept locks, the watcher and the command are for other programs; see below. Watchers are some.
+        if not {"runtime", "watchers"} & set(path.relative_to(TREE / "guestd").parts)
+        and path not in [TREE / "guestd" / f"{name}.py" for name in ("connection", "kept_locks", "guestctl", "watcher")]
         for name in imports(path)
         if name.partition(".")[0] in IMPURE
         or within(name, "guestd.runtime")
@@ -124,12 +124,14 @@ def test_the_pure_part_of_guestd_has_no_clock_randomness_io_or_threads() -> None
 
 
 def test_guestd_does_not_import_what_it_has_for_other_programs() -> None:
-    for_programs = ("client", "connection", "kept_locks", "locks", "guestctl")
+    for_programs = ("client", "connection", "kept_locks", "locks", "guestctl", "watcher")
     importers = [
         path.name
         for path in sources("guestd")
         for name in imports(path)
-        if path.stem not in for_programs and any(within(name, f"guestd.{module}") for module in for_programs)
+        if path.stem not in for_programs
+        and path.parent != TREE / "guestd" / "watchers"
+        and any(within(name, f"guestd.{module}") for module in (*for_programs, "watchers"))
     ]
     assert importers == []
 

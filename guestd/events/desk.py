@@ -1,0 +1,41 @@
+"""What the parts of one event daemon share: the node, the time, and where effects go."""
+
+from __future__ import annotations
+
+from guestd.core.effects import Answer, Emit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from guestd.core.value import Value
+    from guestd.events.limits import Limits
+
+
+class Desk:
+    """One per event daemon."""
+
+    __slots__ = ("limits", "next_number", "node", "now_ms", "put", "ran_ms")
+
+    def __init__(self, node: int, put: Callable[[Value], None], next_number: Callable[[], int], limits: Limits) -> None:
+        self.node = node
+        self.put = put
+        self.next_number = next_number  # of a command
+        self.limits = limits
+        self.now_ms = 0  # of the input that is being handled
+        self.ran_ms = 0  # time in which this node ran
+
+    def at(self, now_ms: int) -> None:
+        """It is so late now. A node that was frozen sees much time pass at once: its programs have not seen it."""
+        passed = now_ms - self.now_ms
+        self.now_ms = now_ms
+        self.ran_ms += min(passed, self.limits.step_ms)
+
+    def emit(self, kind: str, **fields: Any) -> None:
+        """Tell the host."""
+        self.put(Emit(kind, fields))
+
+    def answer(self, connection: int, **message: Any) -> None:
+        """Tell a watcher."""
+        self.put(Answer(connection, message))
