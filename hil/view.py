@@ -192,6 +192,8 @@ def _fresh_machine(view: View, node: NodeView, event: Event) -> None:
     """A machine that was reset, or is gone, has lost all that was in its memory."""
     node.guestd, node.guestd_status, node.state, node.waiting = "absent", None, "inactive", None
     node.membership = Membership()
+    for service in view.services.values():
+        service.machine_ended(node.id)
 
 
 def _stopped(view: View, node: NodeView, event: Event) -> None:

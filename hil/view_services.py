@@ -30,11 +30,19 @@ class Registration:
     n: int
     t: float
     """Number and time of the event that told of this state."""
+    lost: bool = False
+    """The machine of its node has ended since; the cluster has not said yet what becomes of it."""
 
     @property
     def live(self) -> bool:
         """Whether it has not ended."""
         return self.state != DEREGISTERED
+
+    def __str__(self) -> str:
+        """As "registered on node 1"."""
+        if self.node is None:
+            return self.state
+        return f"{'lost with' if self.lost else f'{self.state} on'} node {self.node}"
 
 
 @dataclass
@@ -86,6 +94,11 @@ class ServiceView:
             key: one for key, one in sorted(self.registrations.items()) if one.live or key == self.newest_number
         }
 
+    def machine_ended(self, node: int) -> None:
+        """All that ran there is gone."""
+        for one in self.live:
+            one.lost |= one.node == node
+
     @property
     def newest_number(self) -> int:
         """Of the newest registration; 0 before the first."""
@@ -102,14 +115,24 @@ class ServiceView:
         return [one for one in self.registrations.values() if one.live]
 
     @property
+    def running(self) -> list[Registration]:
+        """Those whose node has not lost its machine."""
+        return [one for one in self.live if not one.lost]
+
+    @property
     def state(self) -> str:
-        """Of the service as a whole: that of the newest registration that has not ended; "-": there is none."""
-        return self.live[-1].state if self.live else "-"
+        """Of the service as a whole: that of the newest registration that has not ended; "-": there is none.
+
+        "lost" where its node's machine has ended and the cluster has not told yet what comes of it.
+        """
+        if not self.live:
+            return "-"
+        return "lost" if self.live[-1].lost else self.live[-1].state
 
     @property
     def registered_on(self) -> list[int]:
         """The nodes on which it is registered, ascending."""
-        return sorted(one.node for one in self.live if one.state == "registered" and one.node is not None)
+        return sorted(one.node for one in self.running if one.state == "registered" and one.node is not None)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for ``hil status --json``; keys are stable."""
@@ -117,16 +140,15 @@ class ServiceView:
         return {
             "state": self.state,
             "flags": self.flags,
-            "nodes": {str(one.node): one.state for one in self.live if one.node is not None},
+            "nodes": {str(one.node): one.state for one in self.running if one.node is not None},
             "registration": self.newest_number,
             "why": "" if newest is None else newest.why,
         }
 
     def __str__(self) -> str:
         """As "registered on node 1"."""
-        places = [f"{one.state} on node {one.node}" if one.node is not None else one.state for one in self.live]
-        if places:
-            return ", ".join(places)
+        if self.live:
+            return ", ".join(map(str, self.live))
         newest = self.newest
         return "not registered" + (f" ({newest.why} on node {newest.node})" if newest and newest.why else "")
 

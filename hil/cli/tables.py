@@ -90,7 +90,7 @@ def service_lines(view: View) -> list[str]:
         return [f"service {service.name}: {service}{flags[service.name]}" for service in services]
     counts: Counter[str] = Counter()
     for service in services:
-        counts.update([f"{one.state} on node {one.node}" for one in service.live] or ["not registered"])
+        counts.update(map(str, service.live) if service.live else ["not registered"])
     told = [f"{count} {what}" for what, count in sorted(counts.items())]
     return [f"services: {', '.join(told)}; `hil service list` shows each"]
 

@@ -149,7 +149,7 @@ class Services:
 
         def why_not(seen: ServiceView | None) -> str | None:
             newest = None if seen is None else seen.newest
-            if newest is None or newest.number <= before or newest.state != "registered":
+            if newest is None or newest.number <= before or newest.state != "registered" or newest.lost:
                 return f"it is {seen}"
             return None
 
@@ -184,7 +184,7 @@ class Services:
         def why_not(seen: ServiceView | None) -> str | None:
             if seen is None:
                 return "nothing was told of it"
-            there = [one for one in seen.live if one.state == state and (on is None or one.node == int(on))]
+            there = [one for one in seen.running if one.state == state and (on is None or one.node == int(on))]
             return None if there else f"it is {seen}"
 
         where = "" if on is None else f" on node {int(on)}"

@@ -1,6 +1,6 @@
 """Counts with the counter, one request after another, each until it is answered. Usage: counter_client.py ADDRESS
 
-Prints one line for each answer, "NUMBER COUNT SECONDS_SINCE_THE_LAST_ONE", until its standard input ends.
+Prints one line for each answer, "NUMBER COUNT SECONDS_SINCE_THE_LAST_ONE", until it is ended by SIGTERM.
 """
 
 import select
@@ -9,6 +9,7 @@ import sys
 import time
 
 from counter import PORT
+from instance import Ended, end_on_request
 
 AGAIN_S = 0.2
 PAUSE_S = 0.02
@@ -16,14 +17,19 @@ PAUSE_S = 0.02
 
 def main():
     address = sys.argv[1]
+    end_on_request()
     wire = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     number, before = 0, time.monotonic()
-    while not select.select([sys.stdin], [], [], PAUSE_S)[0]:
-        number += 1
-        count = ask(wire, address, number)
-        now = time.monotonic()
-        print(number, count, f"{now - before:.3f}", flush=True)
-        before = now
+    try:
+        while True:
+            number += 1
+            count = ask(wire, address, number)
+            now = time.monotonic()
+            print(number, count, f"{now - before:.3f}", flush=True)
+            before = now
+            time.sleep(PAUSE_S)
+    except Ended:
+        pass
 
 
 def ask(wire, address, number):

@@ -1,7 +1,7 @@
 """A program that needs a licence. Usage: licence_client.py NAME
 
 Takes one, whichever node the server is on, and keeps it. Prints "has", "none" or "lost" with the number of holders that
-the server told, and "kept SECONDS_SINCE_THE_LAST_ANSWER" from then on. Gives it back when its standard input ends.
+the server told, and "kept SECONDS_SINCE_THE_LAST_ANSWER" from then on. Gives it back when it is ended by SIGTERM.
 """
 
 import json
@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 
+from instance import Ended, end_on_request
 from licence import PORT
 
 AGAIN_S = 0.3
@@ -40,16 +41,19 @@ def ask(wire, verb, client):
 
 def main():
     (client,) = sys.argv[1:]
+    end_on_request()
     wire = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     has, holders = ask(wire, "take", client)
     print("has" if has else "none", holders, flush=True)
     before = time.monotonic()
-    while has and not select.select([sys.stdin], [], [], PAUSE_S)[0]:
-        has, holders = ask(wire, "keep", client)
-        now = time.monotonic()
-        print("kept" if has else "lost", f"{now - before:.3f}" if has else holders, flush=True)
-        before = now
-    if has:
+    try:
+        while has:
+            time.sleep(PAUSE_S)
+            has, holders = ask(wire, "keep", client)
+            now = time.monotonic()
+            print(f"kept {now - before:.3f}" if has else f"lost {holders}", flush=True)
+            before = now
+    except Ended:
         ask(wire, "give", client)
         print("given", flush=True)
 
