@@ -118,8 +118,8 @@ class Participant:
 
     @property
     def has_joined(self) -> bool:
-        """Whether this node's own join is over, and its leave has not begun."""
-        return bool(self._entries) and self._entries[self._node].state is NodeState.JOINED
+        """Whether this node's own join is over."""
+        return bool(self._entries) and self._entries[self._node].state in (NodeState.JOINED, NodeState.LEAVING)
 
     def is_free(self, order: int) -> bool:
         """Whether no transition stands at that level: then a subsystem may take its seat there."""

@@ -13,6 +13,7 @@ from hil.checkers.flags import Flags
 from hil.checkers.forced_out import ForcedOut
 from hil.checkers.history import History
 from hil.checkers.incarnations import Incarnations
+from hil.checkers.journal_first import JournalFirst
 from hil.checkers.level_order import LevelOrder
 from hil.checkers.one_instance import OneInstance
 from hil.checkers.one_owner import OneOwner
@@ -64,6 +65,7 @@ def every_checker(*, fence: str = "scsi", election: str = "paxos", refusals: boo
         OwnLevel(),
         Barriers(),
         LevelOrder(),
+        JournalFirst(),
         ProgramsTold(),
         ProgramStates(),
         OneInstance(),

@@ -437,6 +437,14 @@ def program_ends_before_it_begins(run: Run) -> None:
     event["why"], event["state"] = "left", "ended"
 
 
+def journal_forgotten(run: Run) -> None:
+    """Of a node that has its file system mounted."""
+    event = run.events("acknowledged", subsystem="SFS", transition="forced-leave")[-1]
+    line, place = line_of(run, event)
+    kept = [one for one in line[:place] if one["kind"] != "journal-replayed"]
+    line[:place] = [*kept, {"kind": "file-system", "state": "mounted", "node": event["node"]}]
+
+
 FORGED: list[tuple[str, Callable[[Run], None], dict[str, bool]]] = [
     ("one_owner", two_are_elected, {"contents": False, "ledger": False}),
     ("one_owner", another_master, {"contents": False, "ledger": False}),
@@ -465,6 +473,7 @@ FORGED: list[tuple[str, Callable[[Run], None], dict[str, bool]]] = [
     ("own_level", told_after_its_own_leave, {"contents": False, "ledger": False}),
     ("barriers", acknowledged_later, {"contents": False, "ledger": False}),
     ("level_order", levels_swapped_on_one_node, {"contents": False, "ledger": False}),
+    ("journal_first", journal_forgotten, {"contents": False, "ledger": False}),
     ("one_instance", registered_twice, {"contents": False, "ledger": False}),
     ("forced_out", comes_back, {"contents": False, "ledger": False}),
     ("panics", panics_for_nothing, {"contents": False}),
@@ -558,6 +567,7 @@ def test_every_claim_that_can_be_judged_has_been_forged(run: Run) -> None:
         ("joined-at-once", "states"),
         ("told-after-its-own-leave", "own_level"),
         ("told-before-written", "history"),
+        ("forced-leave-acknowledged-at-once", "journal_first"),
         ("writes-elsewhere", "one_writer"),
         ("panics-when-the-disk-hangs", "panics"),
         ("forced-out-comes-back", "forced_out"),

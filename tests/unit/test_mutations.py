@@ -46,6 +46,7 @@ ALONE = {
     "FenceFirst": "no-fence",
     "Barriers": "one-not-awaited",
     "LevelOrder": "leave-goes-up",
+    "JournalFirst": "forced-leave-acknowledged-at-once",
     "Tables": "states-not-looked-at",
     "Incarnations": "same-incarnation-again",
     "OneInstance": "two-of-one-name",
