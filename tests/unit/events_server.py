@@ -40,6 +40,7 @@ class Server:
         self.emitted: list[tuple[str, dict[str, Any]]] = []
         self.runs: list[tuple[str, ...]] = []  # the arguments of the actions
         self.programs: dict[int, subprocess.Popen[bytes]] = {}
+        self.names: dict[int, str] = {}  # of the watchers that were started, by the number of their command
         self.environment = dict(os.environ)
         self._prefix = prefix
         self._wanted: dict[str, tuple[Group, bool]] = {}
@@ -125,6 +126,7 @@ class Server:
                 self.daemon.command_ended(CommandEnded(effect.number, 0, timed_out=False, output=b""), self.now_ms())
 
     def _start(self, effect: StartWatcher) -> None:
+        self.names[effect.number] = effect.name
         program = str(TREE / "guestd" / "watchers" / f"{effect.name}.py")
         command = [*self._prefix, sys.executable, "-I", "-S", "-B", program, self.path]
         self.programs[effect.number] = subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE)

@@ -166,14 +166,14 @@ def test_a_path_to_a_disk(server: Server, tmp_path: Path) -> None:  # S8.5
 
 def test_a_read_that_hangs_is_a_path_that_is_lost_and_its_watcher_still_answers(tmp_path: Path) -> None:  # S8.1, S8.5
     server = Server(tmp_path, Limits(ping_ms=200, answer_ms=5000))
-    pipe = tmp_path / "pipe"
+    pipe, other = tmp_path / "pipe", tmp_path / "other"
     os.mkfifo(pipe)  # its opening for reading waits until somebody opens it for writing
     given = {"path": str(pipe), "every_s": 0.1, "within_s": 0.5}
     try:
         server.define(
             group(
                 event("lost", "disk_path", given, "$OUT.change", "$OUT.reason"),
-                event("back", "disk_path", {**given, "change": "back"}, "$OUT.change"),
+                event("back", "disk_path", {**given, "change": "back"}, "$OUT.change", "$OUT.path"),
                 event("sound", "disk_path", {**given, "path": __file__}, "sound"),
                 event("t", "timer", {"every_s": 1}),
             )
@@ -183,9 +183,14 @@ def test_a_read_that_hangs_is_a_path_that_is_lost_and_its_watcher_still_answers(
         assert [one["failures"] for one in server.daemon.shown()["watchers"]] == [0, 0]
         assert server.event("sound")["occurrences"] == 0
         assert server.event("lost")["occurrences"] == 1
-        opened = os.open(pipe, os.O_WRONLY)
-        os.close(opened)
-        server.wait(lambda: server.event("back")["occurrences"])
+        pipe.rename(other)
+        pipe.write_bytes(bytes(4096))
+        before = server.event("t")["occurrences"]
+        server.wait(lambda: server.event("t")["occurrences"] > before + 2)
+        assert server.event("back")["occurrences"] == 0  # no second read beside the one that hangs
+        os.close(os.open(other, os.O_WRONLY))
+        server.wait(lambda: ("/act", "back", str(pipe)) in server.runs)
+        assert server.event("lost")["occurrences"] == 1
     finally:
         server.close()
 
@@ -277,8 +282,8 @@ def test_a_watcher_that_is_killed_or_stopped_is_replaced_and_the_others_go_on(tm
         server.define(group(event("t", "timer", {"every_s": 0.3}), event("d", "disk_path", missing, "lost")))
         server.watched("t", "d")
         server.wait(lambda: ("/act", "lost") in server.runs)
-        numbers = {program.args[-2].rpartition("/")[2]: number for number, program in server.programs.items()}  # type: ignore[union-attr,index]
-        server.programs[numbers["disk_path.py"]].send_signal(signal.SIGSEGV)
+        numbers = {name: number for number, name in server.names.items()}
+        server.programs[numbers["disk_path"]].send_signal(signal.SIGSEGV)
         server.wait(lambda: server.event("d")["state"] == "waiting")
         server.wait(lambda: server.event("d")["occurrences"] == 2)  # what is so still, is said again
         stopped = next(number for number in server.programs if number not in numbers.values())
@@ -286,7 +291,7 @@ def test_a_watcher_that_is_killed_or_stopped_is_replaced_and_the_others_go_on(tm
         server.wait(lambda: server.event("d")["occurrences"] == 3)
         whys = [fields["why"] for kind, fields in server.emitted if kind == "watcher" and fields["what"] == "failed"]
         assert whys == ["ended with signal 11", "has not answered within 4000 ms"]
-        assert numbers["timer.py"] in server.programs
+        assert numbers["timer"] in server.programs
     finally:
         server.close()
 
@@ -346,7 +351,12 @@ def test_the_library_keeps_a_watch_from_call_to_call_and_forgets_one_that_is_dis
             watcher.trouble(watch, "none")
 
     disable = threading.Event()
-    serving(server, serve, lambda: disable.is_set() and server.define())
+
+    def meanwhile() -> None:
+        if disable.is_set():
+            server.define()
+
+    serving(server, serve, meanwhile)
     assert server.runs == [("/act", "5")]
 
 
