@@ -180,13 +180,9 @@ class EventDaemon:
         self._tell(watched, "trouble" if text else "fine")
 
     def _tell(self, watched: WatchedEvent, what: str) -> None:
-        """The host, of what is wrong with an event; not each time that a watcher changes its mind."""
-        now_ms = self._desk.now_ms
-        if watched.told_ms is None or now_ms - watched.told_ms >= self._desk.limits.trouble_ms:
-            watched.told_ms = now_ms
-            self._desk.emit(
-                "event-group", what=what, group=watched.group.name, event=watched.event.name, why=watched.why
-            )
+        """The host, of what is wrong with an event."""
+        name = watched.event.name
+        self._desk.emit_seldom("event-group", name, what, group=watched.group.name, event=name, why=watched.why)
 
     def _enabled(self, watcher: str) -> list[WatchedEvent]:
         return [one for one in self._watches.values() if one.event.watcher == watcher]

@@ -320,7 +320,7 @@ def test_a_watcher_that_is_not_the_systems_is_waited_for() -> None:  # S8.1, S8.
     assert world.watcher("own")["why"] == "has hung up"
     again = world.connect("own", **{"in": ["path"]})
     assert world.told(again)[1] == {"watch": {"watch": 1, "event": "e", "in": {"path": "/x"}}}
-    assert [one["what"] for one in world.emitted("watcher")] == ["connected", "gone", "connected"]
+    assert [one["what"] for one in world.emitted("watcher")] == ["connected", "gone"]
 
 
 def test_an_event_that_does_not_fit_its_watcher_is_not_watched_for_and_harms_no_other() -> None:  # S8.1, S8.2
@@ -593,10 +593,20 @@ def test_trouble_of_a_watcher_is_shown_and_reported_but_not_each_time() -> None:
         world.say(connection, trouble={"watch": watch, "why": "no clock" if turn % 2 == 0 else ""})
     world.say(connection, trouble={"watch": watch, "why": "no clock"})
     assert (world.shown("e")["why"], world.shown("f")["why"]) == ("no clock", "")
-    assert [one["what"] for one in world.emitted("event-group")] == ["trouble"]
-    world.wait(LIMITS.trouble_ms, connection)
+    assert [one["what"] for one in world.emitted("event-group")] == ["trouble", "fine"]
+    world.wait(LIMITS.seldom_ms, connection)
     world.say(connection, trouble={"watch": watch, "why": ""})
     assert [one["what"] for one in world.emitted("event-group")] == ["fine"]
+
+
+def test_a_watcher_that_comes_and_goes_is_reported_now_and_then() -> None:  # S8.1
+    world = World()
+    for _ in range(100):
+        world.daemon.gone(world.connect("own"), world.now_ms)
+    assert [one["what"] for one in world.emitted("watcher")] == ["connected", "gone"]
+    world.wait(LIMITS.seldom_ms)
+    world.connect("own")
+    assert [one["what"] for one in world.emitted("watcher")] == ["connected"]
 
 
 def test_no_more_watchers_than_there_may_be() -> None:  # S8.1
