@@ -227,7 +227,7 @@ class EventDaemon:
         self._seats.time_passed(needed.__contains__)
         for watched in self._watches.values():
             seat = self._seats.seat(watched.event.watcher)
-            if watched.state is not EventState.WAITING and watched.connection != seat.connection:
+            if watched.state is not EventState.WAITING and seat.connection is None:
                 watched.go("lose")
             if watched.state is EventState.WAITING and seat.connection is not None:
                 self._watch(watched, seat, seat.connection)
@@ -239,7 +239,6 @@ class EventDaemon:
     def _watch(self, watched: WatchedEvent, seat: Seat, connection: int) -> None:
         """Tell its watcher."""
         assert seat.declaration is not None
-        watched.connection = connection
         wrong = fit_problems(watched.event, seat.declaration)
         if wrong:
             watched.go("refuse")

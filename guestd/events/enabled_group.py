@@ -24,7 +24,6 @@ class WatchedEvent:
         self.action = action
         self.state = EventState.DISABLED
         self.watch = 0  # its number to the watcher, another one each time that it is enabled
-        self.connection: int | None = None  # to which that was said last
         self.why = ""  # its watcher is unfit, or cannot watch for it
 
     def go(self, trigger: str) -> None:

@@ -197,6 +197,7 @@ def test_an_occurrence_that_waits_is_dropped_with_its_group() -> None:  # S8.4
     world.groups()
     told = world.emitted("occurrence")[-1]
     assert (told["what"], told["count"], told["why"]) == ("dropped", 2, "its group is disabled")
+    assert (world.shown("web-died")["action"], world.shown("web-died")["waiting"]) == ("occurred", 0)
     world.end(run.number)
     assert world.runs() == []
     # Enabled again, it is another watch: a late word about the old one is none about the new one.
@@ -329,7 +330,9 @@ def test_an_event_that_does_not_fit_its_watcher_is_not_watched_for_and_harms_no_
     assert list(world.watch(connection)) == ["f"]
     shown = world.shown("e")
     assert shown["state"] == "unfit"
+    world.say(connection, occurred={"watch": 1, "out": {}})  # a number that it was never told
     assert shown["why"] == "action: $OUT.no is none of this event's (legal: $OUT.entries)"
+    assert world.shown("e")["occurrences"] == 0
     told = world.emitted("event-group")[-1]
     assert (told["what"], told["event"], told["why"]) == ("unfit", "e", shown["why"])
     world.daemon.gone(connection, world.now_ms)
@@ -707,4 +710,5 @@ def test_whatever_happens_in_whatever_order_the_rules_hold(steps: list[tuple[str
         for told in (one for found in shown["groups"] for one in found["events"]):
             assert (told["state"] == "watched") <= (told["watcher"] in alive)
             assert (told["watcher"] in alive) <= (told["state"] != "waiting")
+            assert (told["action"] in ("again", "limited")) == (told["waiting"] > 0)
             assert (told["action"] in ("occurred", "again")) == (f"/act/{told['name']}" in running.values())
