@@ -40,7 +40,7 @@ elif [ "$1" = stop ]; then
     kill "$(cat "/run/$HIL_SERVICE.pid")"
 fi
 """
-FIND = "for p in /proc/[0-9]*; do grep -q event_manager.pyc $p/cmdline 2>/dev/null && echo ${p#/proc/}; done"
+FIND = "for p in $(pidof python3.11); do grep -q event_manager.pyc /proc/$p/cmdline && echo $p; done; true"
 
 
 @pytest.fixture
@@ -95,12 +95,8 @@ def test_event_managers_and_their_services_on_real_guests(cluster: ScenarioClust
     first.send("cat > /tmp/web.toml", SERVICE.encode())
     # A node that is told of a service for the first time awaits nothing but its start.
     assert "web: registered on node 1" in shell(first, "guestctl service add /tmp/web.toml")
-    assert shell(
-        second, "kill -0 $(cat /run/web.pid); kill -0 $(cat /run/child.pid); cat /shared/told"
-    ).splitlines() == [
-        "web start 1 1 auto",
-        "child start 1 1 auto",
-    ]
+    told = shell(second, "kill -0 $(cat /run/web.pid); kill -0 $(cat /run/child.pid); cat /shared/told")
+    assert told.splitlines() == ["web start 1 1 auto", "child start 1 1 auto"]
 
     # An event manager that was killed comes back, and what it had started has gone on.
     before = cluster.catch_up().n

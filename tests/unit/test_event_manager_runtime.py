@@ -174,12 +174,21 @@ def test_an_endless_command_is_killed_when_its_time_is_over_and_others_end_meanw
     assert ended[endless].output.endswith(b"more\n") or b"more" in ended[endless].output
 
 
-@pytest.mark.parametrize("daemon", ["", "setsid"])
-def test_of_a_command_whose_time_is_over_everybody_is_killed_who_left_its_group_too(
-    runner: Runner, tmp_path: Path, daemon: str
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        "{program} &",
+        "setsid {program} &",  # its group
+        "env -i setsid {program} &",  # its group and its environment, but not its parent
+        "(setsid {program} &)",  # its group and its parent
+        "(env -i {program} &)",  # its environment and its parent
+    ],
+)
+def test_of_a_command_that_is_killed_everybody_is_who_left_its_group_too(
+    runner: Runner, tmp_path: Path, leaves: str
 ) -> None:
     file = tmp_path / "pid"
-    script = f"{daemon} sh -c 'echo $$ > {file}; exec sleep 1000' & sleep 1000"
+    script = leaves.format(program=f"sh -c 'echo $$ > {file}; exec sleep 1000'") + "\nsleep 1000"
     number = runner.start("sh", "-c", script, timeout_ms=LONG_MS)
     pid = pid_in(file)
     runner.commands.kill(number, now_ms())
@@ -324,7 +333,7 @@ def test_where_nothing_is_mounted_there_is_no_database(tmp_path: Path) -> None:
 
 
 def test_a_replacement_is_the_old_file_or_the_new_one(store: Store, tmp_path: Path) -> None:
-    sizes = set()
+    found: set[bytes] = set()
     child = os.fork()
     if child == 0:
         writes = Store(str(tmp_path), is_mount=False)
@@ -333,13 +342,14 @@ def test_a_replacement_is_the_old_file_or_the_new_one(store: Store, tmp_path: Pa
             writes.carry_out(ReplaceStore(2, b"%08d " % turn + b"ab"[turn % 2 :][:1] * 200_000))
         os._exit(0)
     try:
-        while len(sizes) < 20:
+        while len(found) < 20:
             done = store.carry_out(ReadStore(1, 0))
             assert done.errno == 0
+            assert done.data or not found
             if done.data:
                 assert len(done.data) == 200_009
                 assert done.data[9:].strip(done.data[-1:]) == b""
-                sizes.add(done.data[:8])
+                found.add(done.data[:8])
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
