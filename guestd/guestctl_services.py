@@ -24,7 +24,7 @@ from guestd.core import json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
 PATH = "/run/hil/events.sock"
@@ -62,9 +62,11 @@ def run(path: str, words: Sequence[str]) -> list[str]:
     rest, as_json, wait_s = _options(rest)
     do, *names = rest or ("",)
     if do == "add" and names:
-        tables = [table for name in names for table in _tables(name, "service" if kind == "service" else "group")]
+        tables: list[dict[str, Any]] = []
+        for file in names:
+            tables += _tables(file, "service" if kind == "service" else "group")
         asked: dict[str, Any] = {"do": "add", ("services" if kind == "service" else "groups"): tables}
-        names = [str(table.get("name")) for table in tables]
+        names = [str(table["name"]) for table in tables if "name" in table]
     elif len(names) not in WORDS[kind].get(do, ()):
         raise Misuse(f"{' '.join(words)} is no command")
     else:
@@ -85,7 +87,7 @@ def run(path: str, words: Sequence[str]) -> list[str]:
         if kind == "event" or wait_s == 0:
             return []
         until_s = time.monotonic() + wait_s
-        return [_settled(lambda name=name: _ask_for(connection, name), do, name, until_s) for name in names]
+        return [_settled(connection, do, name, until_s) for name in names]
     finally:
         connection.close()
 
@@ -160,13 +162,13 @@ def _ask_for(connection: Connection, name: str) -> dict[str, Any] | None:
     return _ask(connection, "service", {"do": "show", "name": name})
 
 
-def _settled(look: Callable[[], dict[str, Any] | None], do: str, name: str, until_s: float) -> str:
+def _settled(connection: Connection, do: str, name: str, until_s: float) -> str:
     """Wait until nothing of that service is under way; what it has come to.
 
     Raises Denied if that is not what was wanted. What awaits maturity, its parent or a start by hand is as it is to be.
     """
     while True:
-        told = look()
+        told = _ask_for(connection, name)
         if told is None:
             if do != "remove":
                 raise Denied(f"{name}: it has been removed")
