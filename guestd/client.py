@@ -98,7 +98,7 @@ class Registration:
         """
         self._connection.send(expel=reason)
 
-    def emit(self, kind: str, **fields: Any) -> None:
+    def emit(self, kind: str, /, **fields: Any) -> None:
         """Put an event into the stream of the host (docs/events.md), of one of the kinds that are programs'.
 
         The fields: what JSON has, together at most 16 KiB. One that is refused is found by the next `wait`, which

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from guestd.services.choose import chosen, instances_of, is_mature
 from guestd.services.service import NOWHERE, Instance, member_json, service_json
+from guestd.services.service import member as but
 from guestd.services.states import INSTANCE_STATES, InstanceState
 from guestd.transition.states import SubsystemState
 
@@ -86,10 +87,6 @@ class Decision:
         """A node has changed."""
         self.database.members[node] = member
 
-    def remove_member(self, node: int) -> None:
-        """A node does not take part any more. Raises KeyError."""
-        del self.database.members[node]
-
     def root(self, service: Service) -> Service:
         """Whose choosing parameters count for it."""
         while service.definition.parent:
@@ -146,6 +143,7 @@ class Decision:
     def settle(self) -> None:
         """Apply the rules until nothing changes."""
         self._note_failures()
+        self._bar()
         for root in list(self._children.get("", ())):
             while self._one_of(root):
                 pass
@@ -156,7 +154,14 @@ class Decision:
             seen = self._view.seen[node]
             forced = seen.state is SubsystemState.FORCED_LEAVING and seen.incarnation == member.incarnation
             if forced and not member.forced_out:
-                self.put_member(node, type(member)(member.incarnation, member.load, member.failures + 1, True))
+                self.put_member(node, but(member, failures=member.failures + 1, forced_out=True))
+
+    def _bar(self) -> None:
+        """A node that leaves and has never taken part is not to begin with it: others acknowledge its leave."""
+        for node, seen in enumerate(self._view.seen):
+            before = self.database.members.get(node)
+            if self._view.leaving(node) and (before is None or before.incarnation < seen.incarnation):
+                self.put_member(node, but(before, incarnation=seen.incarnation, load=0, forced_out=False, left=True))
 
     def _one_of(self, root: str) -> bool:
         """One step of one service of that group; whether there was one to take."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from guestd.core.value import Value
 from guestd.services.choose import preference
-from guestd.services.service import NOWHERE, Member
+from guestd.services.service import NOWHERE, Member, member
 from guestd.services.states import InstanceState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from guestd.services.database import Database
     from guestd.services.decide import Decision
     from guestd.services.service import Service
@@ -36,6 +38,7 @@ class SignedOff(Fact):
 
     node: int
     incarnation: int
+    not_awaited: tuple[str, ...]  # services that have gone from here and are not registered elsewhere after a long time
 
 
 class Ended(Fact):
@@ -78,8 +81,8 @@ def put(fact: Fact, decision: Decision, view: View) -> None:
     elif isinstance(fact, SignedOff):
         signed = decision.database.members.get(fact.node)
         here = signed is not None and signed.incarnation == fact.incarnation
-        if here and is_free(decision.database, fact.node):
-            decision.remove_member(fact.node)
+        if here and is_free(decision.database, fact.node, fact.not_awaited):
+            decision.put_member(fact.node, member(signed, left=True))
     elif isinstance(fact, Ended):
         _end(fact, decision)
     elif isinstance(fact, Better):
@@ -89,25 +92,25 @@ def put(fact: Fact, decision: Decision, view: View) -> None:
     elif isinstance(fact, Load):
         mine = decision.database.members.get(fact.node)
         if mine is not None:
-            decision.put_member(fact.node, Member(mine.incarnation, fact.load, mine.failures, mine.forced_out))
+            decision.put_member(fact.node, member(mine, load=fact.load))
     elif isinstance(fact, Forgiven):
         found = decision.database.members.get(fact.node)
         if found is not None and (found.incarnation, found.failures) == (fact.incarnation, fact.failures):
-            decision.put_member(fact.node, Member(found.incarnation, found.load, 0, found.forced_out))
+            decision.put_member(fact.node, member(found, failures=0))
     else:
         raise TypeError(f"{fact!r} is no fact")
 
 
-def is_free(database: Database, node: int) -> bool:
+def on_the_way(database: Database, node: int) -> list[Service]:
+    """What was registered there and goes to another node."""
+    return [service for service in database.services.values() if service.transfer and service.away == node]
+
+
+def is_free(database: Database, node: int, not_awaited: Collection[str]) -> bool:
     """Whether nothing is registered there, and nothing that was is on its way to another node."""
-    for service in database.services.values():
-        if any(one.node == node for one in service.instances):
-            return False
-        # A recovery for which there is no node is not on its way anywhere.
-        stuck = any(one.state is InstanceState.RECOVERING and one.node == NOWHERE for one in service.instances)
-        if service.transfer and service.away == node and not stuck:
-            return False
-    return True
+    if any(one.node == node for service in database.services.values() for one in service.instances):
+        return False
+    return all(service.name in not_awaited for service in on_the_way(database, node))
 
 
 def is_better(service: Service, node: int) -> bool:
@@ -128,6 +131,8 @@ def _sign_on(fact: SignedOn, decision: Decision, view: View) -> None:
     before = database.members.get(fact.node)
     others = [node for node in sorted(database.members) if node != fact.node and view.up(node, database)]
     restarted = before is not None and before.incarnation == fact.incarnation
+    if restarted and before is not None and before.left:
+        return  # it leaves, and the others go on without it
     if not others and not restarted:
         _come_up(decision)
     failures = 0 if before is None else before.failures

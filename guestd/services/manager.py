@@ -53,6 +53,7 @@ LOOK_MS = 5000  # between two looks at the database for which nobody has rung
 WORKING_MS = 1000  # between two words that a notification is being worked on
 LOAD_MS = 10_000  # between two changes of this node's load in the database
 LOAD_STEP = 50  # hundredths: a smaller change is none
+GOING_MS = 5000  # beside the time of its start command
 FORGIVE_MS = 600_000  # a node that has been up for so long was not forced out lately (A20)
 VERBS = {"service": (requests.CHANGING, requests.LOOKING), "event": (groups.CHANGING, ())}
 NO_DATABASE = (_errno.ENODEV, _errno.ENOTCONN)  # the shared file system is not mounted
@@ -91,6 +92,7 @@ class ServiceManager:
         self._unavailable = False  # there is no database now
         self._better: list[str] = []  # services that this node, having joined, may want
         self._awaited_ms: dict[str, int] = {}  # since when a service awaits maturity, as seen here
+        self._going_ms: dict[str, int] = {}  # since when a service has gone from here, and is nowhere else
         self._failures_ms: dict[tuple[int, int, int], int] = {}  # node, incarnation, failures: since when seen here
 
     # -- inputs
@@ -379,12 +381,27 @@ class ServiceManager:
         self._failures_ms = seen
 
     def _sign_off(self) -> None:
-        """This node leaves, and has nothing to do any more: from then on nobody gives it anything."""
-        if self.leaving and self._task is None and not self._launch.busy and facts.is_free(self.database, self.node):
-            member = self.database.members.get(self.node)
-            off = facts.SignedOff(self.node, self.view.seen[self.node].incarnation)
-            if member is not None and off not in self._facts:
-                self._facts.append(off)
+        """This node leaves, and has nothing to do any more: from then on nobody gives it anything.
+
+        It waits for what has gone from here until that is registered elsewhere (spec S9.9 A, t10 and t11), but not for
+        longer than a start may take: where it is to start, the event manager may have died, and until this leave has
+        passed its level the next one cannot register.
+        """
+        if not self.leaving or self._task is not None or self._launch.busy:
+            return
+        going = [one for one in facts.on_the_way(self.database, self.node) if one.on(self.node) is None]
+        self._going_ms = {one.name: self._going_ms.get(one.name, self._now_ms) for one in going}
+        late = tuple(
+            one.name
+            for one in going
+            if self._now_ms - self._going_ms[one.name] > one.definition.timeouts_ms["start"] + GOING_MS
+        )
+        member = self.database.members.get(self.node)
+        incarnation = self.view.seen[self.node].incarnation
+        here = member is not None and member.incarnation == incarnation and not member.left
+        off = facts.SignedOff(self.node, incarnation, late)
+        if here and off not in self._facts and facts.is_free(self.database, self.node, late):
+            self._facts.append(off)
 
     # -- the framework
 
@@ -410,8 +427,7 @@ class ServiceManager:
         here = member is not None and member.incarnation == incarnation
         if transition == "leave":
             # It signs itself off, when it has nothing any more; a stop or a start may take its time.
-            return not here
-        assert member is not None or not here
+            return member is not None and (member.incarnation > incarnation or (here and member.left))
         lost = any(
             (one.node, one.incarnation) == (node, incarnation)
             for service in self.database.services.values()

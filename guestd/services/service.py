@@ -68,6 +68,12 @@ class Service(Value):
 _FIELDS = tuple(Service.__annotations__)
 
 
+def member(before: Member | None, **changed: Any) -> Member:
+    """The same with other fields."""
+    fields = {} if before is None else {field: getattr(before, field) for field in _OF_MEMBER}
+    return Member(**{**fields, **changed})
+
+
 class Member(Value):
     """One node, as its own event manager has signed on."""
 
@@ -75,6 +81,10 @@ class Member(Value):
     load: int  # the load average of a minute, times 100, not long ago
     failures: int = 0  # how often it was forced out lately
     forced_out: bool = False  # in that incarnation, and counted
+    left: bool = False  # in that incarnation it is given nothing any more, and does not take part again
+
+
+_OF_MEMBER = tuple(Member.__annotations__)
 
 
 def service_json(one: Service) -> dict[str, Any]:
@@ -117,7 +127,7 @@ def service_of(stored: dict[str, Any], before: Service | None) -> Service:
 
 def member_json(one: Member) -> list[Any]:
     """As it is stored."""
-    return [one.incarnation, one.load, one.failures, one.forced_out]
+    return [one.incarnation, one.load, one.failures, one.forced_out, one.left]
 
 
 def member_of(stored: list[Any]) -> Member:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from guestd.notification import Notification
     from guestd.services.database import Database
 
+DURING = {
+    "join": SubsystemState.JOINING,
+    "leave": SubsystemState.LEAVING,
+    "forced-leave": SubsystemState.FORCED_LEAVING,
+}
 AFTER = {"join": SubsystemState.JOINED, "leave": SubsystemState.INACTIVE, "forced-leave": SubsystemState.INACTIVE}
 
 
@@ -39,7 +44,8 @@ class View:
     def acknowledged(self, told: Notification) -> None:
         """That is processed here."""
         for one in told.transitions:
-            if self.seen[one.node].incarnation == one.incarnation:
+            # A leave may have been told before a join was acknowledged.
+            if self.seen[one.node] == Seen(DURING[one.transition], one.incarnation):
                 self.seen[one.node] = Seen(AFTER[one.transition], one.incarnation)
 
     def lives(self, node: int, incarnation: int) -> bool:
@@ -56,4 +62,4 @@ class View:
         """Whether services may be registered there: it is joined, and its event manager takes part."""
         seen, signed = self.seen[node], database.members.get(node)
         joined = seen.state in (SubsystemState.JOINED, SubsystemState.JOINING)
-        return joined and signed is not None and signed.incarnation == seen.incarnation
+        return joined and signed is not None and signed.incarnation == seen.incarnation and not signed.left

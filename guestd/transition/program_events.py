@@ -8,7 +8,7 @@ from guestd.core.effects import Emit
 KINDS = ("service", "service-command", "occurrence", "event-group", "watcher", "database")
 FIELDS_SIZE_MAX = 16 << 10  # as JSON text
 # What every event has already: the bench and the port of the node say these.
-RESERVED = ("n", "t", "kind", "node", "guest_n", "guest_t")
+RESERVED = ("n", "t", "kind", "guest_n", "guest_t")
 
 
 def event(asked: object) -> Emit:
@@ -20,6 +20,8 @@ def event(asked: object) -> Emit:
     taken = [name for name in told if name in RESERVED]
     if taken:
         raise ValueError(f"emit: {kind}: {taken[0]} is no field of a program (legal: all but {', '.join(RESERVED)})")
+    if "node" in told:  # every event has whose machine says it; whom it is about is its subject
+        told = {"subject" if name == "node" else name: value for name, value in told.items()}
     try:
         size = len(json.dumps(told))
     except ValueError:  # what was read as JSON can only hold a number that is out of range

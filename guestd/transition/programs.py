@@ -50,10 +50,10 @@ class Programs:
         keys = list(said)
         program = self._programs.get(connection)
         if keys == ["register"] and isinstance(said["register"], dict):
-            self._register(connection, said["register"])
-        elif program is not None and keys == ["acknowledge"]:
+            return self._register(connection, said["register"])
+        if program is not None and keys == ["acknowledge"]:
             return self._acknowledge(program, said["acknowledge"])
-        elif program is not None and keys == ["close"]:
+        if program is not None and keys == ["close"]:
             program.answer(closed="as it asked")
             self._end(program, "closed")
         elif program is not None and len(keys) == 1 and keys[0] in ("working", "expel", "emit"):
@@ -97,6 +97,8 @@ class Programs:
                 holder = (named or ["the cluster, until its next change of membership, has agreed to"])[0]
                 self._refuse(program, _mismatch(self._context.node, program.level, holder, level))
             elif self._participant.is_free(level.order):
+                for dead in [one for one in self._programs.values() if one.successor is program]:
+                    self._end(dead, "replaced")
                 program.seat = self._participant.register(program)
                 program.enter("agreed")
                 program.answer(registered={"node": self._context.node, "nodes": self._context.config.nodes})
@@ -113,7 +115,7 @@ class Programs:
         """For the order "status"."""
         return [program.described() for program in self._programs.values()]
 
-    def _register(self, connection: int, asked: dict[str, Any]) -> None:
+    def _register(self, connection: int, asked: dict[str, Any]) -> Progress:
         try:
             if connection in self._programs:
                 raise ValueError(f"this connection has registered {self._programs[connection].level.name} already")
@@ -122,21 +124,20 @@ class Programs:
             self._check(program.level, dead)
         except ValueError as why:
             self._context.effects.append(Answer(connection, {"refused": str(why)}))
-            return
-        if dead is not None:
-            self._end(dead, "replaced")
+            return Progress()
         self._programs[connection] = program
         self.changed = True
+        if dead is None:
+            return Progress()
+        assert dead.seat is not None, "only what has a seat is silent"
+        dead.successor = program
+        return self._participant.acknowledge(dead.seat, dead.not_its_own(dead.seat.open.values()))
 
     def _dead_one(self, level: Level) -> Program | None:
-        """The same program as it was before it died: this node need not answer for it any more (spec S4.13).
-
-        But when its node leaves: what it should have done then, nobody has done.
-        """
+        """The same program as it was before it died (spec S4.13), if none has begun again to take its place."""
         for one in self._programs.values():
-            if one.state is Registration.SILENT and one.level == level:
-                assert one.seat is not None, "only what has a seat is silent"
-                return None if self._context.node in (*one.seat.open, *one.seat.held) else one
+            if one.state is Registration.SILENT and one.level == level and one.successor is None:
+                return one
         return None
 
     def _check(self, level: Level, dead: Program | None) -> None:
@@ -198,6 +199,9 @@ class Programs:
     def _end(self, program: Program, trigger: str) -> None:
         if program.seat is not None:
             self._participant.deregister(program.seat)
+        for dead in self._programs.values():
+            if dead.successor is program:
+                dead.successor = None
         program.enter(trigger)
         del self._programs[program.connection]
         self.changed = True

@@ -73,25 +73,38 @@ class World:
         self._numbers = 0
         self._modes: dict[int, str] = {}  # of the bell: node -> mode
         self._waiting: list[tuple[int, str]] = []
+        self._to_register: list[int] = []
 
     # -- the framework
 
     def join(self, node: int) -> None:
-        """It joins, and all acknowledge."""
+        """It joins, its event manager begins, and all acknowledge."""
         self.begin_join(node)
         self.run()
         assert self.states[node] == "joined", "not all have acknowledged"
+        assert node in self.managers, "its event manager could not register"
 
     def begin_join(self, node: int) -> None:
-        """It joins; its own event manager begins with it."""
+        """It joins; its own event manager registers when it has, and no transition stands at its level (S4.12)."""
         self.incarnations[node] += 1
-        manager = self.managers[node] = EventManager(node, self.nodes)
-        self.give(node, Registered(node, self.nodes))
-        for other, state in enumerate(self.states):  # what it has missed
-            if state == "joined":
-                self._notify([node], Transition(other, self.incarnations[other], "join", 0))
-        assert manager is self.managers[node]
+        self._to_register.append(node)
         self._transition(node, "join")
+
+    def _register(self) -> None:
+        """Whoever waits for that: it is told of all joins that have passed."""
+        if any(state in STATES.values() for state in self.states):
+            return
+        waiting, self._to_register = self._to_register, []
+        for node in waiting:
+            if self.states[node] != "joined":
+                continue
+            self.managers[node] = EventManager(node, self.nodes)
+            self.give(node, Registered(node, self.nodes))
+            joined = [other for other, state in enumerate(self.states) if state == "joined"]
+            joins = tuple(Transition(other, self.incarnations[other], "join", 0) for other in joined)
+            self._numbers += 1
+            states = tuple("joining" if other in joined else state for other, state in enumerate(self.states))
+            self.give(node, Notified(Notification(self._numbers, joins, states)))
 
     def leave(self, node: int) -> None:
         """A graceful leave begins."""
@@ -99,7 +112,7 @@ class World:
 
     def die(self, node: int) -> None:
         """The power is cut, and the others force it out."""
-        self.managers.pop(node)
+        self.managers.pop(node, None)
         self.commands = [one for one in self.commands if one.node != node]
         self._drop(node)
         self._transition(node, "forced-leave")
@@ -110,15 +123,13 @@ class World:
 
     def restart(self, node: int) -> None:
         """The event manager of that node dies, with the commands that it runs, and begins again."""
-        self.managers[node] = EventManager(node, self.nodes)
+        self.managers.pop(node)
         self.commands = [one for one in self.commands if one.node != node]
         self._drop(node)
-        self.give(node, Registered(node, self.nodes))
-        joined = [other for other, state in enumerate(self.states) if state == "joined"]
-        joins = tuple(Transition(other, self.incarnations[other], "join", 0) for other in joined)
-        self._numbers += 1
-        states = tuple("joining" if other in joined else state for other, state in enumerate(self.states))
-        self.give(node, Notified(Notification(self._numbers, joins, states)))
+        self._to_register.append(node)
+        for other in range(self.nodes):
+            self._complete(other)  # what it had not acknowledged counts as acknowledged
+        self._register()
 
     def _drop(self, node: int) -> None:
         """What that event manager has said, and what it was told."""
@@ -157,6 +168,7 @@ class World:
             for other, state in enumerate(self.states):
                 if state in STATES.values():
                     self._complete(other)
+        self._register()
 
     # -- time and inputs
 

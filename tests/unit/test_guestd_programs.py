@@ -482,17 +482,26 @@ def test_a_dead_program_that_begins_again_takes_its_own_place() -> None:  # S4.1
     assert [e["why"] for e in world.events(1, "program")] == ["agreed", "died", "replaced", "agreed"]
 
 
-def test_a_dead_program_does_not_take_its_place_again_while_its_own_node_leaves() -> None:  # S4.9, S4.13
+@pytest.mark.parametrize("first", ["leave", "register"])
+def test_a_dead_program_that_begins_again_does_not_acknowledge_its_own_nodes_leave(first: str) -> None:  # S4.9, S4.13
     """The leave is what it was registered for."""
     world = formed(World(nodes=3, seed=1, timing=QUICK))
     mute(world, 1).die()
-    world.order(1, "leave")
-    world.run_until(lambda: world.state(1) == "leaving")
-    world.run(1000)  # it stands at level 50
-    again = world.program(1, "mute", 50)
-    world.run(1000)
-    assert again.all("refused") == ["mute is registered with this node already, at level 50"]
+    if first == "leave":
+        world.order(1, "leave")
+        world.run(1000)  # it stands at level 50
+        world.program(1, "mute", 50)
+    else:
+        other = mute(world, 0)  # so that the level is not free
+        world.order(2, "leave")
+        world.run(1000)
+        world.program(1, "mute", 50)
+        world.run(1000)
+        world.order(1, "leave")
+        world.run(1000)
+        other.acknowledge(len(other.all("notification")))
     world.run_until(lambda: world.machines[1].panics)
+    assert world.machines[1].panics == ["node 1 (incarnation 1): subsystem mute did not acknowledge within 4000 ms"]
 
 
 def test_a_dead_program_that_chose_to_be_gone_holds_nothing_up(world: World) -> None:
@@ -703,11 +712,13 @@ def test_a_program_puts_events_into_the_stream(world: World) -> None:
     program = world.program(1, "p", 50)
     world.run_until(lambda: program.registered)
     for kind in program_events.KINDS:
-        program.send(emit={"kind": kind, "service": "web", "flags": ["T"], "self": {"a": None}})
+        program.send(emit={"kind": kind, "service": "web", "node": 2, "flags": ["T"], "self": {"a": None}})
     world.run(10)
     assert program.all("error") == []
     found = [(kind, fields) for _, kind, fields in world.machines[1].events if kind in program_events.KINDS]
-    assert found == [(kind, {"service": "web", "flags": ["T"], "self": {"a": None}}) for kind in program_events.KINDS]
+    assert found == [
+        (kind, {"service": "web", "subject": 2, "flags": ["T"], "self": {"a": None}}) for kind in program_events.KINDS
+    ]
 
 
 @pytest.mark.parametrize(
@@ -717,7 +728,7 @@ def test_a_program_puts_events_into_the_stream(world: World) -> None:
         ({"service": "web"}, "kind = None (legal: service"),
         ({"kind": ["service"]}, "kind = ['service'] (legal"),
         ("service", "kind = None (legal"),
-        ({"kind": "service", "n": 1}, "service: n is no field of a program (legal: all but n, t, kind, node"),
+        ({"kind": "service", "n": 1}, "service: n is no field of a program (legal: all but n, t, kind, guest_n"),
         ({"kind": "service", "guest_t": 1}, "guest_t is no field"),
         ({"kind": "service", "text": "x" * (16 << 10)}, "service: 16395 bytes of fields (legal: at most 16384)"),
         ({"kind": "service", "text": "\N{EURO SIGN}" * 4000}, "24011 bytes of fields (legal: at most 16384)"),

@@ -32,7 +32,7 @@ def write_tree(tree: Path, main: str) -> list[str]:
 
 def run(tree: Path, names: list[str]) -> subprocess.CompletedProcess[str]:
     """Pack the modules and run the bundle where it is, with the modules themselves out of reach."""
-    typed = "\0".join([bundle.MAIN, str(tree), HOME, "guestd.pyc", *names])
+    typed = "\0".join([bundle.MAIN, root.GUESTD, str(tree), HOME, "guestd.pyc", *names])
     subprocess.run([sys.executable, "-s", "-S", "-B", "-c", bundle.SCRIPT], input=typed, text=True, check=True)
     argv = [sys.executable, "-I", "-S", "-X", "utf8", str(tree / "guestd.pyc")]
     return subprocess.run(argv, capture_output=True, text=True, env={"HIL_STAGES": "init=1.0"}, check=False)
