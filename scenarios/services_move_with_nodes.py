@@ -67,8 +67,10 @@ def test_a_node_that_shuts_down_hands_over_all_its_services_first(cluster: Scena
 
 
 @pytest.mark.cluster(nodes=3)
-def test_after_a_power_failure_each_service_starts_once_where_it_belongs(cluster: ScenarioCluster) -> None:
-    """S9.2, S9.3, A15, A25: it is mature when its primary is up, so it starts there and nowhere else."""
+def test_after_a_power_failure_each_service_starts_once_where_it_belongs(
+    cluster: ScenarioCluster,
+) -> None:  # S9.2, S9.3, A15, A25
+    """The cluster is mature for each when its primary is up, so it starts there and nowhere else."""
     cluster.services.add(
         *services(node_preferences=lambda number: [number % 3, (number + 1) % 3], maturity_count=lambda number: 3)
     )

@@ -45,12 +45,16 @@ class Home:
         self.shared = path / "shared"
         self.programs = self.shared / "services"
         self.programs.mkdir(parents=True)
+        self.clients: list[subprocess.Popen[bytes]] = []
+        self.ports: dict[str, int] = {}
         (path / "run" / "hil").mkdir(parents=True)
         (path / "run" / "hil" / "config.json").write_text('{"interconnect": {"addresses": ["127.0.0.1"]}}')
         for source in PROGRAMS.glob("*.py"):
             text = source.read_text(encoding="utf-8")
             text = text.replace('"/shared', f'"{self.shared}').replace("/run/hil", f"{path}/run/hil")
-            text = text.replace("PORT = 7", f"PORT = {free_port()}  # not 7").replace("PAGE_S = 0.05", "PAGE_S = 0.002")
+            port = free_port()
+            text = text.replace("PORT = 7", f"PORT = {port}  # not 7").replace("PAGE_S = 0.05", "PAGE_S = 0.002")
+            self.ports[source.stem] = port
             (self.programs / source.name).write_text(text, encoding="utf-8")
 
     def command(self, service: str, action: str, registration: int, *words: str) -> subprocess.CompletedProcess[str]:
@@ -90,6 +94,9 @@ class Home:
 def home(tmp_path: Path) -> Iterator[Home]:
     made = Home(tmp_path)
     yield made
+    for process in made.clients:
+        process.kill()
+        process.wait()
     for file in (tmp_path / "run").glob("hil-*.pid"):
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(file.read_text()), signal.SIGKILL)
@@ -203,6 +210,7 @@ def client(home: Home, *words: str) -> Client:
         process = subprocess.Popen(
             [sys.executable, "-S", str(home.programs / words[0]), *words[1:]], stdout=file, stdin=subprocess.DEVNULL
         )
+    home.clients.append(process)
     return Client(output, process)
 
 
@@ -221,6 +229,21 @@ def test_a_counter_that_is_killed_counts_no_request_twice(home: Home) -> None:  
     assert [int(count) for _, count, _ in answers] == list(range(1, len(answers) + 1))
     lives = [one["registration"] for one in home.stamps("counter")]
     assert lives == sorted(lives)
+
+
+def test_a_request_that_is_sent_again_counts_once(home: Home) -> None:  # S9.8
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
+        wire.settimeout(LIMIT_S)
+
+        def ask(request: str) -> str:
+            wire.sendto(request.encode(), ("127.0.0.1", home.ports["counter"]))
+            return wire.recv(100).decode()
+
+        home.start("counter", 1, "counter.py", "127.0.0.1")
+        assert [ask(one) for one in ("x 1", "x 1", "y 1", "x 1", "x 2")] == ["1 1", "1 1", "1 2", "1 1", "2 3"]
+        home.kill("counter")
+        home.start("counter", 2, "counter.py", "127.0.0.1")
+        assert [ask(one) for one in ("x 2", "y 1", "y 2")] == ["2 3", "1 2", "2 4"]
 
 
 # -- what all of them share
