@@ -36,7 +36,7 @@ EVENT_MANAGER = "guestd.runtime.event_manager.main"
 IMPORTED_LATE = (
     *("guestd/runtime/fuse/", "guestd/runtime/mount.py", "guestd/sfs/answers.py", "guestd/sfs/requests.py"),
     *("guestd/runtime/event_manager/", "guestd/events/", "guestd/services/", "guestd/watchers/", "guestd/watcher.py"),
-    *("guestd/client.py", "guestd/connection.py", "guestd/kept_locks.py", "guestd/locks.py"),
+    *("guestd/client.py", "guestd/connection.py", "guestd/kept_locks.py", "guestd/locks.py", "guestd/guestctl"),
 )
 
 

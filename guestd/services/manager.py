@@ -53,6 +53,7 @@ LOOK_MS = 5000  # between two looks at the database for which nobody has rung
 WORKING_MS = 1000  # between two words that a notification is being worked on
 LOAD_MS = 10_000  # between two changes of this node's load in the database
 LOAD_STEP = 50  # hundredths: a smaller change is none
+EARLY_MS = 10_000  # so long does a request wait for this event manager to take part
 GOING_MS = 5000  # beside the time of its start command
 FORGIVE_MS = 600_000  # a node that has been up for so long was not forced out lately (A20)
 VERBS = {"service": (requests.CHANGING, requests.LOOKING), "event": (groups.CHANGING, ())}
@@ -75,6 +76,7 @@ class ServiceManager:
         self._bell = Bell()
         self._launch = Launch(node, effects, number)
         self._facts: list[facts.Fact] = []
+        self._early: list[tuple[int, int, str, dict[str, Any]]] = []  # until when, then as `_asked`
         self._asked: list[tuple[int, str, dict[str, Any]]] = []  # connection, verb, request
         self._told: list[Notification] = []
         self._task: Task | None = None
@@ -140,8 +142,7 @@ class ServiceManager:
             legal = ", ".join((*changing, *looking))
             self._answer(connection, verb, {"error": f"{do!r} is nothing that can be done (legal: {legal})"})
         elif not self.signed:
-            why = "the shared file system is not mounted" if self._unavailable else "its node joins, or has joined now"
-            self._answer(connection, verb, {"error": f"this event manager does not take part yet: {why} (try again)"})
+            self._early.append((self._now_ms + EARLY_MS, connection, verb, message))
         elif do in looking:
             self._answer(connection, verb, self._look(message))
         elif self.leaving:
@@ -156,6 +157,7 @@ class ServiceManager:
         if self._now_ms - self._looked_ms >= LOOK_MS:
             self._stale = True
         if not self.signed:
+            self._refuse_early()
             return
         mine = self.database.members.get(self.node)
         due = self._now_ms - self._load_ms >= LOAD_MS
@@ -170,9 +172,20 @@ class ServiceManager:
         """Before every input: its time."""
         self._now_ms = now_ms
 
+    def _refuse_early(self) -> None:
+        """Requests that came before this one took part, and have waited for long."""
+        why = "the shared file system is not mounted" if self._unavailable else "it has not read the database"
+        for limit_ms, connection, verb, _ in self._early:
+            if self._now_ms >= limit_ms:
+                self._answer(connection, verb, {"error": f"this event manager does not take part yet: {why}"})
+        self._early = [one for one in self._early if self._now_ms < one[0]]
+
     def settle(self) -> None:
         """After every input: go on with what there is to do."""
         if self.signed:
+            early, self._early = self._early, []
+            for _, connection, verb, message in early:
+                self.asked(connection, verb, message)
             self._want_better()
             self._sign_off()
         if self._task is None and self._now_ms >= self._retry_ms:

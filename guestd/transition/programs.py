@@ -96,7 +96,7 @@ class Programs:
                 ]
                 holder = (named or ["the cluster, until its next change of membership, has agreed to"])[0]
                 self._refuse(program, _mismatch(self._context.node, program.level, holder, level))
-            elif self._participant.is_free(level.order):
+            elif self._participant.is_free(level.order) and not self._waits(program.level):
                 for dead in [one for one in self._programs.values() if one.successor is program]:
                     self._end(dead, "replaced")
                 program.seat = self._participant.register(program)
@@ -104,6 +104,11 @@ class Programs:
                 program.answer(registered={"node": self._context.node, "nodes": self._context.config.nodes})
                 self._show(program)
                 self.changed = True
+
+    def _waits(self, level: Level) -> bool:
+        """Whether something stands in for it and its node has not joined: no join takes longer for its sake."""
+        stands_in = any(_is_stand_in(one, level) for one in self._participant.subsystems())
+        return stands_in and not self._participant.has_joined
 
     def stands_in(self, level: Level) -> bool:
         """Whether what is told of that built-in subsystem is told by the program that has its place."""

@@ -841,3 +841,14 @@ def test_another_program_at_that_level_takes_nobodys_place(world: World) -> None
     world.run_until(lambda: world.machines[2].exits)
     steps = {e["subsystem"] for _, _, e in world.machines[1].events[told:] if e.get("level") == 40 and "subsystem" in e}
     assert steps == {"event-manager", "mounter"}
+
+
+def test_no_join_waits_for_an_event_manager_that_asks_early() -> None:  # S4.12
+    world = World(nodes=2, seed=3)
+    world.power_on()
+    early = [world.program(node, "event-manager", 40, answers_ms=None) for node in range(2)]
+    world.run_until(world.all_joined)
+    world.run(500)
+    for program in early:
+        assert program.told("join") == [(0, 0), (1, 0)]
+    assert world.all_joined()

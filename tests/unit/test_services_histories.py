@@ -160,6 +160,9 @@ class History:
         self.seen = len(world.history)
 
     def begun(self, one: Command, services: dict[str, Any]) -> None:
+        if one.service not in services:  # removed since: who has not read that yet may still notify
+            assert one.action == "notify", f"{one!r}: it is removed"
+            return
         service = services[one.service]
         registration = int(one.effect.environment["HIL_REGISTRATION"])
         root = service

@@ -104,7 +104,7 @@ def _execute(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     found = OSError(errno.ENOENT, file)
     for directory in [""] if "/" in file else environment["PATH"].split(":"):
         try:
-            os.execve(f"{directory}/{file}" if directory else file, arguments, environment)
+            os.execve(f"{directory}/{file}" if directory else file, tuple(arguments), environment)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as why:

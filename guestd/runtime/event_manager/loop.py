@@ -83,6 +83,7 @@ class Loop:
     def run(self) -> None:
         """Returns when the node has left. Raises Disconnected when guestd has gone."""
         self._give(Registered(self._registration.node, self._registration.nodes))
+        self._take_notifications()  # one may have come with the answer to the registration
         due_ms = _now_ms()
         while not self._left:
             ready = self._wait(due_ms)
