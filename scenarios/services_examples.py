@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hil.client import Node
+from hil.client import Cluster, Node
 from hil.errors import LaboratoryError
 from hil.scenario import ScenarioCluster
 
@@ -31,7 +31,7 @@ def shell(node: Node, command: str) -> str:
     return str(done.stdout)
 
 
-def bring(cluster: ScenarioCluster, *programs: str) -> None:
+def bring(cluster: Cluster, *programs: str) -> None:
     """To where the service files expect them."""
     node = cluster.nodes[0]
     shell(node, "until grep -q ' /shared ' /proc/mounts; do sleep 0.1; done")

@@ -16,6 +16,8 @@ LOOKING = ("list", "show")
 AWAY_LIMIT_S = 20.0
 """Times the factor of the machine: how long a cluster that has just come up may be without an event manager."""
 AGAIN_S = 0.3
+NOT_NOW = ("(try again)", "(ask another node)")
+"""How an event manager refuses that does not take part yet, or any more."""
 
 
 class ServiceRequests:
@@ -104,7 +106,10 @@ class ServiceRequests:
                         f"{error}\n  whether it was done is not known; `hil service list` tells"
                     ) from None
                 cluster.poll()
-                return _answer(told)
+                try:
+                    return _answer(told)
+                except EventManagerAway as error:
+                    away = f"node {one.id}: {error}"
             if cluster.clock > deadline:
                 raise EventManagerAway(away)
             cluster.pass_time(AGAIN_S)
@@ -112,6 +117,9 @@ class ServiceRequests:
 
 def _answer(told: dict[str, Any]) -> dict[str, Any]:
     answer = told.get("service", told)
-    if "error" in answer:
-        raise ServiceRefused(str(answer["error"]))
-    return dict(answer)
+    if "error" not in answer:
+        return dict(answer)
+    why = str(answer["error"])
+    if why.endswith(NOT_NOW):
+        raise EventManagerAway(why)
+    raise ServiceRefused(why)
