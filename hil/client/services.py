@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from hil.client.service_requests import AGAIN_S, ServiceRequests
@@ -165,6 +165,21 @@ class Services(ServiceRequests):
                 return shown
             if cluster.clock > deadline:
                 raise ClaimFailed(f"service {name} shown with {fields}: not within {limit_s:.0f} s: {wrong}")
+            cluster.pass_time(AGAIN_S)
+
+    def wait_ready(self, nodes: Iterable[Node] | None = None, timeout: float | None = None) -> None:
+        """Wait until services may be registered on ``nodes`` (all): they are joined, and their event managers take part.
+
+        No event tells, so the cluster is asked again and again. Raises :class:`ClaimFailed`.
+        """
+        cluster = self._cluster
+        wanted = [node.id for node in (cluster.nodes if nodes is None else nodes)]
+        limit_s = cluster.default_timeout_s if timeout is None else timeout
+        deadline = cluster.clock + limit_s
+        while missing := [one["node"] for one in self.list()["nodes"] if one["node"] in wanted and not one["up"]]:
+            if cluster.clock > deadline:
+                told = ", ".join(map(str, missing))
+                raise ClaimFailed(f"event managers take part: not within {limit_s:.0f} s: not those of node {told}")
             cluster.pass_time(AGAIN_S)
 
     def wait_until(

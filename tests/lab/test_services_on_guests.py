@@ -105,6 +105,7 @@ def test_a_wrong_file_is_told_with_its_lines_and_changes_nothing(cluster: Cluste
 def test_an_instance_on_a_frozen_node_does_nothing_more(cluster: Cluster) -> None:  # S6.2, S9.1, A22
     """Its node is forced out while it stands still; it wakes, and what it would write is refused."""
     bring(cluster, "licence")
+    cluster.services.wait_ready()
     cluster.services.add(HERE / "licence.toml")
     cluster.services.wait_registered("licence")
     (number,) = cluster.view.services["licence"].registered_on
