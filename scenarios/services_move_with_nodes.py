@@ -93,6 +93,5 @@ def test_after_a_power_failure_each_service_starts_once_where_it_belongs(
         (child,) = (step for step in steps if step.service == name and step.state == "starting")
         (parent,) = (step for step in steps if step.service == above and step.state == "registered")
         assert child.node == parent.node
-    shown = {one["name"]: one["nodes"] for one in cluster.services.list()["services"]}
     for number, name in enumerate(ROOTS):
-        assert shown[name] == {str(number % 3): "registered"}
+        cluster.services.wait_shown(name, nodes={str(number % 3): "registered"})

@@ -168,7 +168,7 @@ class Services(ServiceRequests):
             cluster.pass_time(AGAIN_S)
 
     def wait_ready(self, nodes: Iterable[Node] | None = None, timeout: float | None = None) -> None:
-        """Wait until services may be registered on ``nodes`` (all): they are joined, and their event managers take part.
+        """Wait until services may be registered on ``nodes`` (all): they are joined, their event managers take part.
 
         No event tells, so the cluster is asked again and again. Raises :class:`ClaimFailed`.
         """
