@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from guestd.transition.subsystem import Notification
 
 ORDER = 10
+KERNEL_ORDER_MAX = 30  # the highest level of guestd's own whose work locks protect
 
 _STATES = {"join": NodeState.JOINING, "leave": NodeState.LEAVING, "forced-leave": NodeState.FORCED_LEAVING}
 _MEMBERS = (SubsystemState.JOINED, SubsystemState.LEAVING, SubsystemState.FORCED_LEAVING)
@@ -36,6 +37,7 @@ class LockLevel(Subsystem):
     __slots__ = (
         "_cluster_id",
         "_incarnations",
+        "_kernel_recovering",
         "_node",
         "_recovering",
         "_spreading",
@@ -52,6 +54,7 @@ class LockLevel(Subsystem):
         self._node = node
         self._incarnations: list[int] = []
         self._recovering: list[tuple[int, int]] = []
+        self._kernel_recovering: list[tuple[int, int]] = []  # of these: at one of guestd's own levels
         self._spreading: list[Change] = []  # forced leaves that are at the second barrier of this level
         self._told: dict[int, Change] = {}  # by node: the last change that this level was told to re-spread for
         self._unasked: list[Change] = []  # in which it takes part although it was not told
@@ -67,6 +70,11 @@ class LockLevel(Subsystem):
             for node, entry in enumerate(view.entries)
             if entry.state is NodeState.FORCED_LEAVING and entry.reach >= ORDER
         ]
+        self._kernel_recovering = [
+            (node, incarnation)
+            for node, incarnation in self._recovering
+            if view.entries[node].level <= KERNEL_ORDER_MAX
+        ]
         self._spreading = [
             Change(node, entry.incarnation, "forced-leave")
             for node, entry in enumerate(view.entries)
@@ -74,7 +82,7 @@ class LockLevel(Subsystem):
         ]
         if self.manager is None:
             return
-        self.manager.recovering(self._recovering)
+        self.manager.recovering(self._recovering, self._kernel_recovering)
         leaving = [entry for entry in view.entries if entry.state is NodeState.LEAVING]
         if not any((entry.level, entry.barrier) == (ORDER, SPREAD) for entry in leaving):
             self.manager.no_leave_spreads()
@@ -122,7 +130,7 @@ class LockLevel(Subsystem):
                 if state in _MEMBERS and node not in came and node != self._node
             }
         )
-        manager.recovering(self._recovering)
+        manager.recovering(self._recovering, self._kernel_recovering)
         self.manager, self.desk = manager, LockDesk(manager)
 
 

@@ -5,7 +5,9 @@ node held: the tree is withheld, and so is every resource that comes into being 
 node may have mastered it and held it alone. Both bar everybody but locks that serve the recovery.
 
 The recovery after a life is over when its forced leave has come through all levels on all nodes; the membership says
-so, by no longer naming it (`LockManager.recovering`).
+so, by no longer naming it (`LockManager.recovering`). What protects virtual disks and files is recovered earlier, when
+the forced leave has come through guestd's own levels on all nodes: the levels above them work with files, the event
+manager with its database, and would wait for themselves.
 """
 
 from __future__ import annotations
@@ -27,16 +29,22 @@ class Recovery:
         self._site = site
         self._mastery = mastery
 
-    def under_way(self, lives: list[Life]) -> None:
-        """The dead lives after which somebody has still to recover; those that are named no more are let go."""
-        over = [life for life in self._site.recovering if life not in lives]
-        self._site.recovering = list(lives)
-        for life in over:
-            self._let_go(life)
+    def under_way(self, lives: list[Life], kernel: list[Life]) -> None:
+        """The dead lives after which somebody has still to recover, and those of them after which one of guestd's own
+        levels has; those that are named no more are let go.
+        """
+        site = self._site
+        before = {life: (life in site.recovering, life in site.kernel_recovering) for life in site.recovering}
+        site.recovering, site.kernel_recovering = list(lives), list(kernel)
+        for life, was in before.items():
+            if was != (life in lives, life in kernel):
+                self._let_go(life)
 
     def _let_go(self, life: Life) -> None:
         """The one place where locks of a dead node are released."""
         for root in list(self._mastery.trees):
+            if life in self._site.held_back(root):
+                continue
             for resource in list(self._mastery.trees[root].values()):
                 orphans = [entry for entry in resource.granted if entry.orphan_of == life]
                 for entry in orphans:

@@ -96,6 +96,21 @@ def test_what_was_synchronized_survives_the_death_of_its_node() -> None:  # S7.3
     assert read(world, 0, b"file") in (b"durable", b"perhaps")
 
 
+def test_a_level_above_works_with_files_of_the_dead_node_while_it_recovers() -> None:  # S7.1, S4.5
+    world = made()
+    program = world.program(1, "event-manager", 40)
+    world.run_until(lambda: world.events(1, "caught-up"))
+    program.answers_ms = None
+    write(world, 0, create(world, 0, b"file"), b"durable", durable=True)
+    world.power_off(0)
+    world.run_until(lambda: program.told("forced-leave"))
+    for node in (1, 2):
+        assert read(world, node, b"file") == b"durable"
+    assert world.view.entries[0].state.value == "forced-leaving"  # nobody has waited for the end of that
+    program.acknowledge(program.all("notification")[-1]["number"])
+    world.run_until(lambda: world.all_joined(1, 2))
+
+
 def test_what_was_synchronized_survives_the_death_of_all() -> None:  # S7.3
     world = made()
     for node in range(3):
