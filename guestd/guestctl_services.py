@@ -61,16 +61,17 @@ def run(path: str, words: Sequence[str]) -> list[str]:
     kind, *rest = words
     rest, as_json, wait_s = _options(rest)
     do, *names = rest or ("",)
+    asked: dict[str, Any] = {"do": do}
     if do == "add" and names:
         tables: list[dict[str, Any]] = []
         for file in names:
             tables += _tables(file, "service" if kind == "service" else "group")
-        asked: dict[str, Any] = {"do": "add", ("services" if kind == "service" else "groups"): tables}
+        asked["services" if kind == "service" else "groups"] = tables
         names = [str(table["name"]) for table in tables if "name" in table]
     elif len(names) not in WORDS[kind].get(do, ()):
         raise Misuse(f"{' '.join(words)} is no command")
     else:
-        asked = {"do": do, **({"name": names[0]} if names else {})}
+        asked |= {"name": names[0]} if names else {}
         if len(names) > 1:
             asked["node"] = _node(names.pop())
     connection = Connection(path)
