@@ -45,13 +45,13 @@ class Instance:
     """A service that runs, on one life of a node."""
 
     def __init__(self, run: Run, *, detached: bool) -> None:
-        self.service = run.service
-        self.registration = run.registration
+        self.service: str = run.service
+        self.registration: int = run.registration
         self.node = run.node.number
         self.incarnation = run.node.incarnation
         self.detached = detached
         """It is in no group of its command any more."""
-        self.number = run.number
+        self.number: int = run.number
 
     @property
     def life(self) -> tuple[int, int]:

@@ -57,6 +57,7 @@ OWNERS: Final = 1 << 40
 """Their lock of the database has an owner from here on, apart from those of :mod:`hil.sim.filers`."""
 NAME: Final = "event-manager"
 LEVEL: Final = 40
+ON_DEATH: Final = "hang"
 
 _START_US_MAX: Final = 1_500_000
 _AGAIN_US_MIN: Final = 50_000
@@ -187,7 +188,7 @@ class EventManagers:
         manager.store = Store(node, self._mounts, OWNERS + manager.number, draw, done)
         self.all.append(manager)
         self._trace.tell(node.number, "event manager begins")
-        self._say(manager, {"register": {"name": NAME, "order": LEVEL, "on_death": "gone"}})
+        self._say(manager, {"register": {"name": NAME, "order": LEVEL, "on_death": ON_DEATH}})
 
     def _die(self, manager: Manager) -> None:
         self.counts["died"] += 1

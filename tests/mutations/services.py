@@ -201,16 +201,15 @@ def run_before_it_is_written(patch: Patch) -> None:
     patch.replace(ServiceManager, "_put_down", eager)
 
 
-def forced_leave_waits_for_the_database(patch: Patch) -> None:
-    """A forced leave is acknowledged when it is in the database, which the lock manager may hold back until then."""
+def interrupted_leave_awaited(patch: Patch) -> None:
+    """A leave is acknowledged when its node has signed off, though it was forced out meanwhile."""
     is_processed = ServiceManager._is_processed
 
     def waits(self: ServiceManager, node: int, incarnation: int, transition: str) -> bool:
-        if transition != "forced-leave":
-            return is_processed(self, node, incarnation, transition)
         member = self.database.members.get(node)
-        here = member is not None and member.incarnation == incarnation
-        return self.signed and (not here or (member is not None and member.forced_out))
+        if transition == "leave" and self.signed and member is not None and member.incarnation == incarnation:
+            return member.left
+        return is_processed(self, node, incarnation, transition)
 
     patch.replace(ServiceManager, "_is_processed", waits)
 
@@ -241,6 +240,6 @@ MUTANTS: Final = (
     Mutant(steps_told_twice, (ServiceStates.claim,), CALM),
     Mutant(former_life_taken_for_alive, ANY, POWER),
     Mutant(run_before_it_is_written, ANY, CALM),
-    Mutant(forced_leave_waits_for_the_database, (CONVERGES,), DEATHS),
+    Mutant(interrupted_leave_awaited, (CONVERGES,), MANAGERS),
     Mutant(registered_before_its_join, ANY, DEATHS),
 )
