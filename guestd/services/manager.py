@@ -138,8 +138,9 @@ class ServiceManager:
         """An administrator wants something of the services, or of event groups."""
         do = message.get("do") if isinstance(message, dict) else None
         changing, looking = VERBS[verb]
-        if not isinstance(message, dict) or do not in (*changing, *looking):
-            legal = ", ".join((*changing, *looking))
+        known = changing + looking
+        if not isinstance(message, dict) or do not in known:
+            legal = ", ".join(known)
             self._answer(connection, verb, {"error": f"{do!r} is nothing that can be done (legal: {legal})"})
         elif not self.signed:
             self._early.append((self._now_ms + EARLY_MS, connection, verb, message))

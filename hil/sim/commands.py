@@ -41,6 +41,30 @@ _KILLED: Final = -9
 _FAILED: Final = 1
 
 
+class Run:
+    """One command that runs, or has run."""
+
+    def __init__(self, node: Node, owner: int, effect: RunCommand) -> None:
+        given = effect.environment
+        self.node = node
+        self.life: int = node.life
+        self.incarnation: int = node.incarnation
+        self.owner = owner  # which event manager's it is
+        self.number: int = effect.number  # by that event manager's count
+        self.action: str = given.get("HIL_ACTION", "")
+        self.service: str = given.get("HIL_SERVICE", "")
+        self.registration: int = int(given.get("HIL_REGISTRATION", "0"))
+        self.environment = given
+        self.leaves = effect.arguments[0] != ONCE  # a process behind, of a start
+        self.ill = False  # it may fail
+        self.ended = False
+        self.succeeded = False
+        self.instance: Instance | None = None  # that it has begun
+
+    def __str__(self) -> str:
+        return f"{self.action} of {self.service} ({self.registration}) on node {self.node.number} ({self.incarnation})"
+
+
 class Instance:
     """A service that runs, on one life of a node."""
 
@@ -60,30 +84,6 @@ class Instance:
 
     def __str__(self) -> str:
         return f"{self.service} ({self.registration}) on node {self.node} ({self.incarnation})"
-
-
-class Run:
-    """One command that runs, or has run."""
-
-    def __init__(self, node: Node, owner: int, effect: RunCommand) -> None:
-        given = effect.environment
-        self.node = node
-        self.life = node.life
-        self.incarnation = node.incarnation
-        self.owner = owner  # which event manager's it is
-        self.number = effect.number  # by that event manager's count
-        self.action = given.get("HIL_ACTION", "")
-        self.service = given.get("HIL_SERVICE", "")
-        self.registration = int(given.get("HIL_REGISTRATION", "0"))
-        self.environment = given
-        self.leaves = effect.arguments[0] != ONCE  # a process behind, of a start
-        self.ill = False  # it may fail
-        self.ended = False
-        self.succeeded = False
-        self.instance: Instance | None = None  # that it has begun
-
-    def __str__(self) -> str:
-        return f"{self.action} of {self.service} ({self.registration}) on node {self.node.number} ({self.incarnation})"
 
 
 class Commands:

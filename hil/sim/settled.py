@@ -70,7 +70,7 @@ def _good(world: World, service: Service) -> list[int]:
     return [
         number
         for number in _eligible(world, service)
-        if (number, members[number].incarnation) not in (*service.failed, *root.failed)
+        if (number, members[number].incarnation) not in service.failed + root.failed
         and (root.definition.on_all or members[number].failures < QUARANTINE_FAILURES)
     ]
 

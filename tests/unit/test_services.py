@@ -8,6 +8,9 @@ import pytest
 
 from guestd.services.choose import QUARANTINE_FAILURES
 from guestd.services.database import Database
+from guestd.services.definition import of_table
+from guestd.services.service import Instance, Member, Service, member
+from guestd.services.states import InstanceState
 from tests.unit.services_world import World
 
 
@@ -524,3 +527,22 @@ def test_a_file_that_has_grown_is_replaced_and_everybody_goes_on_reading() -> No
     found = {node: manager.services.database.everything() for node, manager in world.managers.items()}
     assert found[0] == found[1] == found[2] == world.database().everything()
     assert len(world.file or b"") < 600_000
+
+
+def test_a_changed_record_has_all_the_other_fields_as_they_were() -> None:
+    service = Service(
+        of_table(table("web", "start")),
+        {"name": "web"},
+        enabled=True,
+        mature=True,
+        transfer=True,
+        target=1,
+        away=2,
+        removing=True,
+        count=3,
+        reason="request",
+        failed=((0, 1),),
+        instances=(Instance(3, 1, 1, InstanceState.STARTING, "auto", 0),),
+    )
+    assert service.but(count=4).but(count=3) == service
+    assert member(Member(1, 2, 3, True, True), load=9) == Member(1, 9, 3, True, True)
