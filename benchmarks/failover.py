@@ -60,6 +60,7 @@ def guests(nodes: int, accelerator: str) -> Iterator[Cluster]:
     cluster = Cluster.up(make_config(name=f"bench-{os.getpid()}", nodes=nodes, accelerator=accelerator))
     try:
         cluster.wait_joined()
+        cluster.services.wait_ready()
         yield cluster
     finally:
         cluster.down()
@@ -74,6 +75,7 @@ def simulated() -> Iterator[Cluster]:
     cluster = Cluster(config.name, Simulated(config, SEED))
     try:
         cluster.wait_joined()
+        cluster.services.wait_ready()
         yield cluster
     finally:
         cluster.down()
@@ -116,6 +118,7 @@ def lose(cluster: Cluster) -> dict[str, float]:
     cluster.wait_state(cluster.nodes[node], "inactive", timeout=LIMIT_S)
     cluster.power_on([cluster.nodes[node]])
     cluster.wait_joined(timeout=LIMIT_S)
+    cluster.services.wait_ready(timeout=LIMIT_S)
     return stages
 
 

@@ -40,7 +40,7 @@ WAIT_S = 60.0
 ANSWER_S = 60.0  # for one answer: a change may have to wait for the file lock
 PERIOD_S = 0.25  # between two looks whether it has taken effect
 UNDER_WAY = ("starting", "stopping", "recovering")
-WORDS = {  # verb -> how many words may follow it
+WORDS: dict[str, dict[str, tuple[int, ...]]] = {  # verb -> how many words may follow it
     "service": {"remove": (1,), "start": (1,), "stop": (1,), "move": (1, 2), "list": (0,), "show": (1,), "raw": (0,)},
     "event": {"remove": (1,), "enable": (1,), "disable": (1,), "list": (0,)},
 }

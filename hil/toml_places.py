@@ -24,15 +24,16 @@ class Places(NamedTuple):
     top: dict[str, int]
     """Of the keys and tables at the top."""
     tables: list[dict[str, int]]
-    """Of each table of the array: field to line; "" is the table itself."""
+    """Of each table of the array: field to line; "" is the table itself; 0: there are several such lines."""
 
     def line(self, index: int, field: str) -> int:
         """Of a field of the table ``index``; of the table, if it has no such field; 1 if there is no such table."""
         if index >= len(self.tables):
             return next(iter(self.top.values()), 1)
         table = self.tables[index]
-        name = re.split(r"[.\[]", field, maxsplit=1)[0]
-        return table.get(field) or table.get(name) or table[""]
+        parts = field.split(".")
+        names = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+        return next((table[name] for name in names if table.get(name)), table[""])
 
 
 def places(text: str, array: str) -> Places:
@@ -46,14 +47,22 @@ def places(text: str, array: str) -> Places:
             if path == [array] and header[1] == "[[":
                 found.tables.append({"": number})
             elif path[0] == array and len(path) > 1 and found.tables:
-                found.tables[-1].setdefault(path[1], number)
+                _note(found.tables[-1], path[1:], number)
         elif (assigned := _ASSIGNED.match(statement)) is not None:
-            key = _parts(assigned[1])[0]
+            key = _parts(assigned[1])
             if not path:
-                found.top.setdefault(key, number)
-            elif path == [array] and found.tables:
-                found.tables[-1].setdefault(key, number)
+                found.top.setdefault(key[0], number)
+            elif path[0] == array and found.tables:
+                _note(found.tables[-1], [*path[1:], *key], number)
     return found
+
+
+def _note(table: dict[str, int], parts: list[str], number: int) -> None:
+    """A key of the table, or of one within it: that is known only if there are not several of its name."""
+    table.setdefault(parts[0], number)
+    for count in range(2, len(parts) + 1):
+        name = ".".join(parts[:count])
+        table[name] = 0 if name in table else number
 
 
 def _parts(dotted: str) -> list[str]:

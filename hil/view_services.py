@@ -76,18 +76,21 @@ class ServiceView:
     """As in spec S9.9: T, N. That it awaits maturity (M) no event tells; ``hil service list`` does."""
     told_by: int = 0
     """The newest transaction of the database of which the events have told."""
+    _ended: set[int] = field(default_factory=set)
 
     def apply(self, event: dict[str, Any]) -> None:
         """One event of kind `service`."""
         state, number = str(event["state"]), int(event["registration"])
         known = self.registrations.get(number)
-        if known is None and self.registrations and number < self.newest_number and state == DEREGISTERED:
-            return  # it has been forgotten already
+        if number in self._ended:
+            return
         if known is not None and _RANK[state] < _RANK[known.state]:
             return
         where = subject_of(event)
         told = Registration(number, state, where, str(event.get("why", "")), event.get("n", 0), event.get("t", 0.0))
         self.registrations[number] = told
+        if not told.live:
+            self._ended.add(number)
         if event.get("number", self.told_by) >= self.told_by:
             self.told_by, self.flags = event.get("number", self.told_by), str(event.get("flags", ""))
         self.registrations = {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hil.client import Node
+from hil.client import Cluster, Node
 from hil.errors import LaboratoryError
 from hil.scenario import ScenarioCluster
 
@@ -31,7 +31,7 @@ def shell(node: Node, command: str) -> str:
     return str(done.stdout)
 
 
-def bring(cluster: ScenarioCluster, *programs: str) -> None:
+def bring(cluster: Cluster, *programs: str) -> None:
     """To where the service files expect them."""
     node = cluster.nodes[0]
     shell(node, "until grep -q ' /shared ' /proc/mounts; do sleep 0.1; done")
@@ -103,6 +103,7 @@ def test_a_floating_address_moves_and_nothing_counts_twice(
 ) -> None:  # S9.8, S9.4
     user, first, second = cluster.nodes
     bring(cluster, "floating_ip", "counter", "counter_client")
+    cluster.services.wait_ready()
     cluster.services.add(HERE / "floating_ip.toml")
     cluster.services.wait_registered("counter", on=first)
     client = Client(user, "client", "counter_client", ADDRESS)
@@ -113,6 +114,7 @@ def test_a_floating_address_moves_and_nothing_counts_twice(
     client.wait_lines(cluster, len(client.lines()) + 20)
     cluster.power_on([first])
     cluster.wait_joined()
+    cluster.services.wait_ready()
     cluster.services.move("address", first)  # and back, without anybody's death
     cluster.services.wait_registered("counter", on=first)
     client.wait_lines(cluster, len(client.lines()) + 20)
@@ -131,6 +133,7 @@ def test_a_floating_address_moves_and_nothing_counts_twice(
 @pytest.mark.cluster(nodes=3)
 def test_a_spooler_prints_nothing_twice_and_loses_nothing(cluster: ScenarioCluster) -> None:  # S9.8, S9.5
     bring(cluster, "spooler", "spool_job")
+    cluster.services.wait_ready()
     cluster.services.add(HERE / "spooler.toml")
     cluster.services.wait_registered("spooler")
     victim = where(cluster, "spooler")
@@ -171,6 +174,7 @@ def test_a_licence_server_never_hands_out_more_than_it_has(
     cluster: ScenarioCluster, request: pytest.FixtureRequest
 ) -> None:  # S9.8
     bring(cluster, "licence", "licence_client")
+    cluster.services.wait_ready()
     cluster.services.add(HERE / "licence.toml")
     cluster.services.wait_registered("licence")
     victim = where(cluster, "licence")

@@ -23,6 +23,7 @@ def test_a_start_that_fails_is_tried_on_the_next_node_and_its_children_go_there(
 ) -> None:  # S9.4, S9.5, A21
     fails = ["/bin/sh", "-c", 'test "$HIL_NODE" != 0']
     parent: dict[str, Any] = {"name": "parent", **COMMANDS, "start_command": fails, "node_preferences": [0, 2]}
+    cluster.services.wait_ready()
     cluster.services.add(parent, *({"name": name, "parent": above, **COMMANDS} for name, above in CHILDREN.items()))
     for name in ("parent", *CHILDREN):
         cluster.services.wait_registered(name, on=2)
@@ -46,6 +47,7 @@ def test_a_start_that_fails_is_tried_on_the_next_node_and_its_children_go_there(
 def test_a_child_that_does_not_start_leaves_its_parent_where_it_is(cluster: ScenarioCluster) -> None:  # S9.4, S9.5
     parent = {"name": "parent", "node_preferences": [1], **COMMANDS}
     child = {"name": "child", "parent": "parent", "start_command": ["/bin/false"]}
+    cluster.services.wait_ready()
     cluster.services.add(parent, child)
     cluster.services.wait_registered("parent", on=1)
     shown = cluster.services.wait_shown("child", state="-", failed=[1])
@@ -56,6 +58,7 @@ def test_a_child_that_does_not_start_leaves_its_parent_where_it_is(cluster: Scen
 @pytest.mark.cluster(nodes=3)
 def test_a_start_that_hangs_is_ended_in_its_time_and_the_next_node_is_tried(cluster: ScenarioCluster) -> None:  # A21
     hangs = ["/bin/sh", "-c", 'test "$HIL_NODE" != 1 || sleep 1000']
+    cluster.services.wait_ready()
     cluster.services.add(
         {"name": "slow", "node_preferences": [1], "start_command": hangs, "start_timeout": 2, "allowable_nodes": [1, 2]}
     )
@@ -66,6 +69,7 @@ def test_a_start_that_hangs_is_ended_in_its_time_and_the_next_node_is_tried(clus
 @pytest.mark.cluster(nodes=3)
 def test_a_stop_that_fails_ends_its_node_before_the_service_starts_elsewhere(cluster: ScenarioCluster) -> None:  # A21
     victim = cluster.nodes[1]
+    cluster.services.wait_ready()
     cluster.services.add(
         {
             "name": "stubborn",

@@ -40,6 +40,7 @@ def position(steps: list[Step], service: str, state: str) -> int:
 
 @pytest.mark.cluster(nodes=3)
 def test_in_a_transfer_children_stop_first_and_start_last(cluster: ScenarioCluster) -> None:  # S9.4, S9.6
+    cluster.services.wait_ready()
     cluster.services.add(*group(node_preferences=[0]))
     wait_all_registered(cluster, 0)
     before = cluster.catch_up().n
@@ -63,6 +64,7 @@ def test_in_a_transfer_children_stop_first_and_start_last(cluster: ScenarioClust
 
 @pytest.mark.cluster(nodes=3)
 def test_when_its_node_dies_the_whole_group_starts_on_one_other_node(cluster: ScenarioCluster) -> None:  # S9.4, S9.5
+    cluster.services.wait_ready()
     cluster.services.add(*group(node_preferences=[1, 2, 0], recovery_command=["/bin/true"]))
     wait_all_registered(cluster, 1)
     before = cluster.catch_up().n

@@ -37,6 +37,7 @@ def wait_all_registered(cluster: ScenarioCluster) -> None:
 @pytest.mark.cluster(nodes=3)
 def test_a_node_that_shuts_down_hands_over_all_its_services_first(cluster: ScenarioCluster) -> None:  # S9.6, S4.13
     leaver = cluster.nodes[0]
+    cluster.services.wait_ready()
     cluster.services.add(*services(node_preferences=lambda number: [0, 1 + number % 2]))
     wait_all_registered(cluster)
     before = cluster.catch_up().n
@@ -67,8 +68,11 @@ def test_a_node_that_shuts_down_hands_over_all_its_services_first(cluster: Scena
 
 
 @pytest.mark.cluster(nodes=3)
-def test_after_a_power_failure_each_service_starts_once_where_it_belongs(cluster: ScenarioCluster) -> None:
-    """S9.2, S9.3, A15, A25: it is mature when its primary is up, so it starts there and nowhere else."""
+def test_after_a_power_failure_each_service_starts_once_where_it_belongs(
+    cluster: ScenarioCluster,
+) -> None:  # S9.2, S9.3, A15, A25
+    """The cluster is mature for each when its primary is up, so it starts there and nowhere else."""
+    cluster.services.wait_ready()
     cluster.services.add(
         *services(node_preferences=lambda number: [number % 3, (number + 1) % 3], maturity_count=lambda number: 3)
     )
@@ -89,6 +93,5 @@ def test_after_a_power_failure_each_service_starts_once_where_it_belongs(cluster
         (child,) = (step for step in steps if step.service == name and step.state == "starting")
         (parent,) = (step for step in steps if step.service == above and step.state == "registered")
         assert child.node == parent.node
-    shown = {one["name"]: one["nodes"] for one in cluster.services.list()["services"]}
     for number, name in enumerate(ROOTS):
-        assert shown[name] == {str(number % 3): "registered"}
+        cluster.services.wait_shown(name, nodes={str(number % 3): "registered"})

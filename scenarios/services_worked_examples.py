@@ -48,6 +48,7 @@ class Table:
         """The service is there, all nodes are down: t0."""
         self.cluster = cluster
         self.name: str = service["name"]
+        cluster.services.wait_ready()
         cluster.services.add(service)
         cluster.services.wait_registered(self.name)
         cluster.power_off()
@@ -62,6 +63,7 @@ class Table:
         """It joins, beside those that are up."""
         self.cluster.power_on([node])
         self.cluster.wait_joined([node, *others])
+        self.cluster.services.wait_ready([node])
 
     def leave(self, node: Node) -> None:
         """Gracefully; its machine is off."""

@@ -8,10 +8,10 @@ In bytes: number of parts (1), then for each part its size (1) and its bytes.
 
 from __future__ import annotations
 
-PROGRAM = b"program:"  # before the first part of a name that a program has chosen
 PARTS_MAX = 8
 PART_SIZE_MAX = 64
 NAME_SIZE_MAX = 255  # as encoded
+PROGRAM = b"program:"  # what the roots of programs begin with; the others are guestd's own levels'
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,11 +25,6 @@ def check(name: Name) -> None:
         raise ValueError(f"{name!r} (legal: 1 to {PARTS_MAX} parts of 1 to {PART_SIZE_MAX} bytes)")
     if 1 + len(name) + sum(sizes) > NAME_SIZE_MAX:
         raise ValueError(f"{name!r} takes {1 + len(name) + sum(sizes)} bytes (legal: {NAME_SIZE_MAX})")
-
-
-def is_of_a_program(root: bytes) -> bool:
-    """Whether locks in that tree protect what is a program's, and none of guestd's own levels'."""
-    return root.startswith(PROGRAM)
 
 
 def encode(name: Name) -> bytes:

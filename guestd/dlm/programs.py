@@ -10,7 +10,7 @@ from guestd.core.effects import Answer
 from guestd.dlm.client import LockError
 from guestd.dlm.locks import LockState
 from guestd.dlm.modes import Mode
-from guestd.dlm.names import PROGRAM
+from guestd.dlm.names import PROGRAM as ROOT
 from guestd.dlm.notices import Blocks, Denied, Gone, Granted
 from guestd.dlm.resource import NO_VALUE
 
@@ -88,6 +88,7 @@ class ProgramLocks:
                 _mode(asked),
                 parent=parent,
                 noqueue=asked.get("noqueue") is True,
+                recovery=asked.get("recovery") is True,
             )
         except LockError:
             raise
@@ -153,7 +154,7 @@ def _name(parts: object) -> Name:
     if not isinstance(parts, list) or not parts or not all(isinstance(part, str) and part for part in parts):
         raise _Refused(f"name = {parts!r} (legal: a list of texts, each part below the one before)")
     first, *below = (part.encode() for part in parts)
-    return (PROGRAM + first, *below)
+    return (ROOT + first, *below)
 
 
 def _mode(asked: dict[str, Any]) -> Mode:

@@ -4,13 +4,14 @@ A living master keeps the locks of a dead node as orphans. Where the master itse
 node held: the tree is withheld, and so is every resource that comes into being while a recovery is open, for the dead
 node may have mastered it and held it alone. Both bar everybody but locks that serve the recovery.
 
-The recovery after a life is over when its forced leave has come through all levels on all nodes; the membership says
-so, by no longer naming it (`LockManager.recovering`). What protects virtual disks and files is recovered earlier, when
-the forced leave has come through guestd's own levels on all nodes: the levels above them work with files, the event
-manager with its database, and would wait for themselves.
+For guestd's own levels the recovery after a life is over when its forced leave has passed the last of them everywhere:
+what they guard, the levels above use to recover, and wait for. For programs it is over when it has come through all
+levels. The membership says both, by no longer naming it (`LockManager.recovering`).
 """
 
 from __future__ import annotations
+
+from guestd.dlm.names import PROGRAM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,21 +30,17 @@ class Recovery:
         self._site = site
         self._mastery = mastery
 
-    def under_way(self, lives: list[Life], kernel: list[Life]) -> None:
-        """The dead lives after which somebody has still to recover, and those of them after which one of guestd's own
-        levels has; those that are named no more are let go.
-        """
-        site = self._site
-        before = {life: (life in site.recovering, life in site.kernel_recovering) for life in site.recovering}
-        site.recovering, site.kernel_recovering = list(lives), list(kernel)
-        for life, was in before.items():
-            if was != (life in lives, life in kernel):
-                self._let_go(life)
+    def under_way(self, lives: list[Life], below: list[Life]) -> None:
+        """The dead lives after which somebody has still to recover, and those after which a level of guestd's own has;
+        what is named no more is let go."""
+        for programs, recovering in ((False, below), (True, lives)):
+            for life in self._site.recover(recovering, programs=programs):
+                self._let_go(life, programs=programs)
 
-    def _let_go(self, life: Life) -> None:
+    def _let_go(self, life: Life, *, programs: bool) -> None:
         """The one place where locks of a dead node are released."""
         for root in list(self._mastery.trees):
-            if life in self._site.held_back(root):
+            if root.startswith(PROGRAM) is not programs:
                 continue
             for resource in list(self._mastery.trees[root].values()):
                 orphans = [entry for entry in resource.granted if entry.orphan_of == life]

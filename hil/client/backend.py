@@ -6,6 +6,7 @@ on guests that is the host's, in a simulation the virtual clock, which goes on o
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import time
@@ -86,6 +87,9 @@ class Backend(Protocol):
 ANSWER_S_MAX = 120.0
 """For an answer of an event manager; it has to wait for the database's lock, which a recovery holds back."""
 
+_NOBODY_LISTENS = (errno.ENOENT, errno.ECONNREFUSED)
+"""With these `guestctl` says that nothing was asked."""
+
 _MADE_BY_HOST = "the delays and clocks of guests are what the host makes of them"
 ONLY_SIMULATED = {
     "simulation": _MADE_BY_HOST,
@@ -151,7 +155,8 @@ class Guests:
         done = node.exchange("guestctl service raw", line, timeout=ANSWER_S_MAX)
         if done.status != 0:
             why = done.complained.strip() or f"guestctl ended with status {done.status}"
-            raise EventManagerAway(f"node {node.id}: {why}")
+            asked = not any(f"[Errno {number}]" in why for number in _NOBODY_LISTENS)
+            raise (LaboratoryError if asked else EventManagerAway)(f"node {node.id}: {why}")
         try:
             answer: dict[str, Any] = json.loads(done.said)
         except ValueError:

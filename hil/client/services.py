@@ -1,25 +1,21 @@
-"""The client services of a running cluster (spec S9): what administrators ask for, and waits until it is so."""
+"""The client services of a running cluster (spec S9): ``cluster.services``, requests and waits until it is so."""
 
 from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from hil.errors import ClaimFailed, EventManagerAway, LaboratoryError, ServiceRefused
+from hil.client.service_requests import AGAIN_S, ServiceRequests
+from hil.errors import ClaimFailed
 from hil.view_services import subject_of
 
 if TYPE_CHECKING:
-    from hil.client.cluster import Cluster
+    from hil.client.cluster import Predicate
     from hil.client.node import Node
     from hil.view import View
     from hil.view_services import CommandView, ServiceView
 
-LOOKING = ("list", "show")
-AWAY_LIMIT_S = 20.0
-"""Times the factor of the machine: how long a cluster that has just come up may be without an event manager."""
-AGAIN_S = 0.3
 FAILED_START = "start-failed"
 """How the events begin that tell of a failed start (docs/services.md)."""
 
@@ -51,65 +47,8 @@ class Step(NamedTuple):
         )
 
 
-class Services:
-    """``cluster.services``.
-
-    Requests go to one joined node, and are carried out when they return: they are in the cluster's database then. Their
-    results are the number of that transaction. What is not legal raises :class:`hil.errors.ServiceRefused`; a cluster
-    without a node that answers :class:`hil.errors.EventManagerAway`.
-    """
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-
-    # -- requests
-
-    def add(self, *what: Path | Mapping[str, Any]) -> int:
-        """Add services, all or none: service files, or tables as such a file has them.
-
-        Raises :class:`hil.errors.BadServiceFile`, with file and line of everything that is wrong, and nothing is sent.
-        """
-        files = [one for one in what if isinstance(one, Path)]
-        tables = [dict(one) for one in what if not isinstance(one, Path)]
-        return self.add_tables(tables + (self.read(files) if files else []))
-
-    def add_tables(self, tables: list[dict[str, Any]]) -> int:
-        """Add services that were read."""
-        return int(self._ask({"do": "add", "services": tables})["number"])
-
-    def read(self, files: Iterable[Path]) -> list[dict[str, Any]]:
-        """The tables of service files, checked against this cluster; raises :class:`hil.errors.BadServiceFile`."""
-        from hil import service_files
-
-        known = {one["name"]: one.get("parent") or "" for one in self.list()["services"]}
-        return service_files.read(list(files), len(self._cluster.nodes), known)
-
-    def remove(self, name: str) -> int:
-        """De-register a service and all below it, and forget them."""
-        return self._change("remove", name)
-
-    def start(self, name: str) -> int:
-        """Have it registered; where it has failed it may be tried again."""
-        return self._change("start", name)
-
-    def stop(self, name: str) -> int:
-        """De-register it; it stays so until it is started."""
-        return self._change("stop", name)
-
-    def move(self, name: str, node: Node | int | None = None) -> int:
-        """Transfer it to ``node``, or to the one that the choosing parameters prefer among the others."""
-        return self._change("move", name, **({} if node is None else {"node": int(node)}))
-
-    def list(self) -> dict[str, Any]:
-        """``number`` of the newest transaction, ``services`` and ``nodes``, as the event manager of one node tells."""
-        return self._ask({"do": "list"})
-
-    def show(self, name: str, node: Node | None = None) -> dict[str, Any]:
-        """One service: what ``list`` has of it, definition, instances, and why it is where it is.
-
-        ``node``: who is asked (its last command of the service is among it); None: any.
-        """
-        return self._ask({"do": "show", "name": name}, node)
+class Services(ServiceRequests):
+    """A wait raises :class:`ClaimFailed` when its time is over, and at once when it cannot succeed any more."""
 
     # -- what has happened
 
@@ -228,6 +167,36 @@ class Services:
                 raise ClaimFailed(f"service {name} shown with {fields}: not within {limit_s:.0f} s: {wrong}")
             cluster.pass_time(AGAIN_S)
 
+    def wait_ready(self, nodes: Iterable[Node] | None = None, timeout: float | None = None) -> None:
+        """Wait until services may be registered on ``nodes`` (all): they are joined, their event managers take part.
+
+        No event tells, so the cluster is asked again and again. Raises :class:`ClaimFailed`.
+        """
+        cluster = self._cluster
+        wanted = [node.id for node in (cluster.nodes if nodes is None else nodes)]
+        limit_s = cluster.default_timeout_s if timeout is None else timeout
+        deadline = cluster.clock + limit_s
+        while missing := [one["node"] for one in self.list()["nodes"] if one["node"] in wanted and not one["up"]]:
+            if cluster.clock > deadline:
+                told = ", ".join(map(str, missing))
+                raise ClaimFailed(f"event managers take part: not within {limit_s:.0f} s: not those of node {told}")
+            cluster.pass_time(AGAIN_S)
+
+    def wait_until(
+        self,
+        name: str,
+        why_not: Predicate,
+        about: str,
+        timeout: float | None = None,
+        *,
+        on: Node | int | None = None,
+    ) -> View:
+        """Wait until a start of the service has led to what is wanted: ``why_not`` is None then.
+
+        Fails at once when the service was removed, when it cannot be started anywhere, and when ``on`` has ended.
+        """
+        return self._wait_view(name, why_not, about, timeout, on=on, starting=True)
+
     def _wait(
         self,
         name: str,
@@ -239,28 +208,56 @@ class Services:
         starting: bool = False,
         removed: bool = False,
     ) -> View:
+        def of_the_view(view: View) -> str | None:
+            return why_not(view.services.get(name))
+
+        return self._wait_view(name, of_the_view, about, timeout, on=on, starting=starting, removed=removed)
+
+    def _wait_view(
+        self,
+        name: str,
+        why_not: Predicate,
+        about: str,
+        timeout: float | None,
+        *,
+        on: Node | int | None = None,
+        starting: bool = False,
+        removed: bool = False,
+    ) -> View:
         """``removed``: that it is gone is no failure. ``starting``: that it cannot be started is one."""
         known = name in self._cluster.poll().services
         if not known and not removed:
             self.show(name)  # which raises if there is none
-        asked_at = 0
+        cluster = self._cluster
+        limit_s = cluster.default_timeout_s if timeout is None else timeout
+        deadline = cluster.clock + limit_s
+        looked_at = 0
+
+        def failed_again(view: View) -> int | None:
+            """The number of the event that told of a failed start, if nobody was asked since."""
+            seen = view.services.get(name) if starting else None
+            last = None if seen is None or not _start_has_failed(seen) else seen.newest
+            return last.n if last is not None and last.n > looked_at else None
 
         def predicate(view: View) -> str | None:
-            nonlocal known, asked_at
-            seen = view.services.get(name)
-            if (phrase := why_not(seen)) is None:
+            nonlocal known
+            if (phrase := why_not(view)) is None or failed_again(view) is not None:
                 return None
-            if seen is None and known and not removed:
+            if known and not removed and name not in view.services:
                 raise ClaimFailed(f"{about}: it was removed")
-            known |= seen is not None
-            if starting and seen is not None and _start_has_failed(seen) and asked_at < view.n:
-                asked_at = view.n
-                if (hopeless := self._why_hopeless(name)) is not None:
-                    raise ClaimFailed(f"{about}: {hopeless}")
+            known |= name in view.services
             return phrase
 
-        alive = [] if on is None else [self._cluster.node(int(on))]
-        return self._cluster.wait(predicate, timeout, about=about, alive=alive)
+        alive = [] if on is None else [cluster.node(int(on))]
+        while True:
+            left_s = max(0.0, deadline - cluster.clock) if looked_at else limit_s
+            view = cluster.wait(predicate, left_s, about=about, alive=alive)
+            if (n := failed_again(view)) is None or why_not(view) is None:
+                return view
+            looked_at = n
+            # Not from within the wait: who asks reads events, too.
+            if (hopeless := self._why_hopeless(name)) is not None:
+                raise ClaimFailed(f"{about}: {hopeless}")
 
     def _why_hopeless(self, name: str) -> str | None:
         """A start of it has failed: why no other node will try; None if one may."""
@@ -272,47 +269,6 @@ class Services:
         if left or not shown.get("failed"):
             return None
         return f"its start has failed on node {', '.join(map(str, _failed(shown)))}, and no other node may have it"
-
-    # -- inside
-
-    def _change(self, do: str, name: str, **more: Any) -> int:
-        return int(self._ask({"do": do, "name": name, **more})["number"])
-
-    def _ask(self, request: dict[str, Any], node: Node | None = None) -> dict[str, Any]:
-        """Ask a joined node, in turn until one answers; its answer. What changes something is asked for once only."""
-        cluster = self._cluster
-        deadline = cluster.clock + AWAY_LIMIT_S * cluster.settings["settings"]["timing_factor"]
-        while True:
-            cluster.poll()
-            asked = cluster.nodes if node is None else [node]
-            away = "no node is joined (`hil power on all` starts them)"
-            for one in asked:
-                if one.view.state != "joined" or one.view.power != "running":
-                    continue
-                try:
-                    told = cluster.backend.ask_event_manager(one, {"service": request})
-                except EventManagerAway as error:
-                    away = str(error)
-                    continue
-                except LaboratoryError as error:
-                    if request["do"] in LOOKING:
-                        away = str(error)
-                        continue
-                    raise LaboratoryError(
-                        f"{error}\n  whether it was done is not known; `hil service list` tells"
-                    ) from None
-                cluster.poll()
-                return _answer(told)
-            if cluster.clock > deadline:
-                raise EventManagerAway(away)
-            cluster.pass_time(AGAIN_S)
-
-
-def _answer(told: dict[str, Any]) -> dict[str, Any]:
-    answer = told.get("service", told)
-    if "error" in answer:
-        raise ServiceRefused(str(answer["error"]))
-    return dict(answer)
 
 
 def _why_not_registered(seen: ServiceView | None, on: Node | int | None) -> str | None:

@@ -1,88 +1,22 @@
-"""`hil service` and the waits of `cluster.services`: the event managers are real, the nodes and commands are not."""
+"""`hil service`: what is checked, sent, waited for and shown; event managers are real, nodes and commands are not."""
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from guestd.events.inputs import Asked
-from hil.bench import address
-from hil.bench.address import running_clusters
 from hil.cli import main
 from hil.cli.service import in_groups
-from hil.client import Cluster, Node
-from hil.client.backend import Guests
-from hil.errors import BadServiceFile, ClaimFailed, EventManagerAway, LaboratoryError, MachineLost, ServiceRefused
-from tests.unit.fake_bench import FakeBench, fake_bench
-from tests.unit.services_world import World
-
-_numbers = itertools.count()
-
-
-class Stack:
-    """A bench whose nodes have event managers; a command ends at once with the status that it has in ``status``."""
-
-    def __init__(self, bench: FakeBench) -> None:
-        self.bench = bench
-        self.world = World(3)
-        self.asked: list[tuple[int, dict[str, Any]]] = []
-        self.status: dict[tuple[str, str, int], int] = {}
-        self.away: dict[int, Exception] = {}
-        self._told = 0
-        for node in range(3):
-            self.world.join(node)
-        self.world.settle()
-
-    def ask(self, node: int, request: dict[str, Any]) -> dict[str, Any]:
-        self.asked.append((node, request))
-        if node in self.away:
-            raise self.away[node]
-        self.world.give(node, Asked(1, request))
-        self.world.run()
-        answer = self.world.answers[-1]
-        self.go_on()
-        return answer
-
-    def go_on(self) -> None:
-        """Until nothing happens by itself; then the events come out."""
-        self.world.settle()
-        while self.world.commands:
-            one = self.world.commands[0]
-            status = self.status.get((one.service, one.action, one.node), 0)
-            self.world.end(one.service, one.action, status, one.node)
-        told, self._told = self.world.events[self._told :], len(self.world.events)
-        for node, kind, fields in told:
-            subject = {"subject": fields["node"]} if "node" in fields else {}
-            rest = {key: value for key, value in fields.items() if key != "node"}
-            self.bench.log.emit(kind, node=node, **{**subject, **rest})
+from tests.unit.serviced_bench import Stack, serviced_bench
 
 
 @pytest.fixture
 def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
-    name = f"t-service-{os.getpid()}-{next(_numbers)}"
-    with fake_bench(name, tmp_path / "run") as bench:
-        monkeypatch.setattr(address, "running_clusters", lambda: [n for n in running_clusters() if n == name])
-        bench.all_joined()
-        made = Stack(bench)
-
-        def ask(_: Guests, node: Node, request: dict[str, Any]) -> dict[str, Any]:
-            return made.ask(node.id, request)
-
-        monkeypatch.setattr(Guests, "ask_event_manager", ask)
+    with serviced_bench(tmp_path, monkeypatch) as made:
         yield made
-
-
-@pytest.fixture
-def cluster(stack: Stack) -> Iterator[Cluster]:
-    with Cluster.connect(stack.bench.name) as connected:
-        yield connected
 
 
 @pytest.fixture
@@ -293,78 +227,3 @@ def test_status_counts_many_services(capsys: pytest.CaptureFixture[str], stack: 
         stack.bench.log.emit("service", node=0, service=f"s{number}", **fields)
     lines = hil(capsys, "status")[1].splitlines()
     assert "services: 20 registered on node 0, 20 registered on node 1; `hil service list` shows each" in lines
-
-
-# -- the client
-
-
-def test_another_node_is_asked_when_one_does_not_answer(stack: Stack, cluster: Cluster) -> None:
-    stack.away[0] = EventManagerAway("no event manager")
-    cluster.services.add({"name": "a"})
-    assert [node for node, _ in stack.asked] == [0, 1]
-
-
-def test_what_changes_something_is_asked_for_once_if_it_may_have_been_done(stack: Stack, cluster: Cluster) -> None:
-    stack.away[0] = LaboratoryError("SSH failed")
-    with pytest.raises(LaboratoryError, match="whether it was done is not known"):
-        cluster.services.add({"name": "a"})
-    assert [node for node, _ in stack.asked] == [0]
-    cluster.services.list()
-    assert [node for node, _ in stack.asked] == [0, 0, 1]
-
-
-def test_a_cluster_without_event_managers_is_told_as_such(
-    stack: Stack, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hil.client.services.AWAY_LIMIT_S", 0.1)
-    stack.away = {node: EventManagerAway(f"node {node}: nobody listens") for node in range(3)}
-    with pytest.raises(EventManagerAway, match="node 2: nobody listens"):
-        cluster.services.list()
-    for node in range(3):
-        stack.bench.log.emit("machine-stopped", node=node, detail="destroyed")
-    cluster.catch_up()
-    with pytest.raises(EventManagerAway, match="no node is joined"):
-        cluster.services.list()
-
-
-def test_files_are_checked_by_the_client_tables_by_the_event_manager(
-    stack: Stack, cluster: Cluster, tmp_path: Path
-) -> None:
-    path = tmp_path / "it.toml"
-    path.write_text("[[service]]\nname = 1\n", encoding="utf-8")
-    with pytest.raises(BadServiceFile, match=r"it\.toml:2"):
-        cluster.services.add(path)
-    with pytest.raises(ServiceRefused, match="name: 1"):
-        cluster.services.add({"name": 1})
-
-
-def test_a_wait_ends_at_once_when_it_cannot_succeed(stack: Stack, cluster: Cluster) -> None:
-    cluster.services.add({"name": "a"})
-    cluster.services.wait_registered("a", on=0, timeout=5)
-    with pytest.raises(ClaimFailed, match="service a registered on node 2: not within 0 s: it is registered on node 0"):
-        cluster.services.wait_registered("a", on=2, timeout=0)
-    stack.bench.log.emit("machine-stopped", node=2, detail="destroyed")
-    with pytest.raises(MachineLost, match="node 2's machine is off"):
-        cluster.services.wait_registered("a", on=2, timeout=600)
-    cluster.services.stop("a")
-    cluster.services.wait_deregistered("a", timeout=5)
-    cluster.catch_up()
-    cluster.services.remove("a")
-    cluster.catch_up()
-    with pytest.raises(ServiceRefused, match="'a' is no service"):
-        cluster.services.wait_registered("a", timeout=600)
-
-
-def test_a_wait_for_a_service_that_is_removed_meanwhile_ends_at_once(stack: Stack, cluster: Cluster) -> None:
-    cluster.services.add({"name": "a", "auto_register": "manual"})
-    cluster.services.start("a")
-    cluster.services.wait_registered("a", timeout=5)
-    cluster.services.stop("a")
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(cluster.services.wait_registered, "a", None, 600)
-        while not waiting.running():
-            pass
-        fields = {"service": "a", "state": "removed", "number": 99}
-        stack.bench.log.emit("service", node=0, **fields)
-        with pytest.raises(ClaimFailed, match="service a registered: it was removed"):
-            waiting.result(30)

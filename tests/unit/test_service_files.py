@@ -204,13 +204,28 @@ def test_the_place_of_a_field_is_found_through_strings_arrays_and_tables() -> No
     found = places(HARD, "service")
     assert found.top == {"title": 1, "service": 2, "other": 16}
     assert found.tables == [
-        {"": 2, "name": 3, "stop_command": 4, "start_command": 8, "quoted": 13, "node_preferences": 14},
-        {"": 18, "name": 19, "notify_command": 20, "events": 22, "table": 24},
+        {
+            "": 2,
+            "name": 3,
+            "stop_command": 4,
+            "start_command": 8,
+            "quoted": 13,
+            "node_preferences": 14,
+            "node_preferences.unordered": 14,
+        },
+        {"": 18, "name": 19, "notify_command": 20, "events": 22, "events.name": 23, "table": 24, "table.x": 25},
         {"": 26, "name": 27, "last": 29},
     ]
-    assert found.line(1, "events[0].name") == 22
+    assert found.line(1, "events.name.first") == 23
+    assert found.line(1, "events.in.path") == 22
     assert found.line(0, "nothing") == 2
     assert found.line(7, "nothing") == 1
+
+
+def test_a_field_that_several_events_have_is_told_at_the_first_event() -> None:
+    text = '[[service]]\n[[service.events]]\nname = "a"\nin.x = 1\n[[service.events]]\nname = "b"\n'
+    found = places(text, "service")
+    assert (found.line(0, "events.name"), found.line(0, "events.in.x"), found.line(0, "events.in")) == (2, 4, 4)
 
 
 def test_lines_are_the_same_in_a_file_with_carriage_returns(tmp_path: Path) -> None:
