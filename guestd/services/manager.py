@@ -439,6 +439,8 @@ class ServiceManager:
         member = self.database.members.get(node)
         here = member is not None and member.incarnation == incarnation
         if transition == "leave":
+            if not self.view.lives(node, incarnation):
+                return True  # a forced leave has interrupted it: it signs off no more
             # It signs itself off, when it has nothing any more; a stop or a start may take its time.
             return member is not None and (member.incarnation > incarnation or (here and member.left))
         lost = any(

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from guestd.services.decide import Decision
     from guestd.services.view import View
 
-CHANGING = ("add", "remove", "start", "stop", "move")
-LOOKING = ("list", "show")
+CHANGING: tuple[str, ...] = ("add", "remove", "start", "stop", "move")
+LOOKING: tuple[str, ...] = ("list", "show")
 
 
 class Refused(Exception):  # the name says it

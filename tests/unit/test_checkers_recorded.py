@@ -46,6 +46,7 @@ def simulated() -> Run:
     weights = (("crash", 3), ("cut-node", 2), ("leave", 3), ("freeze-vcpu", 1), ("delay-writes", 1))
     drawn = draw(1, "swarm", 4)
     usual = replace(drawn, election="paxos", programs=3, timing_factor=1.0, lockers=0, filers=0, volume_users=0)
+    usual = replace(usual, services=0)
     return record(replace(usual, weights=weights, fault_every_ms=2000))
 
 
@@ -128,6 +129,13 @@ def test_what_cannot_be_judged_is_told_with_what_is_lacking(run: Run) -> None:
         "locks": (inside,),
         "files": (inside,),
         "volumes": (inside,),
+        "one_history": (inside,),
+        "service_states": (inside,),
+        "one_place": (inside,),
+        "placed": (inside,),
+        "grouped": (inside,),
+        "recovered": (inside,),
+        "notified": (inside,),
         "table: bid (Disk Paxos)": ("the phases of a bid",),
         "table: match (mode dekker)": ("the phases of a contest",),
     }
