@@ -60,7 +60,7 @@ def run(path: str, words: Sequence[str]) -> list[str]:
     """
     kind, *rest = words
     rest, as_json, wait_s = _options(rest)
-    do, *names = rest or ("",)
+    do, *names = rest or [""]
     asked: dict[str, Any] = {"do": do}
     if do == "add" and names:
         tables: list[dict[str, Any]] = []
