@@ -53,7 +53,7 @@ def simulated() -> Run:
 @pytest.fixture(scope="module")
 def simulated_contest() -> Run:
     """Of mode ``dekker``: nodes that come one after the other, at a slow disk, contend for an epoch and die of it."""
-    drawn = replace(draw(1, "swarm", 4), election="dekker", timing_factor=1.0, programs=0, faults_ms=30_000)
+    drawn = replace(draw(1, "swarm", 4), election="dekker", timing_factor=1.0, programs=0, services=0, faults_ms=30_000)
     slow = replace(drawn, slow_share=800, slow_ms_max=200, boot_ms_max=800)
     return record(replace(slow, weights=(("power-failure", 1), ("crash", 1)), fault_every_ms=3000))
 
