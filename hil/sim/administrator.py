@@ -64,6 +64,14 @@ class Administrator:
         """What it has not asked for yet; None: nothing."""
         return f"the administrator has to add {self._to_add[0][0]['name']}" if self._to_add else None
 
+    def another_asks(self, request: dict[str, Any]) -> None:
+        """Somebody else is about to ask for that: it knows of the services, and so do the claims."""
+        asked = request.get("service")
+        tables = asked.get("services") if isinstance(asked, dict) else None
+        for table in tables if isinstance(tables, list) else []:
+            if isinstance(table, dict) and isinstance(table.get("name"), str):
+                self.tables.setdefault(table["name"], table)
+
     # -- what it knows of services
 
     def parent(self, name: str) -> str:

@@ -144,11 +144,12 @@ class EventManagers:
         self._random = [child(randomness) for _ in range(options.nodes)]
         self._ill = [child(randomness) for _ in range(options.nodes)]
         self._share = options.manager_share / 1000
-        self._wanted = options.services > 0
+        self.wanted = options.services > 0
+        """On nodes that boot from now on."""
 
     def start(self, node: Node) -> None:
         """After a boot."""
-        if self._wanted:
+        if self.wanted:
             delay_us = self._random[node.number].randint(0, _START_US_MAX)
             self._queue.after(delay_us, self._begin, node, node.life)
 
