@@ -413,7 +413,7 @@ def test_a_service_that_is_removed_is_stopped_and_forgotten_with_its_children() 
         ({"do": "move", "name": "child"}, "child goes where its parent goes: move web"),
         ({"do": "move", "name": "web", "node": 7}, "web cannot go to node 7 (legal: 1)"),
         ({"do": "move", "name": "web", "node": 2}, "cannot go to node 2: among disallowable_nodes (legal: 1)"),
-        ({"do": "fly"}, "'fly' is nothing that can be done (legal: add, remove, start, stop, move, list"),
+        ({"do": "fly"}, "'fly' is nothing that can be done (legal: add, change, remove, start, stop, move, list"),
         ({"do": "add", "services": [{"name": "web"}]}, "there is such a service already"),
         ({"do": "add", "services": "web"}, "legal: a list of tables"),
     ],
@@ -424,6 +424,38 @@ def test_what_cannot_be_done_is_refused_with_what_is_legal(asked: dict[str, Any]
     before = world.database().number
     assert why in world.ask(0, **asked)["error"]
     assert world.database().number == before
+
+
+def test_a_node_that_becomes_disallowable_keeps_what_it_has() -> None:  # S9.2
+    """Until it goes anyway; then it does not come back."""
+    web = table("web", *BOTH, node_preferences=[0])
+    world = cluster(3, web)
+    world.end("web", "start")
+    assert world.ask(1, do="change", services=[{**web, "disallowable_nodes": [0]}]).keys() == {"number"}
+    world.wait(20)
+    assert world.running() == []
+    assert where(world, "web") == {"0": "registered"}
+    assert world.shown("web")["explain"][0]["why"] == ["among disallowable_nodes"]
+    world.ask(1, do="move", name="web")
+    world.settle()
+    world.end("web", "stop")
+    assert world.running() == ["start web on 1"]
+    world.end("web", "start")
+    assert "cannot go to node 0: among disallowable_nodes" in world.ask(1, do="move", name="web", node=0)["error"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"name": "nothing"}, "'nothing' is no service (legal: child, web)"),
+        ({"name": "child"}, "child: parent cannot be changed (remove the service and add it anew)"),
+        ({"name": "web", "placement_policy": "register_on_all"}, "web: placement_policy cannot be changed"),
+        ({"name": "web", "allowable_nodes": [9]}, "allowable_nodes: 9 is no node of the cluster (legal: 0 to 1)"),
+    ],
+)
+def test_what_cannot_be_changed_is_refused(changed: dict[str, Any], why: str) -> None:
+    world = cluster(2, table("web", "start"), table("child", "start", parent="web"))
+    assert why in world.ask(0, do="change", services=[changed])["error"]
 
 
 def test_why_a_node_was_chosen_is_told_rule_by_rule() -> None:  # S9.2
