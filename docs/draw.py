@@ -45,6 +45,8 @@ MACHINES = {
         "A program that registers at run time (S4.1, S4.13, S8.6)",
     ),
     "guestd.dlm.locks": ("LOCK_STATES", "LockState", "A lock, for the node that asked for it (S7.1)"),
+    "guestd.services.states": ("INSTANCE_STATES", "InstanceState", "One registration of a client service (S9.7)"),
+    "guestd.events.bell": ("BELL", "BellState", "The lock by which event managers learn of a change (S9.1)"),
     "guestd.membership.roles": ("ROLES", "Role", "What a node is to its cluster, as it knows itself"),
     "guestd.membership.paxos": ("PHASES", "Phase", "One bid for an epoch: Disk Paxos (S3.2)"),
     "guestd.membership.dekker": ("PHASES", "Phase", "The matches of one contest for an epoch: mode `dekker` (S3.2)"),

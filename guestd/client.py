@@ -84,6 +84,28 @@ class Registration:
         """All its transitions are processed. Raises Disconnected."""
         self._connection.send(acknowledge=notification.number)
 
+    def working(self, notification: Notification) -> None:
+        """It is being worked on: this node begins anew to wait for its acknowledgement (spec S4.13).
+
+        To be said more often than every `subsystem_ms`. Raises Disconnected.
+        """
+        self._connection.send(working=notification.number)
+
+    def expel(self, reason: str) -> None:
+        """This node must not go on: its kernel panics, and the others force it out at once (spec S6.1).
+
+        reason: up to 400 characters, for its console. Raises Disconnected.
+        """
+        self._connection.send(expel=reason)
+
+    def emit(self, kind: str, /, **fields: Any) -> None:
+        """Put an event into the stream of the host (docs/events.md), of one of the kinds that are programs'.
+
+        The fields: what JSON has, together at most 16 KiB. One that is refused is found by the next `wait`, which
+        raises Misused. Raises Disconnected.
+        """
+        self._connection.send(emit={**fields, "kind": kind})
+
     def close(self) -> None:
         """De-register: what was not acknowledged counts as acknowledged. Once is enough; raises nothing."""
         try:

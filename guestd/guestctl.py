@@ -6,6 +6,7 @@
     guestctl vdisk grow|shrink NAME SIZE
     guestctl vdisk mirror|delete NAME
     guestctl fsck [--disk NAME] [--json]            looks the shared file system over, from the disk; asks no guestd
+    guestctl service ..., guestctl event ...        asks the event manager: guestd/guestctl_services.py
 
 Exit status: 0, 1 if guestd does not answer or refuses, 2 for what is no command. fsck: 0 if nothing is wrong, 1 if
 something is, 2 if there is nothing that could be checked.
@@ -29,7 +30,8 @@ USAGE = """usage: guestctl [--socket PATH] locks [--json]
        guestctl [--socket PATH] vdisk create NAME SIZE [--mirrored]
        guestctl [--socket PATH] vdisk grow|shrink NAME SIZE
        guestctl [--socket PATH] vdisk mirror|delete NAME
-       guestctl fsck [--disk NAME] [--json]"""
+       guestctl fsck [--disk NAME] [--json]
+       guestctl [--socket PATH] service|event ..."""
 
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -43,9 +45,12 @@ def main(arguments: Sequence[str]) -> int:
     words, path = list(arguments), PATH
     if words[:1] == ["fsck"]:
         return _fsck(words[1:])
+    socket: str | None = None
     if words[:1] == ["--socket"] and len(words) > 1:
-        path = words[1]
+        path = socket = words[1]
         words = words[2:]
+    if words[:1] in (["service"], ["event"]):
+        return _services(socket, words)
     flags = [word for word in words if word in ("--json", "--mirrored")]
     words = [word for word in words if word not in flags]
     if words in (["--help"], ["-h"], ["help"]):
@@ -61,6 +66,27 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     except (OSError, ClientError) as why:
         print(f"guestctl: guestd does not answer at {path}: {why}", file=sys.stderr)
+        return 1
+    for line in lines:
+        print(line)
+    return 0
+
+
+def _services(path: str | None, words: Sequence[str]) -> int:
+    """The exit status."""
+    from guestd import guestctl_services  # not needed by the other commands
+
+    path = path or guestctl_services.PATH
+    try:
+        lines = guestctl_services.run(path, words)
+    except guestctl_services.Misuse as why:
+        print(f"guestctl: {why}\n{guestctl_services.USAGE}", file=sys.stderr)
+        return 2
+    except guestctl_services.Denied as why:
+        print(f"guestctl: {why}", file=sys.stderr)
+        return 1
+    except (OSError, ClientError) as why:
+        print(f"guestctl: the event manager does not answer at {path}: {why}", file=sys.stderr)
         return 1
     for line in lines:
         print(line)

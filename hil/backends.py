@@ -27,6 +27,9 @@ MARKER = (
 )
 
 
+GUESTS_MARKER = "guests(why): real programs run on the nodes; refused in a simulation"
+
+
 def add_options(group: pytest.OptionGroup) -> None:
     """``--hil-backend`` and what goes with it."""
     group.addoption("--hil-backend", choices=[QEMU, SIM], default=QEMU, help="real machines (qemu) or simulated ones")
@@ -41,6 +44,7 @@ def is_simulated(config: pytest.Config) -> bool:
 def check(config: pytest.Config) -> None:
     """Register the marker. Raises pytest's ``UsageError`` for options that one of the back ends does not have."""
     config.addinivalue_line("markers", MARKER)
+    config.addinivalue_line("markers", GUESTS_MARKER)
     seed = config.getoption("hil_seed")
     if not is_simulated(config):
         if seed is not None:
@@ -94,6 +98,9 @@ def starter(item: pytest.Item, on_guests: Callable[..., ScenarioCluster]) -> Cal
         return on_guests
     if marker is not None and marker.args:
         raise UsageError(f"{item.nodeid}: @pytest.mark.simulation takes keywords only: {MARKER}")
+    if (guests := item.get_closest_marker("guests")) is not None:
+        why = f": {guests.args[0]}" if guests.args else ""
+        raise UsageError(f"{item.name} needs guests{why}; `--backend qemu` has them")
     asked_options: dict[str, Any] = {} if marker is None else dict(marker.kwargs)
 
     def start(config: ClusterConfig, *, cold: bool = False) -> ScenarioCluster:

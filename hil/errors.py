@@ -11,11 +11,14 @@
     |   |-- UnknownCheckpoint    lists the checkpoints that exist
     |   |-- AlreadyUp            a cluster of that name runs
     |   |-- BadConfig            cluster file: which key, what is wrong, what is legal
+    |   |-- BadServiceFile       service files: each problem with its file, line and field
+    |   |-- ServiceRefused       what a node's event manager says to a request that is not legal
     |   `-- PreflightFailed      the host lacks something; says what to type
     |-- LaboratoryError      3   the bench broke: says nothing about the claim
     |   |-- BenchDied            the bench process is gone
     |   |-- MachineLost          a machine that was waited for is off, crashed or panicked
-    |   `-- GuestdExited         guestd ended on a node that was waited for
+    |   |-- GuestdExited         guestd ended on a node that was waited for
+    |   `-- EventManagerAway     no event manager took the request: it was not carried out
     `-- InvalidRun           4   a fault did not take hold: neither passed nor failed
 
 A scenario tells a failed claim from a broken laboratory by type, a script by exit status (design, "Commands").
@@ -66,6 +69,14 @@ class BadConfig(UsageError):
     """The cluster file is wrong."""
 
 
+class BadServiceFile(UsageError):
+    """Service files are wrong; nothing was sent."""
+
+
+class ServiceRefused(UsageError):
+    """The event manager has refused what was asked of it, and nothing has happened."""
+
+
 class PreflightFailed(UsageError):
     """The host lacks something that the request needs."""
 
@@ -86,6 +97,10 @@ class MachineLost(LaboratoryError):
 
 class GuestdExited(LaboratoryError):
     """guestd ended on a node that was waited for."""
+
+
+class EventManagerAway(LaboratoryError):
+    """No event manager has taken the request; nothing has happened."""
 
 
 class InvalidRun(HilError):

@@ -6,15 +6,20 @@ was lost): they are one :class:`Panic`, because they fall into one life of the m
 starts or is reset.
 
 An order to panic (``hil panic``, ``cluster.panic``) declares the panic that it asks for.
+
+A scenario may also say where a client service must be (:class:`ServiceDeclaration`, spec S9.1).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hil.errors import ClaimFailed
+
+if TYPE_CHECKING:
+    from hil.view import View
 
 Event = dict[str, Any]
 
@@ -162,3 +167,38 @@ class PanicLedger:
         """Raise :class:`ClaimFailed` with all problems, if there are any."""
         if problems := self.problems():
             raise ClaimFailed("; ".join(problems))
+
+
+@dataclass(frozen=True)
+class ServiceDeclaration:
+    """A client service that must be registered."""
+
+    name: str
+    on: int | None = None
+    """Node; None: wherever."""
+    after: int = 0
+    """Only a registration with a higher number counts: those before were known."""
+
+    def __str__(self) -> str:
+        where = "" if self.on is None else f" on node {self.on}"
+        anew = " anew" if self.after else ""
+        return f"service {self.name} was to be registered{where}{anew}"
+
+    def why_not(self, view: View) -> str | None:
+        """None if it is so, else why not yet."""
+        seen = view.services.get(self.name)
+        if seen is None:
+            return "nothing was told of it"
+        newer = [one for one in seen.running if one.state == "registered" and one.number > self.after]
+        if any(self.on in (None, one.node) for one in newer):
+            return None
+        return f"it is {seen}"
+
+    def why_hopeless(self, view: View) -> str | None:
+        """Why it will not come by itself any more: it has settled on another node. None if it may."""
+        seen = view.services.get(self.name)
+        if seen is None or self.on is None or self.why_not(view) is None:
+            return None
+        newest = seen.newest
+        settled = newest is not None and newest.number > self.after and newest.state == "registered" and not newest.lost
+        return f"it is {seen} instead" if settled else None

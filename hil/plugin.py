@@ -226,6 +226,7 @@ def _check_panics(item: pytest.Item, cause: LaboratoryError | None) -> None:
         return
     if cause is None:
         started.check_panics()
+        started.check_services()
     elif undeclared := started.panics.undeclared():
         sentences = "; ".join(f"{panic}; nobody declared that it would" for panic in undeclared)
         raise ClaimFailed(f"{sentences}\n{cause}") from cause

@@ -1,4 +1,4 @@
-"""The cluster that a scenario gets: a :class:`hil.client.Cluster` that also knows which panics were declared."""
+"""The cluster that a scenario gets: a :class:`hil.client.Cluster` that also knows what was declared."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hil.client import Cluster, Node
 from hil.client.backend import Backend
 from hil.config import ClusterConfig
 from hil.errors import ClaimFailed
-from hil.expect import Declaration, PanicLedger
+from hil.expect import Declaration, PanicLedger, ServiceDeclaration
 from hil.view import Event, View
 
 
@@ -19,6 +19,7 @@ class ScenarioCluster(Cluster):
 
     def __init__(self, name: str, backend: Backend | None = None) -> None:
         self.panics = PanicLedger()
+        self.declared_services: dict[str, ServiceDeclaration] = {}
         super().__init__(name, backend)
         self.observe_for(None)
 
@@ -78,6 +79,46 @@ class ScenarioCluster(Cluster):
         """Raise :class:`ClaimFailed` if a panic was not declared, or a declared one did not come."""
         self.catch_up()
         self.panics.check()
+
+    def expect_service(self, name: str, on: Node | None = None) -> ServiceDeclaration:
+        """Declare that the service must be registered (on that node) when the scenario ends (spec S9.1).
+
+        Of one service the last declaration counts. The scenario fails if it is not so.
+        """
+        declaration = ServiceDeclaration(name, None if on is None else on.id)
+        self.declared_services[name] = declaration
+        return declaration
+
+    @contextmanager
+    def expecting_service(
+        self, name: str, on: Node | None = None, within_s: float | None = None
+    ) -> Iterator[ServiceDeclaration]:
+        """The end of the block waits until the service was registered anew (on that node).
+
+        ``within_s`` seconds from the end of the block (None: by the measured speed of this machine). Raises
+        :class:`ClaimFailed`, at once if it has settled on another node, was removed, or cannot start anywhere.
+        """
+        seen = self.poll().services.get(name)
+        declaration = ServiceDeclaration(name, None if on is None else on.id, 0 if seen is None else seen.newest_number)
+        yield declaration
+
+        def why_not(view: View) -> str | None:
+            if (hopeless := declaration.why_hopeless(view)) is not None:
+                raise ClaimFailed(f"{declaration}: {hopeless}")
+            return declaration.why_not(view)
+
+        self.services.wait_until(name, why_not, str(declaration), within_s, on=on)
+
+    def check_services(self) -> None:
+        """Raise :class:`ClaimFailed` if a service that was declared is not registered, or is elsewhere."""
+        if not self.declared_services:
+            return
+        self.catch_up()
+        wrong = [
+            f"{one}: {why}" for one in self.declared_services.values() if (why := one.why_not(self.view)) is not None
+        ]
+        if wrong:
+            raise ClaimFailed("; ".join(wrong))
 
     def _observe(self, event: Event, view: View) -> None:
         self.panics.apply(event)

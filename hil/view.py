@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from hil.view_services import REMOVED, CommandView, ServiceView
+
 Event = dict[str, Any]
 
 RECORDING = 1
@@ -89,6 +91,9 @@ class View:
         """Node to its faults; None: those of the whole cluster."""
         self.struck: set[int] = set()
         """The numbers of the disk faults that have struck a command."""
+        self.services: dict[str, ServiceView] = {}
+        self.service_commands: dict[tuple[str, str, int], CommandView] = {}
+        """Of each service, action (start, stop, notify, recovery) and node, the newest one."""
         self.stopping: str | None = None
         self.broken: str | None = None
         """What is gone for good, so that nothing that is waited for can be trusted to come."""
@@ -153,6 +158,7 @@ class View:
             "subsystems": {str(level): {"name": n, "real": real} for level, (n, real) in self.subsystems.items()},
             "broken": self.broken,
             "faults": {"all" if node is None else str(node): faults for node, faults in self.faults.items() if faults},
+            "services": {name: service.as_dict() for name, service in sorted(self.services.items())},
             "nodes": [self._node_dict(node) for node in self.nodes],
         }
 
@@ -186,6 +192,8 @@ def _fresh_machine(view: View, node: NodeView, event: Event) -> None:
     """A machine that was reset, or is gone, has lost all that was in its memory."""
     node.guestd, node.guestd_status, node.state, node.waiting = "absent", None, "inactive", None
     node.membership = Membership()
+    for service in view.services.values():
+        service.machine_ended(node.id)
 
 
 def _stopped(view: View, node: NodeView, event: Event) -> None:
@@ -335,6 +343,18 @@ def _fault_healed(view: View, node: NodeView | None, event: Event) -> None:
         faults.remove(_fault_name(event))
 
 
+def _service(view: View, node: NodeView | None, event: Event) -> None:
+    name = str(event["service"])
+    if event["state"] == REMOVED:
+        view.services.pop(name, None)
+        return
+    view.services.setdefault(name, ServiceView(name)).apply(event)
+
+
+def _service_command(view: View, node: NodeView, event: Event) -> None:
+    view.service_commands[str(event["service"]), str(event["action"]), node.id] = CommandView.of(event)
+
+
 def _disk_exited(view: View, node: NodeView | None, event: Event) -> None:
     view.broken = f"the SCSI target of the shared disk ended with status {event['status']}"
 
@@ -368,6 +388,8 @@ _HANDLERS: dict[str, Callable[[View, Any, Event], None]] = {
     "fault-injected": _fault_injected,
     "fault-struck": _fault_struck,
     "fault-healed": _fault_healed,
+    "service": _service,
+    "service-command": _service_command,
     "bench-stopping": _bench_stopping,
 }
 

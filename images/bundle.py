@@ -1,4 +1,4 @@
-"""Packs guestd, with what it imports of the standard library, into one file of bytecode.
+"""Packs a program of a guest, as guestd, with what it imports of the standard library, into one file of bytecode.
 
 Each module that Python looks for on its path is a handful of system calls and of requests to an emulated disk; in one
 file they are read at once, and found in a dictionary. The modules also lie in the root one by one, for people, for
@@ -11,7 +11,8 @@ from pathlib import Path
 
 from images import bytecode
 
-# What the file does when it is run. MODULES becomes (name, whether it is a package, code) of every module.
+# What the file does when it is run. MODULES becomes (name, whether it is a package, code) of every module,
+# "the.program" the name of that of which `main` is run.
 MAIN = """\
 import os, sys, time
 os.environ["HIL_STAGES"] = f"{os.environ.get('HIL_STAGES', '')} interpreter={time.monotonic():.2f}"
@@ -40,17 +41,17 @@ class Bundle:
         exec(cls.modules[module.__name__][1], module.__dict__)
 
 sys.meta_path.insert(-1, Bundle)  # before the finder that looks on the path
-from guestd.runtime.main import main
+from the.program import main
 raise SystemExit(main())
 """
 
-# Imports guestd to see what it needs. Modules that the interpreter holds anyway (built in, frozen) stay out.
+# Imports the program to see what it needs. Modules that the interpreter holds anyway (built in, frozen) stay out.
 SCRIPT = """\
 import sys
 held = set(sys.modules)
-main, root, home, target, *names = sys.stdin.read().split("\\0")
+main, program, root, home, target, *names = sys.stdin.read().split("\\0")
 sys.path.insert(0, f"{root}/{home}")
-import guestd.runtime.main
+__import__(program)
 imported = set(sys.modules) - held
 import marshal, os
 from importlib.util import MAGIC_NUMBER, cache_from_source
@@ -68,7 +69,7 @@ def entry(name, is_package, path):
     with open(path, "rb") as file:
         return name, is_package, marshal.loads(file.read()[16:])
 
-code = compile(main, f"/{target}", "exec")
+code = compile(main.replace("the.program", program), f"/{target}", "exec")
 entries = tuple(entry(name, *found[name]) for name in sorted(found))
 
 def fill(code):
@@ -81,12 +82,12 @@ with open(f"{root}/{target}", "wb") as file:
 """
 
 
-def write(python_tree: Path, tree: Path, home: str, target: str, names: list[str]) -> None:
-    """Write ``target`` from the compiled modules ``names`` under ``home`` (both relative to ``tree``), and what
-    ``guestd.runtime.main`` among them imports.
+def write(python_tree: Path, tree: Path, home: str, target: str, program: str, names: list[str]) -> None:
+    """Write ``target`` from the compiled modules ``names`` under ``home`` (both relative to ``tree``), and from all
+    that the module ``program``, which is there too, imports.
 
     A module that cannot be imported becomes a ``BuildError`` that shows the traceback.
     """
-    typed = "\0".join([MAIN, str(tree), home, target, *names])
+    typed = "\0".join([MAIN, program, str(tree), home, target, *names])
     bytecode.run_python(python_tree, SCRIPT, [], typed)
     (tree / target).chmod(0o644)

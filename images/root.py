@@ -28,9 +28,16 @@ LINKS = {
 }
 GUESTD_HOME = "usr/lib/hil"
 GUESTD_FILE = f"{GUESTD_HOME}/guestd.pyc"  # what init starts
-# What of guestd is in that file only if guestd.runtime.main imports it: else it is read when a file system is mounted,
-# and the start does not wait for it.
-IMPORTED_LATE = ("guestd/runtime/fuse/", "guestd/runtime/mount.py", "guestd/sfs/answers.py", "guestd/sfs/requests.py")
+GUESTD = "guestd.runtime.main"
+EVENT_MANAGER_FILE = f"{GUESTD_HOME}/event_manager.pyc"  # the same; only what that program imports is in it
+EVENT_MANAGER = "guestd.runtime.event_manager.main"
+# What of guestd is in its file only if guestd.runtime.main imports it: else it is read when a file system is mounted,
+# and the start does not wait for it; or it is another program's.
+IMPORTED_LATE = (
+    *("guestd/runtime/fuse/", "guestd/runtime/mount.py", "guestd/sfs/answers.py", "guestd/sfs/requests.py"),
+    *("guestd/runtime/event_manager/", "guestd/events/", "guestd/services/", "guestd/watchers/", "guestd/watcher.py"),
+    *("guestd/client.py", "guestd/connection.py", "guestd/kept_locks.py", "guestd/locks.py", "guestd/guestctl"),
+)
 
 
 def source_files(directory: Path) -> dict[str, Path]:
@@ -58,7 +65,8 @@ def assemble(base: Base, guest: Path, guestd: Path, tree: Path) -> None:
     unpack.write_file(tree / GUESTD_HOME / binding.FILE, binding.content(), 0o644)
     bytecode.compile_files(base.tree, tree, [*python, f"{GUESTD_HOME}/{binding.FILE}"])
     names = bundled(path.removeprefix(f"{GUESTD_HOME}/") for path in python)
-    bundle.write(base.tree, tree, GUESTD_HOME, GUESTD_FILE, names)
+    bundle.write(base.tree, tree, GUESTD_HOME, GUESTD_FILE, GUESTD, names)
+    bundle.write(base.tree, tree, GUESTD_HOME, EVENT_MANAGER_FILE, EVENT_MANAGER, [])
     for name in MOUNT_POINTS:
         (tree / name).mkdir(exist_ok=True)
     for name, target in LINKS.items():

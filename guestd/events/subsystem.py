@@ -1,13 +1,17 @@
 """The event manager's place in the transition framework (spec S7, S8).
 
-It does no work in a transition yet: it is registered with `real=False` and acknowledges at once.
+The event manager is a program of its own. Until it has registered, and after it has ended, this stands in for it: it is
+registered with `real=False` and acknowledges at once.
 """
 
 from __future__ import annotations
 
 from guestd.transition.subsystem import Subsystem
 
+NAME = "event-manager"
+LEVEL = 40
+
 
 def subsystem() -> Subsystem:
     """The subsystem at level 40."""
-    return Subsystem("event-manager", order=40, real=False)
+    return Subsystem(NAME, LEVEL, real=False)

@@ -14,4 +14,5 @@ class Cause(Enum):
     LEASE_RAN_OUT = "lease-ran-out"  # it could not read for too long whether it is a member; with fence = "panic" only
     SUBSYSTEM_HUNG = "subsystem-hung"  # one of its subsystems did not acknowledge in its time (spec S4.13)
     FILES_LOST = "files-lost"  # its shared file system can neither write its changes back nor give its locks up
+    EXPELLED_BY_PROGRAM = "expelled-by-program"  # a program that is registered with it says that it must not go on
     ORDERED = "ordered"  # by the host

@@ -32,7 +32,7 @@ class Member:
         self.context = context
         self.node = context.node
         self.built_in = levels
-        self.programs = Programs(context, participant)
+        self.programs = Programs(context, participant, self._expelled_by)
         self.participant = participant
         self.observer = Observer(context.node, config.nodes, config.timing)
         self.view: View = empty(config.nodes)
@@ -159,6 +159,10 @@ class Member:
             self.say(gasp=True)
         self.context.effects.append(Panic(reason))
 
+    def _expelled_by(self, program: str, reason: str) -> None:
+        why = f"node {self.node} (incarnation {self.incarnation}): {program} says that it must not go on: {reason}"
+        self.expel(Cause.EXPELLED_BY_PROGRAM, why)
+
     def lost_key(self) -> None:
         """Panic: somebody has fenced this life."""
         self.expel(
@@ -211,6 +215,8 @@ class Member:
         """Tell the host what happened at the subsystems; the others are told what is acknowledged."""
         for kind, steps in (("notified", progress.notified), ("acknowledged", progress.acknowledged)):
             for step in steps:
+                if self.programs.stands_in(step.level):
+                    continue  # the program in its place tells of what it is notified of
                 position = step.position
                 late = {"late": True} if step.late else {}
                 self.context.emit(

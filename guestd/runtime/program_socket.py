@@ -41,6 +41,7 @@ class ProgramSocket:
 
     def __init__(self, path: str | None) -> None:
         """path: of the socket; None: there is none, on a machine that is no guest."""
+        self.path = path or ""
         self._listener = None if path is None else _listen(path)
         self._connections: dict[int, _Connection] = {}  # by file descriptor
         self._numbered = 0
@@ -84,6 +85,19 @@ class ProgramSocket:
             fd = self._by_number.get(number)
             if fd is not None:
                 self._flush(fd, self._connections[fd])
+
+    def hang_up(self, number: int) -> None:
+        """End the connection of a program, when it has been sent what it takes at once; `take` tells of the end."""
+        fd = self._by_number.get(number)
+        if fd is not None:
+            self._flush(fd, self._connections[fd])
+        if number in self._by_number:
+            self._cut(self._by_number[number])
+
+    @property
+    def has_more(self) -> bool:
+        """Whether `take` has something to give, also if no descriptor is ready."""
+        return bool(self._given)
 
     def close(self) -> None:
         """This guestd ends: so do the connections."""

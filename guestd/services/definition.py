@@ -8,11 +8,14 @@ A table is what TOML or JSON makes of one `[[service]]`. What is stored is such 
 from __future__ import annotations
 
 from guestd.core.value import Value
+from guestd.events import definition as events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
+
+    from guestd.events.group import Group
 
 NAME_SIZE_MAX = 64
 COMMANDS = ("start", "stop", "notify", "recovery")
@@ -104,9 +107,10 @@ class Definition(Value):
 
 
 def checked(
-    tables: Sequence[object], known: Mapping[str, Definition], nodes: int
+    tables: Sequence[object], known: Mapping[str, Definition], nodes: int, groups: Mapping[str, Group] | None = None
 ) -> list[tuple[Definition, dict[str, Any]]]:
     """Each with its table as it is stored. known: the services that there are. nodes: configured in the cluster.
+    groups: the event groups that belong to no service.
 
     Raises DefinitionErrors.
     """
@@ -131,9 +135,36 @@ def checked(
         why = _wrong_parent(one, parents, known)
         if why:
             problems.append(Problem(index, one.name, "parent", why))
+    problems += _wrong_events([one for one, _ in found], known, {} if groups is None else groups, nodes)
     if problems:
-        raise DefinitionErrors(problems)
+        raise DefinitionErrors(sorted(problems, key=lambda one: one.index))
     return found
+
+
+def _wrong_events(
+    found: Sequence[Definition], known: Mapping[str, Definition], groups: Mapping[str, Group], nodes: int
+) -> list[Problem]:
+    """Names of events are unique in the cluster (spec S8.2)."""
+    problems = []
+    taken = dict(groups)
+    for one in known.values():
+        if one.events:
+            taken[f"service/{one.name}"] = events.of_table(event_group(one), one.name)
+    for index, one in enumerate(found):
+        if one.events:
+            try:
+                taken[f"service/{one.name}"] = events.of_service(one.name, one.events, taken, nodes)
+            except events.DefinitionErrors as why:
+                problems += [
+                    Problem(index, one.name, f"events.{wrong.field}" if wrong.field else "events", wrong.why)
+                    for wrong in why.problems
+                ]
+    return problems
+
+
+def event_group(one: Definition) -> dict[str, Any]:
+    """The table of its event group: its events are watched where it is registered."""
+    return {"name": one.name, "where": "registered", "events": one.events}
 
 
 def of_table(table: Mapping[str, Any]) -> Definition:

@@ -116,6 +116,11 @@ class Participant:
 
     # -- subsystems that register at run time
 
+    @property
+    def has_joined(self) -> bool:
+        """Whether this node's own join is over."""
+        return bool(self._entries) and self._entries[self._node].state in (NodeState.JOINED, NodeState.LEAVING)
+
     def is_free(self, order: int) -> bool:
         """Whether no transition stands at that level: then a subsystem may take its seat there."""
         return all(position.level != order for position in self._seen.values())

@@ -10,7 +10,7 @@ from guestd.transition.subsystem import Subsystem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from guestd.core.context import Context
@@ -25,7 +25,17 @@ ON_DEATH = ("hang", "gone")
 class Program(Subsystem):
     """One program. It acknowledges later, by the number of the notification."""
 
-    __slots__ = ("_context", "_number", "announced", "connection", "on_death", "seat", "state", "unacknowledged")
+    __slots__ = (
+        "_context",
+        "_number",
+        "announced",
+        "connection",
+        "on_death",
+        "seat",
+        "state",
+        "successor",
+        "unacknowledged",
+    )
 
     def __init__(self, context: Context, connection: int, asked: Mapping[str, Any]) -> None:
         """asked: what came with "register". Raises ValueError, saying what is legal."""
@@ -37,11 +47,19 @@ class Program(Subsystem):
         self.on_death = on_death
         self.seat: Seat | None = None
         self.state = Registration.ASKING
+        self.successor: Program | None = None
+        """Of one that is silent: the same program, which has begun again and asks to be registered.
+
+        Until it is, this one acknowledges what others do: its successor will be taken through the joins anew. Its own
+        node's leave it does not: what it should do then, nobody has done.
+        """
         self.unacknowledged: dict[int, tuple[Position, ...]] = {}
         self.announced: Announcement | None = None  # as it was last
 
     def notify(self, notification: Notification) -> tuple[Position, ...]:
         """Sent now, acknowledged later."""
+        if self.successor is not None:
+            return self.not_its_own(notification.positions)
         self._number += 1
         self.unacknowledged[self._number] = notification.positions
         transitions = [
@@ -51,6 +69,10 @@ class Program(Subsystem):
         states = [state.value for state in notification.states]
         self.answer(notification={"number": self._number, "transitions": transitions, "states": states})
         return ()
+
+    def not_its_own(self, positions: Iterable[Position]) -> tuple[Position, ...]:
+        """Those of them that are not about its own node."""
+        return tuple(position for position in positions if position.subject != self._context.node)
 
     def ended(self) -> None:
         """The program learns that nothing more will come."""

@@ -31,7 +31,7 @@ REGISTRATIONS = Table(
             "died": Registration.SILENT,
             "left": Registration.ENDED,  # has acknowledged its own node's leave
         },
-        Registration.SILENT: {},
+        Registration.SILENT: {"replaced": Registration.ENDED},  # the same program has begun again and registers
         Registration.ENDED: {},
     },
 )

@@ -73,6 +73,12 @@ class Seat:
             self.open[position.subject] = position
             self.waited[position.subject] = 0
 
+    def begin_anew(self, positions: tuple[Position, ...]) -> None:
+        """The subsystem works on these: the time that the node has waited for them begins anew (spec S4.13)."""
+        for position in positions:
+            if self.open.get(position.subject) == position:
+                self.waited[position.subject] = 0
+
     def notify(self, positions: list[Position]) -> list[Position]:
         """Tell the subsystem; returns what it acknowledged at once."""
         return self.acknowledge(self.subsystem.notify(Notification(tuple(positions), tuple(self.states))))

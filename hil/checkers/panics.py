@@ -2,8 +2,9 @@
 
 A node that finds itself forced out has lost its registration to another one before; one whose subsystem hangs has told
 that subsystem something that is not acknowledged (S4.13); one whose lease ran out has no other fence (S6.5); one that
-was ordered to has been; one that has lost its files was told by the disk that commands failed (of a recording that is
-not asked). Where there are no two machines with one node id nobody is refused either.
+was ordered to has been; one that is expelled by a program has one; one that has lost its files was told by the disk
+that commands failed (of a recording that is not asked). Where there are no two machines with one node id nobody is
+refused either.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Panics(Checker):
     """Whose registrations were removed by whom, and who waits for a subsystem."""
 
     claim = "nobody panics without a reason (S6.1)"
-    kinds = ("notified", "acknowledged", "refused", "panic")
+    kinds = ("program", "notified", "acknowledged", "refused", "panic")
     needs = (Observation.EVENTS, Observation.DISK)
 
     def __init__(self, *, fence: str = "scsi", refusals: bool = False) -> None:
@@ -31,6 +32,7 @@ class Panics(Checker):
         self._fence = fence
         self._refusals = refusals
         self._failed: set[tuple[int, int]] = set()  # nodes and lives that have heard of a failed command
+        self._programs: set[tuple[int, int]] = set()  # nodes and lives with which a program has registered
         self._removed: set[tuple[int, int]] = set()
         self._open: dict[tuple[int, int], set[tuple[object, ...]]] = {}  # (node, life) -> told, not acknowledged
 
@@ -49,6 +51,8 @@ class Panics(Checker):
             step = (fields["subsystem"], fields["subject"], fields["incarnation"], fields["transition"])
             told = self._open.setdefault((node.number, node.life), set())
             (told.add if kind == "notified" else told.discard)((*step, fields["barrier"]))
+        elif kind == "program" and fields["state"] == "registered":
+            self._programs.add((node.number, node.life))
         elif kind == "refused" and not self._refusals:
             self.fail(f"node {node.number} was refused: {fields['reason']}")
         elif kind == "panic" and not self._is_legal(node, fields.get("cause", "")):
@@ -58,6 +62,8 @@ class Panics(Checker):
     def _is_legal(self, node: Life, cause: str) -> bool:
         if cause == "ordered":
             return True
+        if cause == "expelled-by-program":
+            return (node.number, node.life) in self._programs
         if cause == "files-lost":
             return not self.sees(Observation.INSIDE) or (node.number, node.life) in self._failed
         if cause == "subsystem-hung":

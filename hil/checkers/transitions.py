@@ -4,6 +4,9 @@ Joins and forced leaves go up, leaves go down; no level is left out between two 
 join is still under way: a level that it has not come to is told nothing (S4.5); or a level that has acknowledged its
 own node's leave, which is told nothing any more (S4.9). A level that was told of a barrier is told of the next one only
 when it has acknowledged that.
+
+A program may take the place of a level that only acknowledges, under its name (docs/programs.md): then that one tells
+of what the program is told. Late joins are an affair of each node (S4.12); a program that has ended is told nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ class Transitions(Checker):
     """Where each transition stands at each node's built-in subsystems."""
 
     claim = "each level sees each transition once, in order (S4.4)"
-    kinds = ("state", "notified", "acknowledged")
+    kinds = ("state", "program", "notified", "acknowledged")
 
     def __init__(self) -> None:
         self._at: dict[tuple[object, ...], tuple[int, int]] = {}  # (node, life, subject, ...) -> (level, barrier)
@@ -40,7 +43,9 @@ class Transitions(Checker):
         """What a subsystem is told, and what it acknowledges."""
         if kind == "state":
             self._states[node.number, node.life] = fields["state"]
-        if kind not in ("notified", "acknowledged") or fields["subsystem"] not in _NAMES:
+        if kind == "program" and fields["state"] == "ended" and fields["why"] != "left":
+            self._forget(node, fields["program"])
+        if kind not in ("notified", "acknowledged") or fields["subsystem"] not in _NAMES or fields.get("late"):
             return
         subject = (node.number, node.life, fields["subject"], fields["incarnation"])
         key = (*subject, fields["transition"])
@@ -65,6 +70,12 @@ class Transitions(Checker):
             self.fail(f"node {node.number} was told {fields} before it had acknowledged {self._open[place]}")
         self._at[key] = step
         self._open[place] = step
+
+    def _forget(self, node: Life, program: str) -> None:
+        """What it had not acknowledged counts as acknowledged."""
+        life = (node.number, node.life)
+        for place in [place for place in self._open if place[:2] == life and place[-1] == program]:
+            del self._open[place]
 
 
 def _follows(

@@ -24,6 +24,7 @@ _STEPS = {
     "waiting": "waits for {for}",
     "panic": "PANIC: {reason}",
     "refused": "refused: {reason}",
+    "service": "service {service}: {state} ({why})",
     "fault-injected": "fault: {fault}",
     "fault-struck": "fault strikes for the first time: {fault}",
     "fault-healed": "healed: {fault}",

@@ -25,15 +25,17 @@ def status(
     as_json: AsJson = False,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until the cluster ends or Ctrl-C.")] = False,
 ) -> None:
-    """Show a cluster: its nodes, their machines, states and levels, the master and the epoch.
+    """Show a cluster: its nodes, their machines, states and levels, the master, the epoch and the services.
 
     A level marked with * acknowledges only: its subsystem does no work of its own yet.
 
     With --json: one object with the keys cluster, run_dir, accelerator, fence and election (as in the cluster file),
     timing (guestd's times in milliseconds), timing_factor (by which its defaults were multiplied on this machine),
     epoch, master (null if none), members, broken (what is gone for good, null if nothing), faults, subsystems ({level:
-    {name, real}}; real false: acknowledges only), n and t (number and time of the newest event), and nodes: a list of
-    {id, power, guestd, incarnation, state, epoch, levels, waiting, panic_reason, refused}. With --watch one such object
+    {name, real}}; real false: acknowledges only), services ({name: {state, flags, nodes, registration, why}}, those of
+    which the events have told something; `hil service list` asks the cluster itself), n and t (number and time of the
+    newest event), and nodes: a list of {id, power, guestd, incarnation, state, epoch, levels, waiting, panic_reason,
+    refused}. With --watch one such object
     per line, a new one after every change.
     """
     with connected(name) as cluster:

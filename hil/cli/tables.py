@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -10,6 +12,9 @@ from hil.view import LEVEL_NAMES, NodeView, View
 
 ACKNOWLEDGES_ONLY = "acknowledges only"
 """What is said of a level whose subsystem does no work of its own yet (guestd's event ``subsystems``)."""
+
+SERVICES_MAX = 12
+"""With more of them the status says only how many there are where."""
 
 _STYLES = {
     "running": "green",
@@ -77,6 +82,19 @@ def footnote(view: View) -> str | None:
     return f"* {ACKNOWLEDGES_ONLY}: {', '.join(fakes)}" if fakes else None
 
 
+def service_lines(view: View) -> list[str]:
+    """One line for each service of which something was told; where they are many, one for each state of each node."""
+    services = [service for _, service in sorted(view.services.items())]
+    if len(services) <= SERVICES_MAX:
+        flags = {service.name: f" [{service.flags}]" if service.flags else "" for service in services}
+        return [f"service {service.name}: {service}{flags[service.name]}" for service in services]
+    counts: Counter[str] = Counter()
+    for service in services:
+        counts.update(map(str, service.live) if service.live else ["not registered"])
+    told = [f"{count} {what}" for what, count in sorted(counts.items())]
+    return [f"services: {', '.join(told)}; `hil service list` shows each"]
+
+
 def status_screen(name: str, view: View, title: RenderableType | None = None) -> RenderableType:
     """Headline (or ``title``), table, one line for each node of which there is more to say, and footnote."""
     parts: list[RenderableType] = [title or Text(headline(name, view), style="bold"), node_table(view)]
@@ -86,6 +104,7 @@ def status_screen(name: str, view: View, title: RenderableType | None = None) ->
         parts.append(Text(f"all: {'; '.join(view.faults[None])}"))
     remarks = {node.id: remarks_on(node, view) for node in view.nodes}
     parts += [Text(f"n{node_id}: {remark}") for node_id, remark in remarks.items() if remark]
+    parts += [Text(line) for line in service_lines(view)]
     if note := footnote(view):
         parts.append(Text(note, style="dim"))
     return Group(*parts)

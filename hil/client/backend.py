@@ -6,17 +6,21 @@ on guests that is the host's, in a simulation the virtual clock, which goes on o
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hil.bench import address
 from hil.client.connection import Caller, Event, EventReader
-from hil.errors import LaboratoryError, UsageError
+from hil.errors import EventManagerAway, LaboratoryError, UsageError
+
+if TYPE_CHECKING:
+    from hil.client.node import Node
 
 
 class Calls(Protocol):
@@ -70,9 +74,21 @@ class Backend(Protocol):
     def require(self, what: str) -> None:
         """Raises :class:`UsageError` if this back end cannot do that; what, why, and which one can."""
 
+    def ask_event_manager(self, node: Node, request: dict[str, Any]) -> dict[str, Any]:
+        """One line to the event manager of ``node``, and its answer.
+
+        Raises :class:`EventManagerAway` if it was not asked, other errors if that is not known.
+        """
+
     def await_gone(self, deadline: float) -> None:
         """The stream has ended: return when nothing of the cluster is left."""
 
+
+ANSWER_S_MAX = 120.0
+"""For an answer of an event manager; it has to wait for the database's lock, which a recovery holds back."""
+
+_NOBODY_LISTENS = (errno.ENOENT, errno.ECONNREFUSED)
+"""With these `guestctl` says that nothing was asked."""
 
 _MADE_BY_HOST = "the delays and clocks of guests are what the host makes of them"
 ONLY_SIMULATED = {
@@ -132,6 +148,20 @@ class Guests:
         """Raises :class:`UsageError` for what only a simulation has."""
         if what in ONLY_SIMULATED:
             raise UsageError(f"{what}: {ONLY_SIMULATED[what]}; `--backend sim` can")
+
+    def ask_event_manager(self, node: Node, request: dict[str, Any]) -> dict[str, Any]:
+        """Over SSH: `guestctl` on the node hands the line to the event manager's socket."""
+        line = json.dumps(request).encode() + b"\n"
+        done = node.exchange("guestctl service raw", line, timeout=ANSWER_S_MAX)
+        if done.status != 0:
+            why = done.complained.strip() or f"guestctl ended with status {done.status}"
+            asked = not any(f"[Errno {number}]" in why for number in _NOBODY_LISTENS)
+            raise (LaboratoryError if asked else EventManagerAway)(f"node {node.id}: {why}")
+        try:
+            answer: dict[str, Any] = json.loads(done.said)
+        except ValueError:
+            raise LaboratoryError(f"node {node.id}: the event manager's answer is no JSON: {done.said!r}") from None
+        return answer
 
     def await_gone(self, deadline: float) -> None:
         """The outermost process of the bench ends milliseconds after the bench; nothing tells of that."""

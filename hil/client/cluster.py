@@ -15,6 +15,7 @@ from hil.client.backend import Backend, Guests, check_guests, settings_of
 from hil.client.connection import Caller, Event
 from hil.client.disk import Disk
 from hil.client.node import Node, console_tail
+from hil.client.services import Services
 from hil.client.simulation import Simulation
 from hil.config import ClusterConfig, TimingOverrides, make_config
 from hil.errors import (
@@ -67,6 +68,7 @@ class Cluster:
         self.config: ClusterConfig = make_config(**self.settings["config"])
         self.nodes = [Node(self, i) for i in range(self.config.nodes)]
         self.disk = Disk(self)
+        self.services = Services(self)
         self.simulation = Simulation(self)
         self.on_event: Callable[[Event, View], None] | None = None
         self._backlog: list[Event] = self._after_first
@@ -167,6 +169,7 @@ class Cluster:
         for node in self.nodes:
             node.cluster = self
         self.disk = Disk(self)
+        self.services = Services(self)
         self.simulation = Simulation(self)
         self.on_event = listener
 
@@ -332,7 +335,7 @@ class Cluster:
         speed of this machine) have passed, and at once :class:`MachineLost` or :class:`GuestdExited` when a node of
         ``alive`` ended, and :class:`BenchDied` when the bench did.
         """
-        limit_s = self._default_timeout_s() if timeout is None else timeout
+        limit_s = self.default_timeout_s if timeout is None else timeout
         needed = list(alive)
         deadline = self.clock + limit_s
         self.poll()
@@ -462,7 +465,9 @@ class Cluster:
         directory = run_dir or paths.latest_run_dir(self.name)
         return console_tail(directory / BENCH_LOG) if directory else "    (no run directory)"
 
-    def _default_timeout_s(self) -> float:
+    @property
+    def default_timeout_s(self) -> float:
+        """How long a wait lasts that is not told how long."""
         return 30.0 * self.backend.speed_factor(self.settings["settings"]["accelerator"])
 
 

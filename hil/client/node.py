@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hil.bench.seed import KEY_FILE, KNOWN_HOSTS_FILE
 from hil.errors import LaboratoryError
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 SSH_USER = "root"
 SSH_PATIENCE_S = 60.0
 """For a handshake with an emulated processor that is busy booting; on an idle one it takes 0.3 s."""
+
+
+class Exchanged(NamedTuple):
+    """What a command on a node has said."""
+
+    status: int
+    said: bytes
+    complained: str
+    """Its standard error."""
 
 
 class Node:
@@ -65,6 +75,13 @@ class Node:
 
         Raises :class:`LaboratoryError` as :meth:`ssh` does, and if the command ends with another status than 0.
         """
+        done = self.exchange(command, data, timeout)
+        if done.status != 0:
+            why = done.complained.strip()
+            raise LaboratoryError(f"node {self.id}: {command!r} ended with status {done.status}: {why}")
+
+    def exchange(self, command: str, data: bytes, timeout: float = 60.0) -> Exchanged:
+        """As :meth:`send`, but what the command says and how it ends is the caller's to judge."""
         with self.connection() as connection:
             connection.open()
             channel = connection.transport.open_session()
@@ -72,10 +89,20 @@ class Node:
             channel.exec_command(command)
             channel.sendall(data)
             channel.shutdown_write()
-            said = channel.makefile_stderr("rb").read()
-            if (status := channel.recv_exit_status()) != 0:
-                why = said.decode(errors="replace").strip()
-                raise LaboratoryError(f"node {self.id}: {command!r} ended with status {status}: {why}")
+            said = channel.makefile("rb").read()
+            complained = channel.makefile_stderr("rb").read()
+            return Exchanged(channel.recv_exit_status(), said, complained.decode(errors="replace"))
+
+    def write_file(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        """A file of the node, as a whole and with its directory, on the medium when this returns.
+
+        Who reads it meanwhile sees the old one or the new one: so programs get to ``/shared`` that run there already.
+        Raises :class:`LaboratoryError`.
+        """
+        place, new = shlex.quote(path), shlex.quote(f"{path}.new")
+        home = shlex.quote(path.rpartition("/")[0] or "/")
+        made = f"mkdir -p {home} && cat >{new} && chmod {mode:o} {new} && sync {new} && mv {new} {place} && sync {home}"
+        self.send(made, data)
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from guestd.sfs.level import SfsLevel
+from hil.checkers.journal_first import JournalFirst
 from hil.sim.claims.files import FilesKept
 from hil.sim.run import ANSWERED, WHOLE
 from tests.mutations.borrowed import in_a_cluster
@@ -34,7 +35,7 @@ def forced_leave_acknowledged_at_once(patch: Patch) -> None:
 
 
 MUTANTS: Final = (
-    Mutant(forced_leave_acknowledged_at_once, KEPT, DEATHS),
+    Mutant(forced_leave_acknowledged_at_once, (JournalFirst.claim, *KEPT), DEATHS),
     Mutant(in_a_cluster("file", library.only_the_own_journal), KEPT, POWER),
     Mutant(in_a_cluster("file", library.lock_given_up_unsaved), KEPT, CALM),
     Mutant(in_a_cluster("file", library.lock_given_up_uncleared), KEPT, DEATHS),

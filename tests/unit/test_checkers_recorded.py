@@ -46,6 +46,7 @@ def simulated() -> Run:
     weights = (("crash", 3), ("cut-node", 2), ("leave", 3), ("freeze-vcpu", 1), ("delay-writes", 1))
     drawn = draw(1, "swarm", 4)
     usual = replace(drawn, election="paxos", programs=3, timing_factor=1.0, lockers=0, filers=0, volume_users=0)
+    usual = replace(usual, services=0)
     return record(replace(usual, weights=weights, fault_every_ms=2000))
 
 
@@ -128,6 +129,13 @@ def test_what_cannot_be_judged_is_told_with_what_is_lacking(run: Run) -> None:
         "locks": (inside,),
         "files": (inside,),
         "volumes": (inside,),
+        "one_history": (inside,),
+        "service_states": (inside,),
+        "one_place": (inside,),
+        "placed": (inside,),
+        "grouped": (inside,),
+        "recovered": (inside,),
+        "notified": (inside,),
         "table: bid (Disk Paxos)": ("the phases of a bid",),
         "table: match (mode dekker)": ("the phases of a contest",),
     }
@@ -374,6 +382,14 @@ def hangs_for_nothing(run: Run) -> None:
     run.lines[0].append({"kind": "panic", "node": 0, "cause": "subsystem-hung", "reason": "DLM"})
 
 
+def expels_without_a_program(run: Run) -> None:
+    for line in run.lines[:1]:
+        line[:] = [event for event in line if event["kind"] != "program"]
+    run.lines[0].append(
+        {"kind": "panic", "node": 0, "cause": "expelled-by-program", "reason": "the stop command failed"}
+    )
+
+
 def waits_for_ever(run: Run) -> None:
     run.lines[0].append({"kind": "waiting", "node": 0, "for": "the end of the world"})
 
@@ -437,6 +453,14 @@ def program_ends_before_it_begins(run: Run) -> None:
     event["why"], event["state"] = "left", "ended"
 
 
+def journal_forgotten(run: Run) -> None:
+    """Of a node that has its file system mounted."""
+    event = run.events("acknowledged", subsystem="SFS", transition="forced-leave")[-1]
+    line, place = line_of(run, event)
+    kept = [one for one in line[:place] if one["kind"] != "journal-replayed"]
+    line[:place] = [*kept, {"kind": "file-system", "state": "mounted", "node": event["node"]}]
+
+
 FORGED: list[tuple[str, Callable[[Run], None], dict[str, bool]]] = [
     ("one_owner", two_are_elected, {"contents": False, "ledger": False}),
     ("one_owner", another_master, {"contents": False, "ledger": False}),
@@ -465,10 +489,12 @@ FORGED: list[tuple[str, Callable[[Run], None], dict[str, bool]]] = [
     ("own_level", told_after_its_own_leave, {"contents": False, "ledger": False}),
     ("barriers", acknowledged_later, {"contents": False, "ledger": False}),
     ("level_order", levels_swapped_on_one_node, {"contents": False, "ledger": False}),
+    ("journal_first", journal_forgotten, {"contents": False, "ledger": False}),
     ("one_instance", registered_twice, {"contents": False, "ledger": False}),
     ("forced_out", comes_back, {"contents": False, "ledger": False}),
     ("panics", panics_for_nothing, {"contents": False}),
     ("panics", hangs_for_nothing, {"contents": False}),
+    ("panics", expels_without_a_program, {"contents": False}),
     ("waits", waits_for_ever, {}),
     ("waits", late_join_is_not_acknowledged, {}),
     ("tables", state_out_of_nothing, {"contents": False, "ledger": False}),
@@ -558,6 +584,7 @@ def test_every_claim_that_can_be_judged_has_been_forged(run: Run) -> None:
         ("joined-at-once", "states"),
         ("told-after-its-own-leave", "own_level"),
         ("told-before-written", "history"),
+        ("forced-leave-acknowledged-at-once", "journal_first"),
         ("writes-elsewhere", "one_writer"),
         ("panics-when-the-disk-hangs", "panics"),
         ("forced-out-comes-back", "forced_out"),

@@ -199,6 +199,7 @@ def test_status_as_json_has_stable_keys(capsys: pytest.CaptureFixture[str], benc
             "n",
             "nodes",
             "run_dir",
+            "services",
             "subsystems",
             "t",
             "timing",

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from hil.errors import ClaimFailed
-from hil.expect import PanicLedger
+from hil.expect import PanicLedger, ServiceDeclaration
+from hil.view import View
 
 
 class Stream:
@@ -157,3 +158,42 @@ def test_events_that_were_applied_before_count_once(stream: Stream) -> None:
 def test_events_of_no_node_are_ignored(stream: Stream) -> None:
     stream.ledger.apply({"n": 99, "kind": "bench-stopping", "reason": "down"})
     stream.ledger.check()
+
+
+# -- where services must be
+
+
+def view_of(*steps: tuple[str, int, int]) -> View:
+    """After steps (state, node, registration) of one service."""
+    view = View(3)
+    for n, (state, node, registration) in enumerate(steps, 1):
+        told = {"service": "web", "subject": node, "state": state, "registration": registration, "flags": "", "why": ""}
+        view.apply({"n": n, "t": float(n), "kind": "service", "node": 0, **told})
+    return view
+
+
+def test_a_service_must_be_registered_where_it_was_declared() -> None:  # S9.1
+    there = view_of(("registered", 1, 1))
+    assert ServiceDeclaration("web").why_not(there) is None
+    assert ServiceDeclaration("web", on=1).why_not(there) is None
+    assert ServiceDeclaration("web", on=2).why_not(there) == "it is registered on node 1"
+    assert ServiceDeclaration("web", on=1).why_not(view_of(("starting", 1, 1))) == "it is starting on node 1"
+    assert ServiceDeclaration("other").why_not(there) == "nothing was told of it"
+    assert str(ServiceDeclaration("web", on=2, after=1)) == "service web was to be registered on node 2 anew"
+
+
+def test_what_was_known_before_does_not_count_as_anew() -> None:
+    declaration = ServiceDeclaration("web", after=1)
+    assert declaration.why_not(view_of(("registered", 1, 1))) == "it is registered on node 1"
+    assert declaration.why_not(view_of(("registered", 1, 1), ("de-registered", 1, 1), ("registered", 1, 2))) is None
+
+
+def test_it_is_hopeless_when_the_service_has_settled_elsewhere() -> None:
+    declaration = ServiceDeclaration("web", on=2, after=1)
+    assert declaration.why_hopeless(view_of(("registered", 1, 1))) is None
+    assert declaration.why_hopeless(view_of(("starting", 0, 2))) is None
+    assert declaration.why_hopeless(view_of(("registered", 0, 2))) == "it is registered on node 0 instead"
+    assert declaration.why_hopeless(view_of(("registered", 2, 2))) is None
+    lost = view_of(("registered", 0, 2))
+    lost.apply({"n": 9, "t": 9.0, "kind": "machine-crashed", "node": 0, "detail": ""})
+    assert declaration.why_hopeless(lost) is None

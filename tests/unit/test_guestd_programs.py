@@ -6,6 +6,7 @@ import zlib
 
 import pytest
 
+from guestd.core.inputs import ProgramMessage
 from guestd.core.timing import Timing
 from guestd.core.value import replace
 from guestd.membership import datagram
@@ -14,6 +15,7 @@ from guestd.membership.observer import Observer
 from guestd.membership.position import Position
 from guestd.membership.states import NodeState
 from guestd.membership.view import Entry, View
+from guestd.transition import program_events
 from guestd.transition.levels import level
 from guestd.transition.subsystem import Notification, Subsystem
 from tests.unit.guestd_world import Program, World
@@ -208,7 +210,7 @@ def test_messages_that_are_none_are_answered_with_what_would_be_legal(world: Wor
     program.send(register={"name": "q", "order": 60})
     world.run(10)
     assert program.all("error") == [
-        "'{\"dance\": 1}' (legal: acknowledge, close)",
+        "'{\"dance\": 1}' (legal: acknowledge, working, emit, expel, close)",
         "acknowledge = 2 (legal, because not acknowledged: 1)",
         "acknowledge = 'x' (legal, because not acknowledged: 1)",
     ]
@@ -464,6 +466,44 @@ def test_a_dead_program_that_chose_to_hang_counts_as_one_that_does_not_answer() 
     assert program.told("leave") == []
 
 
+def test_a_dead_program_that_begins_again_takes_its_own_place() -> None:  # S4.13
+    """What stood at its level counts as acknowledged; it is taken through the joins anew."""
+    world = formed(World(nodes=3, seed=1, timing=QUICK))
+    program = mute(world, 1)
+    program.die()
+    world.order(2, "leave")
+    world.run_until(lambda: world.state(2) == "leaving")
+    again = world.program(1, "mute", 50)
+    world.run_until(lambda: world.machines[2].exits == [0])
+    world.run(20_000)
+    assert [machine.panics for machine in world.machines] == [[], [], []]
+    assert again.told("join") == [(0, 0), (1, 0), (2, 0)]
+    assert again.told("leave") == [(2, 0)]
+    assert [e["why"] for e in world.events(1, "program")] == ["agreed", "died", "replaced", "agreed"]
+
+
+@pytest.mark.parametrize("first", ["leave", "register"])
+def test_a_dead_program_that_begins_again_does_not_acknowledge_its_own_nodes_leave(first: str) -> None:  # S4.9, S4.13
+    """The leave is what it was registered for."""
+    world = formed(World(nodes=3, seed=1, timing=QUICK))
+    mute(world, 1).die()
+    if first == "leave":
+        world.order(1, "leave")
+        world.run(1000)  # it stands at level 50
+        world.program(1, "mute", 50)
+    else:
+        other = mute(world, 0)  # so that the level is not free
+        world.order(2, "leave")
+        world.run(1000)
+        world.program(1, "mute", 50)
+        world.run(1000)
+        world.order(1, "leave")
+        world.run(1000)
+        other.acknowledge(len(other.all("notification")))
+    world.run_until(lambda: world.machines[1].panics)
+    assert world.machines[1].panics == ["node 1 (incarnation 1): subsystem mute did not acknowledge within 4000 ms"]
+
+
 def test_a_dead_program_that_chose_to_be_gone_holds_nothing_up(world: World) -> None:
     program = world.program(1, "p", 50, on_death="gone")
     world.run_until(lambda: world.events(1, "caught-up"))
@@ -597,3 +637,218 @@ def test_the_largest_datagram_is_one_packet() -> None:
 
 def no_panics(world: World) -> bool:
     return all(not machine.panics for machine in world.machines)
+
+
+def test_who_says_that_it_works_has_its_time_anew_and_who_says_no_more_has_not() -> None:  # S4.13
+    world = formed(World(nodes=3, seed=1, timing=QUICK))
+    program = mute(world, 1)
+    world.order(2, "leave")
+    world.run_until(lambda: program.told("leave"))
+    number = program.all("notification")[-1]["number"]
+    for _ in range(4):
+        world.run(3000)
+        program.send(working=number)
+    world.run(3000)
+    assert world.machines[1].panics == []
+    said_ms = world.now_ms - 3000
+    world.run_until(lambda: world.machines[1].panics)
+    assert 4000 - 300 <= world.now_ms - said_ms <= 4000 + 600
+
+
+def test_work_on_what_was_notified_again_is_not_work_on_the_forced_leave() -> None:  # S4.7, S4.13
+    world = formed(World(nodes=3, seed=1, timing=QUICK))
+    program = mute(world, 1)
+    world.order(2, "leave")
+    world.run_until(lambda: program.told("leave"))
+    number = program.all("notification")[-1]["number"]
+    world.power_off(2)
+    world.run_until(lambda: program.told("forced-leave"))
+    told_ms = world.now_ms
+    while not world.machines[1].panics:
+        program.send(working=number)
+        world.run(500)
+        assert world.now_ms - told_ms <= 4000 + 1200
+
+
+def test_work_on_what_was_not_notified_is_an_error_that_says_what_is_legal(world: World) -> None:
+    program = world.program(0, "p", 50, answers_ms=None)
+    world.run(500)
+    for number in (2, "1", True, None):
+        program.send(working=number)
+    world.run(10)
+    assert program.all("error") == [
+        f"working = {number!r} (legal, because not acknowledged: 1)" for number in (2, "1", True, None)
+    ]
+
+
+@pytest.mark.parametrize("node", [0, 1])  # 0 is the master
+def test_a_program_expels_its_node_and_the_others_need_not_wait_for_the_silence(node: int) -> None:  # S6.1
+    world = formed(World(nodes=3, seed=1))
+    program = world.program(node, "p", 50)
+    world.run_until(lambda: program.registered)
+    world.run(1000)
+    before_ms = world.now_ms
+    program.send(expel="the stop command of web failed")
+    assert world.machines[node].panics == [
+        f"node {node} (incarnation 1): p says that it must not go on: the stop command of web failed"
+    ]
+    assert world.events(node, "panic")[-1]["cause"] == "expelled-by-program"
+    others = [other for other in range(3) if other != node]
+    world.run_until(lambda: world.all_joined(*others))
+    assert world.now_ms - before_ms < Timing().death_ms  # as a gasp has it, not as a silence
+
+
+@pytest.mark.parametrize("reason", ["", "x" * 401, "two\nlines", 7, None])
+def test_a_node_is_not_expelled_for_a_reason_that_no_console_can_show(world: World, reason: object) -> None:
+    program = world.program(0, "p", 50)
+    world.run_until(lambda: program.registered)
+    program.send(expel=reason)
+    world.run(10)
+    assert world.machines[0].panics == []
+    assert "(legal: 1 to 400 characters of printable text)" in program.all("error")[0]
+
+
+def test_a_program_puts_events_into_the_stream(world: World) -> None:
+    program = world.program(1, "p", 50)
+    world.run_until(lambda: program.registered)
+    for kind in program_events.KINDS:
+        program.send(emit={"kind": kind, "service": "web", "node": 2, "flags": ["T"], "self": {"a": None}})
+    world.run(10)
+    assert program.all("error") == []
+    found = [(kind, fields) for _, kind, fields in world.machines[1].events if kind in program_events.KINDS]
+    assert found == [
+        (kind, {"service": "web", "subject": 2, "flags": ["T"], "self": {"a": None}}) for kind in program_events.KINDS
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"kind": "panic", "cause": "ordered"}, "kind = 'panic' (legal: service, service-command, occurrence,"),
+        ({"service": "web"}, "kind = None (legal: service"),
+        ({"kind": ["service"]}, "kind = ['service'] (legal"),
+        ("service", "kind = None (legal"),
+        ({"kind": "service", "n": 1}, "service: n is no field of a program (legal: all but n, t, kind, guest_n"),
+        ({"kind": "service", "guest_t": 1}, "guest_t is no field"),
+        ({"kind": "service", "text": "x" * (16 << 10)}, "service: 16395 bytes of fields (legal: at most 16384)"),
+        ({"kind": "service", "text": "\N{EURO SIGN}" * 4000}, "24011 bytes of fields (legal: at most 16384)"),
+    ],
+)
+def test_an_event_that_is_none_of_a_programs_is_refused(world: World, asked: object, why: str) -> None:
+    program = world.program(0, "p", 50)
+    world.run_until(lambda: program.registered)
+    before = len(world.machines[0].events)
+    program.send(emit=asked)
+    world.run(10)
+    (error,) = program.all("error")
+    assert why in error
+    assert all(kind not in ("service", "panic") for _, kind, _ in world.machines[0].events[before:])
+
+
+def test_a_number_that_json_cannot_say_is_no_field(world: World) -> None:
+    program = world.program(0, "p", 50)
+    world.run_until(lambda: program.registered)
+    world._to(0, program.life, ProgramMessage(program.connection, '{"emit": {"kind": "service", "x": 1e999}}'))
+    world.run(10)
+    assert program.all("error") == ["emit: service: a number is not finite (legal: finite numbers)"]
+
+
+def test_who_is_not_registered_has_no_say() -> None:
+    world = World(nodes=2, seed=3)
+    world.power_on(0)
+    asking = world.program(0, "early", 50)
+    for verb in ("working", "expel", "emit"):
+        asking.send(**{verb: 1})
+    stranger = Program(world, 0, 2, None)
+    world.programs.append(stranger)
+    stranger.send(expel="no")
+    world.run(10)
+    assert asking.all("error") == [
+        f"{verb}: early is not registered yet (legal: close)" for verb in ("working", "expel", "emit")
+    ]
+    assert stranger.all("error") == ['\'{"expel": "no"}\' (legal: register)']
+    assert world.machines[0].panics == []
+
+
+# -- the place of a built-in level that only acknowledges
+
+
+def test_the_event_manager_takes_the_place_of_what_stands_in_for_it(world: World) -> None:  # S4.12, S8.6
+    world.run(500)
+    before = {node: len(world.machines[node].events) for node in range(3)}
+    program = world.program(1, "event-manager", 40, answers_ms=50)
+    world.run_until(lambda: program.told("join"))
+    assert program.told("join") == [(0, 0), (1, 0), (2, 0)]
+    shown = [fields for _, kind, fields in world.machines[1].events[before[1] :] if kind == "subsystems"]
+    assert shown == [{"levels": [{"level": 40, "name": "event-manager", "real": True}]}]
+    world.run(1000)
+    told = len(world.machines[1].events)
+    world.order(2, "leave")
+    world.run_until(lambda: world.machines[2].exits)
+    assert program.told("leave") == [(2, 0)]
+    steps = [(kind, e["subsystem"]) for _, kind, e in world.machines[1].events[told:] if e.get("level") == 40]
+    # The one that stands in has acknowledged at once: nobody is told of that, and the node waits for the program.
+    assert [step for step in steps if step[0] != "level-complete"] == [
+        ("notified", "event-manager"),
+        ("acknowledged", "event-manager"),
+    ]
+
+
+def test_when_the_event_manager_has_ended_the_level_acknowledges_as_before(world: World) -> None:
+    program = world.program(1, "event-manager", 40, answers_ms=None, on_death="gone")
+    world.run_until(lambda: program.told("join"))
+    program.die()
+    told = len(world.machines[1].events)
+    world.power_off(2)
+    world.run_until(lambda: world.all_joined(0, 1))
+    steps = [kind for _, kind, e in world.machines[1].events[told:] if e.get("level") == 40 and "subsystem" in e]
+    assert steps.count("notified") == steps.count("acknowledged") == 1
+    again = world.program(1, "event-manager", 40, on_death="gone")
+    world.run_until(lambda: again.told("join"))
+    assert again.told("join") == [(0, 0), (1, 0)]
+
+
+def test_of_two_event_managers_the_second_is_refused(world: World) -> None:
+    first = world.program(1, "event-manager", 40)
+    world.run_until(lambda: first.registered)
+    second = world.program(1, "event-manager", 40)
+    world.run(100)
+    assert second.all("refused") == ["event-manager is registered with this node already, at level 40"]
+
+
+@pytest.mark.parametrize(
+    ("order", "barriers", "why"),
+    [
+        (50, {}, "event-manager is registered with this node already, at level 40"),
+        (40, TWO, 'where "event-manager" on node 1 has registered forced-leave 1, join 1, leave 1'),
+    ],
+)
+def test_only_what_has_its_level_and_its_barriers_takes_that_place(
+    world: World, order: int, barriers: dict[str, int], why: str
+) -> None:
+    program = world.program(1, "event-manager", order, barriers=barriers)
+    world.run(100)
+    assert why in program.all("refused")[0]
+
+
+def test_another_program_at_that_level_takes_nobodys_place(world: World) -> None:
+    program = world.program(1, "mounter", 40)
+    world.run_until(lambda: program.told("join"))
+    world.run(500)
+    told = len(world.machines[1].events)
+    assert len(world.events(1, "subsystems")) == 1
+    world.order(2, "leave")
+    world.run_until(lambda: world.machines[2].exits)
+    steps = {e["subsystem"] for _, _, e in world.machines[1].events[told:] if e.get("level") == 40 and "subsystem" in e}
+    assert steps == {"event-manager", "mounter"}
+
+
+def test_no_join_waits_for_an_event_manager_that_asks_early() -> None:  # S4.12
+    world = World(nodes=2, seed=3)
+    world.power_on()
+    early = [world.program(node, "event-manager", 40, answers_ms=None) for node in range(2)]
+    world.run_until(world.all_joined)
+    world.run(500)
+    for program in early:
+        assert program.told("join") == [(0, 0), (1, 0)]
+    assert world.all_joined()

@@ -174,7 +174,7 @@ def test_a_cluster_that_never_joins_fails_in_the_fixture_and_is_taken_down(lab: 
 from hil.bench.address import running_clusters
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
-    monkeypatch.setattr("hil.client.cluster.Cluster._default_timeout_s", lambda self: 0.05)
+    monkeypatch.setattr("hil.client.cluster.Cluster.default_timeout_s", 0.05)
 def test_never_joins(cluster): pass
 def test_after(): assert not [name for name in running_clusters() if name.startswith("never-joins")]
 """

@@ -18,7 +18,9 @@ pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[2]
 SEEDS = 20
-SCENARIOS = sorted(path.stem for path in (ROOT / "scenarios").glob("[!_]*.py"))
+ALL = sorted((ROOT / "scenarios").glob("[!_]*.py"))
+NEED_GUESTS = [path.stem for path in ALL if "pytest.mark.guests(" in path.read_text(encoding="utf-8")]
+SCENARIOS = [path.stem for path in ALL if path.stem not in NEED_GUESTS]
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +44,22 @@ def test_every_scenario_passes_for_twenty_seeds(tmp_path: Path, name: str) -> No
     assert [case for case in cases if list(case.iter("skipped"))] == []
 
 
+@pytest.mark.parametrize("name", NEED_GUESTS)
+def test_a_scenario_that_needs_guests_is_refused_and_says_why(tmp_path: Path, name: str) -> None:  # S10.9
+    told = arguments([f"scenarios/{name}.py"], Options(backend="sim"))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *told], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    tests = re.findall(r"^def test_", (ROOT / "scenarios" / f"{name}.py").read_text(encoding="utf-8"), re.MULTILINE)
+    assert done.stdout.count("`--backend qemu` has them") >= len(tests), done.stdout[-3000:] + done.stderr
+    assert " passed" not in done.stdout
+
+
 def test_no_scenario_asks_for_the_hosts_time_or_its_back_end() -> None:
     banned = re.compile(r"^\s*(?:import|from) (?:time|hil\.sim|hil\.bench)\b|backend", re.MULTILINE)
-    texts = {name: (ROOT / "scenarios" / f"{name}.py").read_text(encoding="utf-8") for name in SCENARIOS}
+    texts = {
+        name: (ROOT / "scenarios" / f"{name}.py").read_text(encoding="utf-8") for name in [*SCENARIOS, *NEED_GUESTS]
+    }
     assert [name for name, text in texts.items() if banned.search(text)] == []
 
 

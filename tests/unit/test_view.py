@@ -274,3 +274,76 @@ def test_a_fault_injected_twice_is_one_fault_and_healed_once() -> None:
     assert view.faults[1] == ["link-silent"]
     view.apply({"kind": "fault-healed", "node": 1, "fault": "link-silent"})
     assert view.faults[1] == []
+
+
+# -- services
+
+
+def step(stream: Stream, state: str, node: int | None, registration: int = 1, **more: Any) -> None:
+    """Told by node 0 of ``node``."""
+    told = {"flags": "", "why": "", **more}
+    stream.say("service", 0, service="web", subject=node, state=state, registration=registration, **told)
+
+
+def test_a_registration_is_followed_from_start_to_end(joined: Stream) -> None:  # S9.7
+    states = []
+    for state in ("starting", "registered", "stopping", "de-registered"):
+        step(joined, state, 1)
+        states.append((joined.view.services["web"].state, str(joined.view.services["web"])))
+    assert states == [
+        ("starting", "starting on node 1"),
+        ("registered", "registered on node 1"),
+        ("stopping", "stopping on node 1"),
+        ("-", "not registered"),
+    ]
+
+
+def test_steps_that_are_read_late_change_nothing(joined: Stream) -> None:
+    step(joined, "registered", 1, 1, number=11, flags="N")
+    step(joined, "starting", 1, 1, number=10, flags="TN")
+    assert joined.view.services["web"].as_dict() == {
+        "state": "registered",
+        "flags": "N",
+        "nodes": {"1": "registered"},
+        "registration": 1,
+        "why": "",
+    }
+    step(joined, "starting", 2, 2, number=14)
+    step(joined, "de-registered", 1, 1, number=13)
+    step(joined, "stopping", 1, 1, number=12)
+    assert joined.view.services["web"].as_dict()["nodes"] == {"2": "starting"}
+
+
+def test_a_service_on_all_nodes_is_where_all_its_registrations_are(joined: Stream) -> None:  # S9.2
+    for node in ALL:
+        step(joined, "registered", node, node + 1)
+    assert joined.view.services["web"].registered_on == ALL
+    step(joined, "de-registered", 1, 2)
+    assert joined.view.services["web"].registered_on == [0, 2]
+
+
+@pytest.mark.parametrize("end", ["machine-stopped", "machine-crashed", "machine-reset"])
+def test_what_ran_on_a_machine_that_has_ended_runs_no_more(joined: Stream, end: str) -> None:
+    step(joined, "registered", 1)
+    joined.say(end, 1, detail="")
+    web = joined.view.services["web"]
+    assert (web.state, web.registered_on, str(web)) == ("lost", [], "lost with node 1")
+    step(joined, "recovering", 2)
+    assert (web.state, str(web)) == ("recovering", "recovering on node 2")
+
+
+def test_a_removed_service_is_forgotten(joined: Stream) -> None:
+    step(joined, "registered", 1)
+    joined.say("service", 0, service="web", state="removed", number=9)
+    assert joined.view.services == {}
+
+
+def test_the_newest_command_of_each_kind_and_node_is_known(joined: Stream) -> None:  # S9.5
+    joined.say("service-command", 2, service="web", registration=1, action="notify", state="begun")
+    (running,) = joined.view.service_commands.values()
+    assert (running.running, running.status) == (True, None)
+    joined.say(
+        "service-command", 2, service="web", registration=1, action="notify", state="ended", status=-9, timed_out=True
+    )
+    ended = joined.view.service_commands["web", "notify", 2]
+    assert (ended.running, ended.status, ended.timed_out) == (False, -9, True)

@@ -6,7 +6,7 @@ import json
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hil import paths
 from hil.bench.calls import CALLS, bound
@@ -16,6 +16,9 @@ from hil.config import ClusterConfig
 from hil.errors import BenchDied, LaboratoryError, UsageError
 from hil.sim.backend.bench import ONLY_HERE, SimBench
 from hil.sim.backend.options import scenario_options
+
+if TYPE_CHECKING:
+    from hil.client.node import Node
 
 REFUSED: Final = {
     "checkpoint": "a simulated cluster is repeated from its seed, not saved",
@@ -63,6 +66,10 @@ class Simulated:
         """Raises :class:`UsageError` for what a simulation cannot do."""
         if what in REFUSED:
             raise UsageError(f"{what}: {REFUSED[what]}; guests can (`--backend qemu`)")
+
+    def ask_event_manager(self, node: Node, request: dict[str, Any]) -> dict[str, Any]:
+        """A verb of the bench. Raises :class:`UsageError` where it has none."""
+        return self.caller.call("ask_event_manager", node=node.id, request=request)
 
     def await_gone(self, deadline: float) -> None:
         """Nothing of it is outside of this process."""

@@ -1,0 +1,93 @@
+"""What an administrator asks of the client services (spec S9.6; docs/services.md): add, remove, start, stop, move."""
+
+from __future__ import annotations
+
+from guestd.events.definition import of_table
+from guestd.services.choose import verdicts
+from guestd.services.definition import checked
+from guestd.services.service import NOWHERE, Service
+from guestd.services.states import InstanceState
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from guestd.services.decide import Decision
+    from guestd.services.view import View
+
+CHANGING: tuple[str, ...] = ("add", "remove", "start", "stop", "move")
+LOOKING: tuple[str, ...] = ("list", "show")
+
+
+class Refused(Exception):  # the name says it
+    """What was asked for cannot be done; says what would be legal."""
+
+
+def carry_out(asked: dict[str, Any], decision: Decision, view: View) -> None:
+    """Put a request of CHANGING into the decision. Raises Refused; DefinitionErrors."""
+    do = asked["do"]
+    if do == "add":
+        _add(asked.get("services"), decision, len(view.seen))
+        return
+    service = named(asked, decision.database.services)
+    if do == "remove":
+        for name in list(decision.group(service.name)):
+            decision.put(decision.database.services[name].but(enabled=False, removing=True))
+    elif do == "stop":
+        decision.put(service.but(enabled=False))
+    elif do == "start":
+        _start(service, decision)
+    elif do == "move":
+        _move(service, asked.get("node"), decision, view)
+
+
+def named(asked: dict[str, Any], services: dict[str, Service]) -> Service:
+    """The service that is meant. Raises Refused."""
+    name = asked.get("name")
+    if not isinstance(name, str) or name not in services:
+        legal = ", ".join(sorted(services)) or "none: there is no service"
+        raise Refused(f"{name!r} is no service (legal: {legal})")
+    return services[name]
+
+
+def _add(tables: object, decision: Decision, nodes: int) -> None:
+    if not isinstance(tables, list) or not tables:
+        raise Refused(f"services = {tables!r} (legal: a list of tables, one for each service)")
+    services = {name: one.definition for name, one in decision.database.services.items()}
+    groups = {name: of_table(one["table"]) for name, one in decision.database.groups.items()}
+    for definition, table in checked(tables, services, nodes, groups):
+        manual = definition.auto_register == "manual" and not definition.parent
+        decision.put(Service(definition, table, enabled=not manual, reason="auto"))
+
+
+def _start(service: Service, decision: Decision) -> None:
+    if service.removing:
+        raise Refused(f"{service.name} is being removed")
+    # Where it has failed it may be tried again: that is what the administrator wants.
+    for name in list(decision.group(service.name)):
+        one = decision.database.services[name]
+        if name == service.name or one.failed:
+            decision.put(one.but(enabled=one.enabled or name == service.name, failed=(), reason="request"))
+
+
+def _move(service: Service, node: object, decision: Decision, view: View) -> None:
+    definition = service.definition
+    if definition.parent:
+        raise Refused(f"{service.name} goes where its parent goes: move {decision.root(service).name}")
+    if definition.on_all:
+        raise Refused(f"{service.name} is registered on every allowable node: there is nowhere to move it")
+    registered = [one for one in service.instances if one.state is InstanceState.REGISTERED]
+    if not registered:
+        raise Refused(f"{service.name} is not registered anywhere (legal: a service that is registered)")
+    (one,) = registered
+    found = {verdict.node: verdict for verdict in verdicts(service.but(failed=()), decision.database, view)}
+    legal = [str(at) for at, verdict in found.items() if verdict.eligible and at != one.node]
+    if not legal:
+        why = "; ".join(f"node {at}: {verdict.why[-1]}" for at, verdict in found.items() if at != one.node)
+        raise Refused(f"there is no other node for {service.name} ({why})")
+    if node is not None and (type(node) is not int or str(node) not in legal):
+        why = f": {found[node].why[-1]}" if type(node) is int and node in found and node != one.node else ""
+        raise Refused(f"{service.name} cannot go to node {node!r}{why} (legal: {', '.join(legal)})")
+    target = node if isinstance(node, int) else NOWHERE
+    failed = tuple(pair for pair in service.failed if pair[0] != target)
+    decision.put(service.but(transfer=True, target=target, away=one.node, reason="transfer", failed=failed))
