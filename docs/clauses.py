@@ -61,6 +61,14 @@ CLAUSES = {
     "The subsystems": {
         "S7.1": "the distributed lock manager",
     },
+    "Event manager": {
+        "S8.1": "a daemon at the center; watchers are separate programs",
+        "S8.2": "events: name, IN and OUT parameters, action",
+        "S8.3": "an occurrence runs the action; its failure is reported",
+        "S8.4": "event groups: when, where, under what conditions",
+        "S8.5": "the watchers that come with the system",
+        "S8.6": "documented interfaces for other programs",
+    },
     "Adversarial cases": {
         "A1": "master's processors stopped between decision and write",
         "A2": "the same with the emulator stopped; short pauses",

@@ -1,7 +1,7 @@
 """Draws from the code what pages say of it: ``.venv/bin/python docs/draw.py``.
 
-All of docs/state-machines.md, tables of docs/disk-faults.md and docs/dlm.md, the timeline and the tables of
-docs/timing.md.
+All of docs/state-machines.md, tables of docs/disk-faults.md, docs/dlm.md and docs/event-manager.md, the timeline and
+the tables of docs/timing.md.
 
 A test compares the pages with what this makes, so they cannot lag behind.
 """
@@ -28,6 +28,9 @@ LOCKS_PAGE = ROOT / "docs" / "dlm.md"
 MESSAGES = ("<!-- messages: made by docs/draw.py -->\n", "<!-- end of messages -->\n")
 SIZES = {"B": 1, "?": 1, "I": 4, "Q": 8, "64s": 64}
 
+EVENTS_PAGE = ROOT / "docs" / "event-manager.md"
+WATCHERS = ("<!-- watchers: made by docs/draw.py -->\n", "<!-- end of watchers -->\n")
+
 TIMING_PAGE = ROOT / "docs" / "timing.md"
 TIMELINE = ("<!-- timeline: made by docs/draw.py -->\n", "<!-- end of timeline -->\n")
 TIMES = ("<!-- times: made by docs/draw.py -->\n", "<!-- end of times -->\n")
@@ -47,6 +50,10 @@ MACHINES = {
     "guestd.membership.roles": ("ROLES", "Role", "What a node is to its cluster, as it knows itself"),
     "guestd.membership.paxos": ("PHASES", "Phase", "One bid for an epoch: Disk Paxos (S3.2)"),
     "guestd.membership.dekker": ("PHASES", "Phase", "The matches of one contest for an epoch: mode `dekker` (S3.2)"),
+    "guestd.events.group_states": ("GROUP_STATES", "GroupState", "An event group on one node (S8.4)"),
+    "guestd.events.event_states": ("EVENT_STATES", "EventState", "An event on one node (S8.2)"),
+    "guestd.events.action_states": ("ACTION_STATES", "ActionState", "The action of an event (S8.3)"),
+    "guestd.events.watcher_states": ("WATCHER_STATES", "WatcherState", "A watcher, for the event daemon (S8.1)"),
 }
 
 HEAD = """\
@@ -143,6 +150,33 @@ def _messages(module: Any) -> str:
     return "\n".join(lines) + "\n\n"
 
 
+def events_page() -> str:
+    """The page on the event manager as it should be: its table of watchers."""
+    sys.path.insert(0, str(ROOT))
+    watchers = importlib.import_module("guestd.events.watchers").WATCHERS
+    return _between(EVENTS_PAGE.read_text(encoding="utf-8"), WATCHERS, _watchers(watchers))
+
+
+def _watchers(watchers: Mapping[str, Any]) -> str:
+    lines = ["", "| watcher | IN parameters | OUT parameters |", "|---|---|---|"]
+    for name, declaration in watchers.items():
+        given = "<br>".join(_in_parameter(one, declaration.one_of) for one in declaration.inputs)
+        filled = "<br>".join(f"`{one.name}` ({one.type}): {one.about}" for one in declaration.outputs)
+        lines.append(f"| `{name}`: {declaration.about} | {given} | {filled} |")
+    return "\n".join(lines) + "\n\n"
+
+
+def _in_parameter(one: Any, one_of: tuple[str, ...]) -> str:
+    if one.name in one_of:
+        needed = f"exactly one of {', '.join(f'`{name}`' for name in one_of)}"
+    elif one.default is not None:
+        needed = f"default {one.default}"
+    else:
+        needed = "needed" if one.required else "may be left out"
+    told = [one.type, *([", ".join(one.choices)] if one.choices else []), needed]
+    return f"`{one.name}` ({'; '.join(told)}): {one.about}"
+
+
 def timing_page() -> str:
     """The page on timing as it should be."""
     sys.path.insert(0, str(ROOT))
@@ -188,6 +222,7 @@ def _times(timing: Any) -> str:
 
 if __name__ == "__main__":
     LOCKS_PAGE.write_text(locks_page(), encoding="utf-8")
+    EVENTS_PAGE.write_text(events_page(), encoding="utf-8")
     TIMING_PAGE.write_text(timing_page(), encoding="utf-8")
     FAULTS_PAGE.write_text(faults_page(), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")

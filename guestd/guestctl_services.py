@@ -24,7 +24,7 @@ from guestd.core import json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
 PATH = "/run/hil/events.sock"
@@ -40,7 +40,7 @@ WAIT_S = 60.0
 ANSWER_S = 60.0  # for one answer: a change may have to wait for the file lock
 PERIOD_S = 0.25  # between two looks whether it has taken effect
 UNDER_WAY = ("starting", "stopping", "recovering")
-WORDS = {  # verb -> how many words may follow it
+WORDS: dict[str, dict[str, tuple[int, ...]]] = {  # verb -> how many words may follow it
     "service": {"remove": (1,), "start": (1,), "stop": (1,), "move": (1, 2), "list": (0,), "show": (1,), "raw": (0,)},
     "event": {"remove": (1,), "enable": (1,), "disable": (1,), "list": (0,)},
 }
@@ -61,14 +61,17 @@ def run(path: str, words: Sequence[str]) -> list[str]:
     kind, *rest = words
     rest, as_json, wait_s = _options(rest)
     do, *names = rest or ("",)
+    asked: dict[str, Any] = {"do": do}
     if do == "add" and names:
-        tables = [table for name in names for table in _tables(name, "service" if kind == "service" else "group")]
-        asked: dict[str, Any] = {"do": "add", ("services" if kind == "service" else "groups"): tables}
-        names = [str(table.get("name")) for table in tables]
+        tables: list[dict[str, Any]] = []
+        for file in names:
+            tables += _tables(file, "service" if kind == "service" else "group")
+        asked["services" if kind == "service" else "groups"] = tables
+        names = [str(table["name"]) for table in tables if "name" in table]
     elif len(names) not in WORDS[kind].get(do, ()):
         raise Misuse(f"{' '.join(words)} is no command")
     else:
-        asked = {"do": do, **({"name": names[0]} if names else {})}
+        asked |= {"name": names[0]} if names else {}
         if len(names) > 1:
             asked["node"] = _node(names.pop())
     connection = Connection(path)
@@ -85,7 +88,7 @@ def run(path: str, words: Sequence[str]) -> list[str]:
         if kind == "event" or wait_s == 0:
             return []
         until_s = time.monotonic() + wait_s
-        return [_settled(lambda name=name: _ask_for(connection, name), do, name, until_s) for name in names]
+        return [_settled(connection, do, name, until_s) for name in names]
     finally:
         connection.close()
 
@@ -160,13 +163,13 @@ def _ask_for(connection: Connection, name: str) -> dict[str, Any] | None:
     return _ask(connection, "service", {"do": "show", "name": name})
 
 
-def _settled(look: Callable[[], dict[str, Any] | None], do: str, name: str, until_s: float) -> str:
+def _settled(connection: Connection, do: str, name: str, until_s: float) -> str:
     """Wait until nothing of that service is under way; what it has come to.
 
     Raises Denied if that is not what was wanted. What awaits maturity, its parent or a start by hand is as it is to be.
     """
     while True:
-        told = look()
+        told = _ask_for(connection, name)
         if told is None:
             if do != "remove":
                 raise Denied(f"{name}: it has been removed")

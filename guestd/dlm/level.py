@@ -2,7 +2,8 @@
 
 Beside what every subsystem is told, it has to be shown each view before its notifications are given (`see`): for the
 lives of the members, to which its channels lead, and because it ends what it holds back after a dead node only when the
-levels above it, which are told later, have recovered everywhere. The state of level 10 itself says nothing of that.
+levels above it, which are told later, have recovered everywhere: for locks of guestd's own levels those, for locks of
+programs all. The state of level 10 itself says nothing of that.
 
 And there is a forced leave of which some nodes are told at this level and some are not: of a node that died in its
 join, of which these had not heard when it was over. Those who are told re-spread, so the others take part unasked.
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from guestd.transition.subsystem import Notification
 
 ORDER = 10
+OWN_UP_TO = 30  # guestd's own levels, of whose locks this is the manager too; those above are programs
 
 _STATES = {"join": NodeState.JOINING, "leave": NodeState.LEAVING, "forced-leave": NodeState.FORCED_LEAVING}
 _MEMBERS = (SubsystemState.JOINED, SubsystemState.LEAVING, SubsystemState.FORCED_LEAVING)
@@ -34,6 +36,7 @@ class LockLevel(Subsystem):
     """One life of one node; its lock manager is there as soon as its own join has come to the level."""
 
     __slots__ = (
+        "_below",
         "_cluster_id",
         "_incarnations",
         "_node",
@@ -52,6 +55,7 @@ class LockLevel(Subsystem):
         self._node = node
         self._incarnations: list[int] = []
         self._recovering: list[tuple[int, int]] = []
+        self._below: list[tuple[int, int]] = []  # those of them after which a level of guestd's own has to recover
         self._spreading: list[Change] = []  # forced leaves that are at the second barrier of this level
         self._told: dict[int, Change] = {}  # by node: the last change that this level was told to re-spread for
         self._unasked: list[Change] = []  # in which it takes part although it was not told
@@ -67,6 +71,9 @@ class LockLevel(Subsystem):
             for node, entry in enumerate(view.entries)
             if entry.state is NodeState.FORCED_LEAVING and entry.reach >= ORDER
         ]
+        self._below = [
+            (node, incarnation) for node, incarnation in self._recovering if view.entries[node].level <= OWN_UP_TO
+        ]
         self._spreading = [
             Change(node, entry.incarnation, "forced-leave")
             for node, entry in enumerate(view.entries)
@@ -74,7 +81,7 @@ class LockLevel(Subsystem):
         ]
         if self.manager is None:
             return
-        self.manager.recovering(self._recovering)
+        self.manager.recovering(self._recovering, self._below)
         leaving = [entry for entry in view.entries if entry.state is NodeState.LEAVING]
         if not any((entry.level, entry.barrier) == (ORDER, SPREAD) for entry in leaving):
             self.manager.no_leave_spreads()
@@ -122,7 +129,7 @@ class LockLevel(Subsystem):
                 if state in _MEMBERS and node not in came and node != self._node
             }
         )
-        manager.recovering(self._recovering)
+        manager.recovering(self._recovering, self._below)
         self.manager, self.desk = manager, LockDesk(manager)
 
 

@@ -122,10 +122,13 @@ class LockManager:
         """The members of this level, with their incarnations, when this node's own join comes to it."""
         self.spread.found(lives)
 
-    def recovering(self, lives: list[Life]) -> None:
-        """The dead lives after which not all levels on all nodes have recovered yet; before `told` of the same view."""
+    def recovering(self, lives: list[Life], below: list[Life] | None = None) -> None:
+        """The dead lives after which not all levels on all nodes have recovered yet; before `told` of the same view.
+
+        below: those of them after which guestd's own levels have not; None: all of them.
+        """
         self.touched = True
-        self._recovery.under_way(lives)
+        self._recovery.under_way(lives, lives if below is None else below)
         self._drain()
 
     def told(self, steps: list[Step]) -> None:

@@ -55,7 +55,7 @@ class Mastery:
         if name not in tree:
             made = tree[name] = Resource(name)
             # Its last master may have been a node that has died, and with it who held it, and its value.
-            made.withheld = list(self._site.recovering)
+            made.withheld = list(self._site.recovering(name[0]))
             made.valid = not made.withheld
         return tree[name]
 

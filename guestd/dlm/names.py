@@ -11,6 +11,7 @@ from __future__ import annotations
 PARTS_MAX = 8
 PART_SIZE_MAX = 64
 NAME_SIZE_MAX = 255  # as encoded
+PROGRAM = b"program:"  # what the roots of programs begin with; the others are guestd's own levels'
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

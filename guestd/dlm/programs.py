@@ -10,6 +10,7 @@ from guestd.core.effects import Answer
 from guestd.dlm.client import LockError
 from guestd.dlm.locks import LockState
 from guestd.dlm.modes import Mode
+from guestd.dlm.names import PROGRAM as ROOT
 from guestd.dlm.notices import Blocks, Denied, Gone, Granted
 from guestd.dlm.resource import NO_VALUE
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 VERBS = ("lock", "convert", "unlock", "cancel")
 MODES = {mode.name: mode for mode in Mode}
-ROOT = b"program:"  # before the first part of a name
 LOCKS_MAX = 1024  # of one program
 _OWNER = 1 << 32  # beyond the owners of guestd's own levels; the connection is added
 _WAITING = (LockState.REQUESTING, LockState.CONVERTING)
@@ -88,6 +88,7 @@ class ProgramLocks:
                 _mode(asked),
                 parent=parent,
                 noqueue=asked.get("noqueue") is True,
+                recovery=asked.get("recovery") is True,
             )
         except LockError:
             raise

@@ -4,11 +4,14 @@ A living master keeps the locks of a dead node as orphans. Where the master itse
 node held: the tree is withheld, and so is every resource that comes into being while a recovery is open, for the dead
 node may have mastered it and held it alone. Both bar everybody but locks that serve the recovery.
 
-The recovery after a life is over when its forced leave has come through all levels on all nodes; the membership says
-so, by no longer naming it (`LockManager.recovering`).
+For guestd's own levels the recovery after a life is over when its forced leave has passed the last of them everywhere:
+what they guard, the levels above use to recover, and wait for. For programs it is over when it has come through all
+levels. The membership says both, by no longer naming it (`LockManager.recovering`).
 """
 
 from __future__ import annotations
+
+from guestd.dlm.names import PROGRAM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,16 +30,18 @@ class Recovery:
         self._site = site
         self._mastery = mastery
 
-    def under_way(self, lives: list[Life]) -> None:
-        """The dead lives after which somebody has still to recover; those that are named no more are let go."""
-        over = [life for life in self._site.recovering if life not in lives]
-        self._site.recovering = list(lives)
-        for life in over:
-            self._let_go(life)
+    def under_way(self, lives: list[Life], below: list[Life]) -> None:
+        """The dead lives after which somebody has still to recover, and those after which a level of guestd's own has;
+        what is named no more is let go."""
+        for programs, recovering in ((False, below), (True, lives)):
+            for life in self._site.recover(recovering, programs=programs):
+                self._let_go(life, programs=programs)
 
-    def _let_go(self, life: Life) -> None:
+    def _let_go(self, life: Life, *, programs: bool) -> None:
         """The one place where locks of a dead node are released."""
         for root in list(self._mastery.trees):
+            if root.startswith(PROGRAM) is not programs:
+                continue
             for resource in list(self._mastery.trees[root].values()):
                 orphans = [entry for entry in resource.granted if entry.orphan_of == life]
                 for entry in orphans:

@@ -119,4 +119,5 @@ class Bell:
         if self._known:
             self._said.append({"convert": {"id": LOCK, "mode": wanted}})
         else:
-            self._said.append({"lock": {"id": LOCK, "name": NAME, "mode": wanted}})
+            # The others are to hear of what is decided while the recovery after a dead node is under way.
+            self._said.append({"lock": {"id": LOCK, "name": NAME, "mode": wanted, "recovery": True}})

@@ -180,13 +180,9 @@ class EventDaemon:
         self._tell(watched, "trouble" if text else "fine")
 
     def _tell(self, watched: WatchedEvent, what: str) -> None:
-        """The host, of what is wrong with an event; not each time that a watcher changes its mind."""
-        now_ms = self._desk.now_ms
-        if watched.told_ms is None or now_ms - watched.told_ms >= self._desk.limits.trouble_ms:
-            watched.told_ms = now_ms
-            self._desk.emit(
-                "event-group", what=what, group=watched.group.name, event=watched.event.name, why=watched.why
-            )
+        """The host, of what is wrong with an event."""
+        name = watched.event.name
+        self._desk.emit_seldom("event-group", name, what, group=watched.group.name, event=name, why=watched.why)
 
     def _enabled(self, watcher: str) -> list[WatchedEvent]:
         return [one for one in self._watches.values() if one.event.watcher == watcher]
@@ -231,7 +227,7 @@ class EventDaemon:
         self._seats.time_passed(needed.__contains__)
         for watched in self._watches.values():
             seat = self._seats.seat(watched.event.watcher)
-            if watched.state is not EventState.WAITING and watched.connection != seat.connection:
+            if watched.state is not EventState.WAITING and seat.connection is None:
                 watched.go("lose")
             if watched.state is EventState.WAITING and seat.connection is not None:
                 self._watch(watched, seat, seat.connection)
@@ -243,7 +239,6 @@ class EventDaemon:
     def _watch(self, watched: WatchedEvent, seat: Seat, connection: int) -> None:
         """Tell its watcher."""
         assert seat.declaration is not None
-        watched.connection = connection
         wrong = fit_problems(watched.event, seat.declaration)
         if wrong:
             watched.go("refuse")

@@ -57,7 +57,7 @@ def of_service(service: str, tables: Sequence[object], known: Mapping[str, Group
     Raises DefinitionErrors.
     """
     problems: list[Problem] = []
-    given = {"name": service, "where": "registered", "events": tables}
+    given = {"name": service, "where": "registered", "events": list(tables)}
     group = Check(0, given, service, nodes, problems, _taken(known)).group()
     if problems:
         raise DefinitionErrors(problems)

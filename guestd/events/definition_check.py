@@ -85,8 +85,7 @@ class Check:
         self._given: Mapping[str, Any] = table if isinstance(table, dict) else {}
         name = self._given.get("name", "")
         self._name = name if isinstance(name, str) else ""
-        if not isinstance(table, dict):
-            self.wrong("", "", f"{table!r} is no table")
+        self._table_given = isinstance(table, dict)
 
     def wrong(self, event: str, field: str, why: str) -> None:
         """One more problem."""
@@ -96,7 +95,9 @@ class Check:
         """The group, as far as it is right."""
         self._unknown("", self._given, GROUP_FIELDS)
         why = name_problem(self._given.get("name"))
-        if why:
+        if not self._table_given:
+            self.wrong("", "", "no table")
+        elif why:
             self.wrong("", "name", why)
         where, nodes = self._where()
         when = self._table("", "when", WHEN_FIELDS)
@@ -143,6 +144,8 @@ class Check:
 
     def _events(self) -> tuple[Event, ...]:
         tables = self._given.get("events", [])
+        if not self._given:
+            return ()
         if not isinstance(tables, list) or not all(isinstance(one, dict) for one in tables):
             self.wrong("", "events", "no list of tables (legal: [[...events]] tables)")
             return ()
@@ -163,16 +166,19 @@ class Check:
         else:
             self._taken[label] = f"service {self._service!r}" if self._service else f"event group {self._name!r}"
         at_most = self._table(label, "at_most", AT_MOST_FIELDS, table.get("at_most", {}))
+        problems = len(self._problems)
+        inputs = self._inputs(label, table)
+        sound = len(self._problems) == problems
         event = Event(
             name=label,
             watcher=self._watcher(label, table),
-            inputs=self._inputs(label, table),
+            inputs=inputs,
             action=self._action(label, table),
             timeout_ms=self._ms(label, "action_timeout", table.get("action_timeout", TIMEOUT_S), least=0.1),
             times=self._whole(label, "at_most.times", at_most.get("times", TIMES), TIMES_MAX),
             period_ms=self._ms(label, "at_most.period", at_most.get("period", PERIOD_S), least=0.1),
         )
-        return self._fitting(event)
+        return self._fitting(event) if sound else event
 
     def _fitting(self, event: Event) -> Event:
         """What can be said of it before its watcher has connected."""

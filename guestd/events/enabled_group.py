@@ -24,9 +24,7 @@ class WatchedEvent:
         self.action = action
         self.state = EventState.DISABLED
         self.watch = 0  # its number to the watcher, another one each time that it is enabled
-        self.connection: int | None = None  # to which that was said last
         self.why = ""  # its watcher is unfit, or cannot watch for it
-        self.told_ms: int | None = None  # when the host was told that last
 
     def go(self, trigger: str) -> None:
         """Its next state."""

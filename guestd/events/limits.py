@@ -19,6 +19,6 @@ class Limits(Value):
     messages_per_watch: int = 60  # and so many more for each event that it watches for
     messages_period_ms: int = 10_000
     step_ms: int = 1_000  # more than that at once has not passed for the programs of this node: it was frozen
-    trouble_ms: int = 10_000  # the host is told no more often that an event cannot be watched for
+    seldom_ms: int = 10_000  # the host is told no more often that a watcher has come, or cannot watch for an event
     transitions: int = 64  # that are kept for a watcher that is about to come back
     watchers: int = 64  # that may be connected

@@ -64,7 +64,7 @@ class Seat:
         self._asked_ms, self._asks_ms = None, desk.ran_ms + desk.limits.ping_ms
         self._period_ms, self._messages = desk.now_ms, 0
         desk.answer(connection, connected={"node": desk.node})
-        desk.emit("watcher", what="connected", watcher=self.name)
+        desk.emit_seldom("watcher", self.name, "connected", watcher=self.name)
         return ""
 
     def catch_up(self) -> None:
@@ -104,7 +104,7 @@ class Seat:
         if not self.comes_with_the_system:
             self.why = "has hung up"
             self._go("gone")
-            self._desk.emit("watcher", what="gone", watcher=self.name)
+            self._desk.emit_seldom("watcher", self.name, "gone", watcher=self.name)
         else:
             self._cut("silent", "has hung up")
 

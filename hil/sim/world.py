@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from guestd.core.config import Config
-from guestd.dlm.programs import ROOT as PROGRAMS
+from guestd.dlm.names import PROGRAM as PROGRAMS
 from guestd.membership import layout, persistent
 from guestd.membership.records import Ballot, Commit, Match
 from guestd.membership.roles import Role

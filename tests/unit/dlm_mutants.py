@@ -156,7 +156,7 @@ def directory_kept(patch: Patch) -> None:
 
 def never_let_go(patch: Patch) -> None:
     """What a dead node held stays held for ever."""
-    patch.setattr(Recovery, "_let_go", lambda _self, _life: None)
+    patch.setattr(Recovery, "_let_go", lambda _self, _life, *, programs: None)
 
 
 def two_masters(patch: Patch) -> None:

@@ -374,6 +374,14 @@ def hangs_for_nothing(run: Run) -> None:
     run.lines[0].append({"kind": "panic", "node": 0, "cause": "subsystem-hung", "reason": "DLM"})
 
 
+def expels_without_a_program(run: Run) -> None:
+    for line in run.lines[:1]:
+        line[:] = [event for event in line if event["kind"] != "program"]
+    run.lines[0].append(
+        {"kind": "panic", "node": 0, "cause": "expelled-by-program", "reason": "the stop command failed"}
+    )
+
+
 def waits_for_ever(run: Run) -> None:
     run.lines[0].append({"kind": "waiting", "node": 0, "for": "the end of the world"})
 
@@ -478,6 +486,7 @@ FORGED: list[tuple[str, Callable[[Run], None], dict[str, bool]]] = [
     ("forced_out", comes_back, {"contents": False, "ledger": False}),
     ("panics", panics_for_nothing, {"contents": False}),
     ("panics", hangs_for_nothing, {"contents": False}),
+    ("panics", expels_without_a_program, {"contents": False}),
     ("waits", waits_for_ever, {}),
     ("waits", late_join_is_not_acknowledged, {}),
     ("tables", state_out_of_nothing, {"contents": False, "ledger": False}),

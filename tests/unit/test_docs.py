@@ -45,6 +45,12 @@ def test_the_messages_of_the_lock_manager_are_those_of_guestd() -> None:
     assert "| 12 | `Retry` | lock (4), operation (8) |" in draw.locks_page()
 
 
+def test_the_parameters_of_the_watchers_are_those_of_guestd() -> None:
+    draw = drawn()
+    assert draw.EVENTS_PAGE.read_text(encoding="utf-8") == draw.events_page(), "run: .venv/bin/python docs/draw.py"
+    assert "| `timer`: so much time has passed | `every_s` (number; needed)" in draw.events_page()
+
+
 def test_the_page_of_clauses_is_made_from_the_remarks_beside_the_tests() -> None:
     clauses = program("clauses")
     assert clauses.PAGE.read_text(encoding="utf-8") == clauses.page(), "run: .venv/bin/python docs/clauses.py"

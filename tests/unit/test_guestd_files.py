@@ -96,6 +96,28 @@ def test_what_was_synchronized_survives_the_death_of_its_node() -> None:  # S7.3
     assert read(world, 0, b"file") in (b"durable", b"perhaps")
 
 
+def test_a_program_that_recovers_after_a_dead_node_uses_its_files() -> None:  # S4.11, S7.1, S8.6
+    """Their locks are not held back until it has acknowledged; those of programs are."""
+    world = made()
+    write(world, 0, create(world, 0, b"file"), b"durable", durable=True)
+    recovers = world.program(1, "recovers", 40, answers_ms=None)
+    world.run_until(lambda: recovers.told("join"))
+    recovers.acknowledge(len(recovers.all("notification")))
+    users = [world.program(node, "uses locks", 60) for node in range(2)]
+    world.run_until(lambda: all(user.told("join") for user in users))
+    users[0].send(lock={"id": 1, "name": ["ours"], "mode": "EX"})
+    world.run_until(lambda: users[0].all("granted"))
+    users[1].send(lock={"id": 1, "name": ["ours"], "mode": "EX"})
+    users[1].send(lock={"id": 2, "name": ["ours too"], "mode": "EX", "recovery": True})
+    world.power_off(0)
+    world.run_until(lambda: recovers.told("forced-leave"))
+    assert read(world, 1, b"file") == b"durable"
+    world.run(1000)
+    assert [one["id"] for one in users[1].all("granted")] == [2], "of another program: until all have recovered"
+    recovers.acknowledge(len(recovers.all("notification")))
+    world.run_until(lambda: len(users[1].all("granted")) == 2)
+
+
 def test_what_was_synchronized_survives_the_death_of_all() -> None:  # S7.3
     world = made()
     for node in range(3):

@@ -82,6 +82,22 @@ def test_what_guestd_imports_of_the_library_comes_from_the_bundle_and_the_rest_f
     assert done.returncode == 0, done.stderr
 
 
+def test_another_program_has_only_what_it_imports_and_finds_the_rest_in_its_place(tmp_path: Path) -> None:
+    write_tree(tmp_path, "raise SystemExit('this one is not run')\n")
+    home = tmp_path / HOME
+    manager = "from guestd.late import NUMBER\n\ndef main():\n    print(__file__)\n    return NUMBER\n"
+    (home / "guestd/runtime/event_manager").mkdir()
+    for name, text in (("__init__.py", ""), ("main.py", manager)):
+        path = home / "guestd/runtime/event_manager" / name
+        path.write_text(text)
+        py_compile.compile(str(path), dfile=f"/{path.relative_to(tmp_path)}", doraise=True)
+    typed = "\0".join([bundle.MAIN, root.EVENT_MANAGER, str(tmp_path), HOME, "manager.pyc"])
+    subprocess.run([sys.executable, "-s", "-S", "-B", "-c", bundle.SCRIPT], input=typed, text=True, check=True)
+    argv = [sys.executable, "-I", "-S", "-X", "utf8", str(tmp_path / "manager.pyc")]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (7, f"/{HOME}/guestd/runtime/event_manager/main.py\n"), done.stderr
+
+
 def test_a_module_that_cannot_be_imported_is_not_packed(tmp_path: Path) -> None:
     names = write_tree(tmp_path, "import nothing_of_that_name\n")
     with pytest.raises(subprocess.CalledProcessError):

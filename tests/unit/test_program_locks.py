@@ -53,6 +53,27 @@ def test_a_lock_excludes_wakes_and_hands_the_value_on(world: World) -> None:
     assert one.waits(world, "gone") == {"id": 1}
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_dead_programs_lock_is_held_back_until_all_levels_have_recovered(world: World, known: bool) -> None:  # S7.1
+    above = world.program(1, "above", 50)
+    world.run_until(lambda: world.events(1, "caught-up"))
+    above.answers_ms = None
+    dead, other = User(world, 0), User(world, 2)
+    if known:  # a living node masters it
+        other.lock(1, "NL")
+        other.waits(world, "granted")
+    dead.lock(1, "EX")
+    dead.waits(world, "granted")
+    world.power_off(0)
+    world.run_until(lambda: above.told("forced-leave"))
+    other.lock(2, "PR")
+    world.run(3000)
+    assert [granted["id"] for granted in other.all("granted")] == [1][: int(known)]
+    above.acknowledge(above.all("notification")[-1]["number"])
+    world.run_until(lambda: world.all_joined(1, 2))
+    assert other.waits(world, "granted", 1 + known)["id"] == 2
+
+
 def test_not_at_once_not_any_more_and_no_such_lock(world: World) -> None:
     one, two = User(world, 0), User(world, 2)
     one.lock(1, "EX")

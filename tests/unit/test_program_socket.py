@@ -109,6 +109,18 @@ def test_a_program_that_does_not_read_is_cut_off(door: ProgramSocket, program: s
     assert text.startswith(b'{"filler"')
 
 
+def test_who_is_hung_up_on_has_been_sent_what_was_said_to_it(door: ProgramSocket, program: socket.socket) -> None:
+    take(door)
+    door.answer(1, {"last": "words"})
+    door.hang_up(1)
+    door.hang_up(1)  # nobody there: nothing happens
+    assert door.has_more
+    assert door.take(set()) == [ProgramGone(1)]
+    assert not door.has_more
+    assert program.recv(100) == b'{"last":"words"}\n'
+    assert program.recv(100) == b""
+
+
 def test_a_line_without_an_end_is_cut_off(door: ProgramSocket, program: socket.socket) -> None:
     program.setblocking(False)
     given: list[Input] = []
@@ -162,11 +174,18 @@ def test_the_client_registers_waits_acknowledges_and_closes(tmp_path: Path) -> N
         assert notification is not None
         assert notification.transitions == (client.Transition(1, 4, "join", 0),)
         assert notification.states == ("joined", "joining")
+        subsystem.working(notification)
+        subsystem.emit("service", kind="web", self=[1])
+        subsystem.expel("it is over")
         subsystem.acknowledge(notification)
         assert subsystem.wait() is None
-    assert guestd.join() == (
-        b'{"register":{"name":"x","order":50,"barriers":{"join":2},"on_death":"gone"}}\n{"acknowledge":7}\n'
-    )
+    assert guestd.join().decode().splitlines() == [
+        '{"register":{"name":"x","order":50,"barriers":{"join":2},"on_death":"gone"}}',
+        '{"working":7}',
+        '{"emit":{"kind":"service","self":[1]}}',
+        '{"expel":"it is over"}',
+        '{"acknowledge":7}',
+    ]
 
 
 @pytest.mark.parametrize(

@@ -201,9 +201,9 @@ class History:
         world = self.world
         for _ in range(60):
             world.wait(5)
+            self.look()
             for one in list(world.commands):
                 self.end_well(one)
-            self.look()
         services = world.database().services
         up = [node for node in range(NODES) if world.states[node] == "joined"]
         assert all(state in ("joined", "inactive") for state in world.states), world.states
