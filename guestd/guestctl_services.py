@@ -2,6 +2,7 @@
 (docs/services.md).
 
     guestctl service add FILE.toml...           tables [[service]]
+    guestctl service change FILE.toml...        the same, of services that there are; nothing moves for that
     guestctl service remove|start|stop NAME
     guestctl service move NAME [NODE]
     guestctl service list [--json]
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 PATH = "/run/hil/events.sock"
 USAGE = """usage: guestctl [--socket PATH] service add FILE.toml... [--wait SECONDS | --no-wait]
+       guestctl [--socket PATH] service change FILE.toml...
        guestctl [--socket PATH] service remove|start|stop NAME [--wait SECONDS | --no-wait]
        guestctl [--socket PATH] service move NAME [NODE] [--wait SECONDS | --no-wait]
        guestctl [--socket PATH] service list [--json]
@@ -60,9 +62,9 @@ def run(path: str, words: Sequence[str]) -> list[str]:
     """
     kind, *rest = words
     rest, as_json, wait_s = _options(rest)
-    do, *names = rest or ("",)
+    do, *names = rest or [""]
     asked: dict[str, Any] = {"do": do}
-    if do == "add" and names:
+    if names and (do == "add" or (kind, do) == ("service", "change")):
         tables: list[dict[str, Any]] = []
         for file in names:
             tables += _tables(file, "service" if kind == "service" else "group")
@@ -85,7 +87,7 @@ def run(path: str, words: Sequence[str]) -> list[str]:
             return service_table(told) if kind == "service" else event_table(told)
         if do == "show":
             return description(told)
-        if kind == "event" or wait_s == 0:
+        if kind == "event" or do == "change" or wait_s == 0:
             return []
         until_s = time.monotonic() + wait_s
         return [_settled(connection, do, name, until_s) for name in names]

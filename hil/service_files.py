@@ -33,10 +33,13 @@ class _Table(NamedTuple):
         return f"{self.path}:{self.places.line(self.position, field)}"
 
 
-def read(paths: Sequence[Path], nodes: int, known: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+def read(
+    paths: Sequence[Path], nodes: int, known: Mapping[str, str] | None = None, *, there: bool = False
+) -> list[dict[str, Any]]:
     """The tables of all files, as they are sent to a node.
 
-    ``nodes``: of the cluster; ``known``: the services that it has, each with its parent ("": none).
+    ``nodes``: of the cluster; ``known``: the services that it has, each with its parent ("": none); ``there``: the
+    files are about some of those, and not about new ones.
     Raises :class:`BadServiceFile` with everything that is wrong in any of them.
     """
     from guestd.services.definition import DefinitionErrors, checked, of_table
@@ -45,14 +48,19 @@ def read(paths: Sequence[Path], nodes: int, known: Mapping[str, str] | None = No
     tables: list[_Table] = []
     for path in paths:
         tables += _tables(path, wrong)
-    there = {
+    others = {
         name: of_table({"name": name, **({"parent": parent} if parent else {})})
         for name, parent in (known or {}).items()
     }
     unread = bool(wrong)
+    if there:
+        for table in tables:
+            if others.pop(str(table.given.get("name")), None) is None:
+                legal = ", ".join(sorted(known or {})) or "there is no service"
+                wrong.append(f"{table.at('name')}: name: the cluster has no such service (legal: {legal})")
     made: list[tuple[Any, dict[str, Any]]] = []
     try:
-        made = checked([table.given for table in tables], there, nodes)
+        made = checked([table.given for table in tables], others, nodes)
     except DefinitionErrors as error:
         for problem in error.problems:
             if unread and problem.field == "parent" and "is no service" in problem.why:

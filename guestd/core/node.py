@@ -162,5 +162,5 @@ def _parsed(line: str) -> object:
     """What a program has said; None if it is no JSON."""
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from guestd.services.definition import Definition
     from guestd.services.view import View
 
-CHANGING = ("add", "remove", "enable", "disable")
+CHANGING: tuple[str, ...] = ("add", "remove", "enable", "disable")
 
 
 class Groups:

@@ -138,8 +138,9 @@ class ServiceManager:
         """An administrator wants something of the services, or of event groups."""
         do = message.get("do") if isinstance(message, dict) else None
         changing, looking = VERBS[verb]
-        if not isinstance(message, dict) or do not in (*changing, *looking):
-            legal = ", ".join((*changing, *looking))
+        known = changing + looking
+        if not isinstance(message, dict) or do not in known:
+            legal = ", ".join(known)
             self._answer(connection, verb, {"error": f"{do!r} is nothing that can be done (legal: {legal})"})
         elif not self.signed:
             self._early.append((self._now_ms + EARLY_MS, connection, verb, message))
@@ -439,6 +440,8 @@ class ServiceManager:
         member = self.database.members.get(node)
         here = member is not None and member.incarnation == incarnation
         if transition == "leave":
+            if not self.view.lives(node, incarnation):
+                return True  # a forced leave has interrupted it: it signs off no more
             # It signs itself off, when it has nothing any more; a stop or a start may take its time.
             return member is not None and (member.incarnation > incarnation or (here and member.left))
         lost = any(

@@ -12,11 +12,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from guestd.events.group import Group
     from guestd.services.decide import Decision
     from guestd.services.view import View
 
-CHANGING = ("add", "remove", "start", "stop", "move")
-LOOKING = ("list", "show")
+CHANGING: tuple[str, ...] = ("add", "change", "remove", "start", "stop", "move")
+LOOKING: tuple[str, ...] = ("list", "show")
 
 
 class Refused(Exception):  # the name says it
@@ -26,8 +27,11 @@ class Refused(Exception):  # the name says it
 def carry_out(asked: dict[str, Any], decision: Decision, view: View) -> None:
     """Put a request of CHANGING into the decision. Raises Refused; DefinitionErrors."""
     do = asked["do"]
-    if do == "add":
-        _add(asked.get("services"), decision, len(view.seen))
+    if do in ("add", "change"):
+        tables = asked.get("services")
+        if not isinstance(tables, list) or not tables:
+            raise Refused(f"services = {tables!r} (legal: a list of tables, one for each service)")
+        (_add if do == "add" else _change)(tables, decision, len(view.seen))
         return
     service = named(asked, decision.database.services)
     if do == "remove":
@@ -50,14 +54,34 @@ def named(asked: dict[str, Any], services: dict[str, Service]) -> Service:
     return services[name]
 
 
-def _add(tables: object, decision: Decision, nodes: int) -> None:
-    if not isinstance(tables, list) or not tables:
-        raise Refused(f"services = {tables!r} (legal: a list of tables, one for each service)")
+def _add(tables: list[object], decision: Decision, nodes: int) -> None:
     services = {name: one.definition for name, one in decision.database.services.items()}
-    groups = {name: of_table(one["table"]) for name, one in decision.database.groups.items()}
-    for definition, table in checked(tables, services, nodes, groups):
+    for definition, table in checked(tables, services, nodes, _groups(decision)):
         manual = definition.auto_register == "manual" and not definition.parent
         decision.put(Service(definition, table, enabled=not manual, reason="auto"))
+
+
+def _change(tables: list[object], decision: Decision, nodes: int) -> None:
+    """Other parameters and commands of services that there are: what is registered stays where it is (spec S9.2)."""
+    services = decision.database.services
+    names = [table.get("name") for table in tables if isinstance(table, dict)]
+    for name in names:
+        named({"name": name}, services)
+    others = {name: one.definition for name, one in services.items() if name not in names}
+    for definition, table in checked(tables, others, nodes, _groups(decision)):
+        before = services[definition.name]
+        for what, was, wanted in (
+            ("parent", before.definition.parent, definition.parent),
+            ("placement_policy", before.definition.on_all, definition.on_all),
+        ):
+            if was != wanted:
+                raise Refused(f"{definition.name}: {what} cannot be changed (remove the service and add it anew)")
+        decision.put(before.but(definition=definition, table=table))
+
+
+def _groups(decision: Decision) -> dict[str, Group]:
+    """The event groups that belong to no service."""
+    return {name: of_table(one["table"]) for name, one in decision.database.groups.items()}
 
 
 def _start(service: Service, decision: Decision) -> None:

@@ -65,7 +65,10 @@ class Service(Value):
         return self.but(instances=tuple(sorted(rest, key=lambda one: one.registration)))
 
 
-_FIELDS = tuple(Service.__annotations__)
+_FIELDS = (
+    *("definition", "table", "enabled", "mature", "transfer", "target", "away", "removing"),
+    *("count", "reason", "failed", "instances"),
+)
 
 
 def member(before: Member | None, **changed: Any) -> Member:
@@ -84,7 +87,7 @@ class Member(Value):
     left: bool = False  # in that incarnation it is given nothing any more, and does not take part again
 
 
-_OF_MEMBER = tuple(Member.__annotations__)
+_OF_MEMBER = ("incarnation", "load", "failures", "forced_out", "left")
 
 
 def service_json(one: Service) -> dict[str, Any]:

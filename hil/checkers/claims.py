@@ -38,6 +38,13 @@ OF_THE_SIMULATOR: Final = {
     "locks": "locks exclude, wait for the recovery after their dead holders, and hand on their last value (S7.1, A13)",
     "files": "what is on the medium of the shared file system stays, and locks on files exclude (S7.3, A12, A13)",
     "volumes": "virtual disks are as they were made, and no two have the same blocks (S7.2, A12)",
+    "one_history": "all event managers read one history of the services (S9.1)",
+    "service_states": "what is told of services are steps of the table of their states (S9.7)",
+    "one_place": "a service runs on one node at most, or once on each (S9.1, A6)",
+    "placed": "a service is started only where it is allowed, when the cluster is mature for it (S9.2, S9.3)",
+    "grouped": "a child service runs only where its parent does, is started after it and stopped before it (S9.4)",
+    "recovered": "a service whose node was lost is recovered, once, before it is started again (S9.5, S9.7)",
+    "notified": "a notify command runs for a service that is registered, on the other allowable nodes (S9.5)",
 }
 """Claims that look inside the simulator, by the names of their files there (``hil/sim/claims``), which nothing here may
 import. No other run is judged by them, and that is told."""

@@ -21,7 +21,7 @@ class OwnLevel(Checker):
     """How far each life's own join has come, and which of its built-in subsystems have left."""
 
     claim = "a level is told something from its own node's join to its own node's leave, and not else (S4.5, S4.9)"
-    kinds = ("notified", "acknowledged")
+    kinds = ("notified", "acknowledged", "program")
     also = (Observation.INSIDE,)  # a recorded run does not tell whether a commit or what it led to was first
 
     def __init__(self) -> None:
@@ -37,7 +37,11 @@ class OwnLevel(Checker):
 
     def emitted(self, node: Life, kind: str, fields: dict[str, Any]) -> None:
         """What a subsystem is told, and that it has acknowledged its own leave."""
-        if kind not in ("notified", "acknowledged") or fields["subsystem"] not in _LEVELS:
+        if kind == "program":
+            if fields["state"] == "registered":  # it was not there when what stands in for it has left
+                self._left.discard((node.number, node.life, fields["program"]))
+            return
+        if fields["subsystem"] not in _LEVELS:
             return
         own = (node.number, node.life, fields["subsystem"])
         if kind == "acknowledged":

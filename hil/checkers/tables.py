@@ -62,6 +62,7 @@ class _Machines:
         self.programs: dict[str, Registration] = {}
         self.seats: dict[str, dict[tuple[int, int], frozenset[SubsystemState]]] = {}
         self.seated: set[str] = set()  # programs: they know of nobody when they register
+        self.stood_in: set[str] = set()  # programs that have ended: what a built-in one was told meanwhile is not known
         self.newcomers: set[tuple[int, int]] = set()  # lives that began while this node was joined
 
 
@@ -173,7 +174,8 @@ class Tables(Checker):
         name, transition = fields["subsystem"], fields["transition"]
         subject = (fields["subject"], fields["incarnation"])
         seat = machines.seats.setdefault(name, {})
-        fresh = name in machines.seated or subject in machines.newcomers or subject[0] == node.number
+        known = subject in machines.newcomers or subject[0] == node.number
+        fresh = name in machines.seated or (known and name not in machines.stood_in)
         may_be = seat.get(subject, frozenset((SubsystemState.INACTIVE,)) if fresh else _UNKNOWN)
         if fields["barrier"]:
             under_way = _UNDER_WAY[transition]
@@ -201,11 +203,13 @@ class Tables(Checker):
         if following is Registration.REGISTERED:
             machines.seats[name] = {}
             machines.seated.add(name)
+            machines.stood_in.discard(name)
         elif following is Registration.ENDED:
             del machines.programs[name]
             # If there is a subsystem that stood in for it, nothing is known of what that was told meanwhile.
             machines.seats.pop(name, None)
             machines.seated.discard(name)
+            machines.stood_in.add(name)
 
 
 def _after(state: NodeState) -> list[NodeState]:

@@ -43,7 +43,7 @@ class Transitions(Checker):
         """What a subsystem is told, and what it acknowledges."""
         if kind == "state":
             self._states[node.number, node.life] = fields["state"]
-        if kind == "program" and fields["state"] == "ended":
+        if kind == "program" and fields["state"] == "ended" and fields["why"] != "left":  # its last word comes yet
             self._forget(node, fields["program"])
         if kind not in ("notified", "acknowledged") or fields["subsystem"] not in _NAMES or fields.get("late"):
             return

@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
     """Add the verbs of this file to ``app``."""
     group = typer.Typer(help="The client services of a cluster: what runs where.", no_args_is_help=True)
     group.command("add")(add)
+    group.command("change")(change)
     group.command("remove")(remove)
     group.command("move")(move)
     group.command("start")(start)
@@ -69,6 +70,19 @@ def add(
                 print(f"{each}: added; it awaits the maturity of the cluster")
                 continue
             print(f"{each}: {_now(cluster, each)}")
+
+
+def change(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE.toml...", help="Service files.")], name: Name = None
+) -> None:
+    """Give services other parameters and commands, all or none. Nothing is stopped, started or moved for that.
+
+    The files are checked here first, as those of `hil service add`. A service's parent and its placement_policy stay.
+    """
+    with connected(name) as cluster:
+        tables = cluster.services.read(files, there=True)
+        cluster.services.change_tables(tables)
+    print(f"changed: {', '.join(str(table['name']) for table in tables)}")
 
 
 def remove(service: Service, wait: Wait = True, timeout: Patience = None, name: Name = None) -> None:

@@ -43,12 +43,28 @@ class ServiceRequests:
         """Add services that were read."""
         return int(self._ask({"do": "add", "services": tables})["number"])
 
-    def read(self, files: Iterable[Path]) -> list[dict[str, Any]]:
-        """The tables of service files, checked against this cluster; raises :class:`hil.errors.BadServiceFile`."""
+    def change(self, *what: Path | Mapping[str, Any]) -> int:
+        """Give services that there are other parameters and commands, all or none; nothing moves for that (S9.2).
+
+        As ``add``.
+        """
+        files = [one for one in what if isinstance(one, Path)]
+        tables = [dict(one) for one in what if not isinstance(one, Path)]
+        return self.change_tables(tables + (self.read(files, there=True) if files else []))
+
+    def change_tables(self, tables: list[dict[str, Any]]) -> int:
+        """Change services that were read."""
+        return int(self._ask({"do": "change", "services": tables})["number"])
+
+    def read(self, files: Iterable[Path], *, there: bool = False) -> list[dict[str, Any]]:
+        """The tables of service files, checked against this cluster; raises :class:`hil.errors.BadServiceFile`.
+
+        there: of services that the cluster has already, and not of new ones.
+        """
         from hil import service_files
 
         known = {one["name"]: one.get("parent") or "" for one in self.list()["services"]}
-        return service_files.read(list(files), len(self._cluster.nodes), known)
+        return service_files.read(list(files), len(self._cluster.nodes), known, there=there)
 
     def remove(self, name: str) -> int:
         """De-register a service and all below it, and forget them."""

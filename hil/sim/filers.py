@@ -15,14 +15,16 @@ from __future__ import annotations
 import errno
 import random
 from collections.abc import Generator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from guestd.sfs import answers as say
 from guestd.sfs import requests as ask
-from guestd.sfs.requests import ROOT_INODE, FileRequest, LockKind
+from guestd.sfs.requests import ROOT_INODE, LockKind
 from hil.sim.randomness import child
 
 if TYPE_CHECKING:
+    from hil.sim.mounts import Mounts
     from hil.sim.nodes import Node
     from hil.sim.options import Options
     from hil.sim.queue import Queue
@@ -34,7 +36,6 @@ RECORD_SIZE: Final = 96  # some lie across the border of two sectors
 _PAUSE_US_MIN: Final = 20_000
 _PAUSE_US_MAX: Final = 2_000_000
 _START_US_MAX: Final = 1_000_000
-_ANSWER_US: Final = 100  # until a program hears an answer, and until guestd hears of a request
 _NAMES_MAX: Final = 12  # of one program
 
 Work = Generator["ask.Request | int", Any, None]
@@ -59,8 +60,6 @@ class Filer:
         self.number = number
         self.draw = draw
         self.work: Work | None = None
-        self.awaits = 0
-        """The number of the request that it waits for; 0: none."""
         self.doing = "nothing"
         self.made: list[bytes] = []  # names that it has made
         self.open: dict[int, int] = {}  # handle -> inode, of files that it has open
@@ -114,7 +113,7 @@ class Listener(Protocol):
 class Filers:
     """All of them."""
 
-    def __init__(self, queue: Queue, randomness: random.Random, options: Options) -> None:
+    def __init__(self, queue: Queue, randomness: random.Random, options: Options, mounts: Mounts) -> None:
         self.listener: Listener | None = None
         self.counts = {"appended": 0, "read": 0, "counted": 0, "changed": 0, "looked": 0, "failed": 0}
         self.enabled = True
@@ -125,7 +124,7 @@ class Filers:
         self._random = [child(randomness) for _ in range(options.nodes)]
         self._count = options.filers
         self._all: list[Filer] = []
-        self._numbers = [0] * options.nodes  # of the last request
+        self._mounts = mounts
         self._records = 0
 
     def start(self, node: Node) -> None:
@@ -133,10 +132,6 @@ class Filers:
         for _ in range(self._count):
             delay_us = self._random[node.number].randint(0, _START_US_MAX)
             self._queue.after(delay_us, self._begin, node, node.life)
-
-    def answered(self, node: Node, answer: say.FileAnswer) -> None:
-        """A node answers a request."""
-        self._queue.after(_ANSWER_US, self._hear, node, node.life, answer.number, answer.reply)
 
     def look_over(self, node: Node) -> None:
         """One more program there: it reads everything once, and ends."""
@@ -164,18 +159,6 @@ class Filers:
         self._all.append(filer)
         return filer
 
-    def _hear(self, node: Node, life: int, number: int, reply: say.Reply) -> None:
-        if node.stack is None or node.life != life:
-            return
-        if node.frozen is not None:
-            node.keep(self._hear, node, life, number, reply)
-            return
-        for filer in reversed(self._all):
-            if filer.runs and filer.node is node and filer.awaits == number:
-                filer.awaits = 0
-                self._go_on(filer, reply)
-                return
-
     def _go_on(self, filer: Filer, found: object) -> None:
         if not filer.runs:
             return
@@ -195,11 +178,7 @@ class Filers:
         if isinstance(wanted, int):
             self._queue.after(wanted, self._go_on, filer, None)
             return
-        node = filer.node
-        self._numbers[node.number] += 1
-        filer.awaits = self._numbers[node.number]
-        given = FileRequest(filer.awaits, self._queue.now_us * 1000, wanted)
-        self._queue.after(_ANSWER_US, node.give, filer.life, given)
+        self._mounts.ask(filer.node, filer.life, wanted, partial(self._go_on, filer))
 
     # -- what they do
 

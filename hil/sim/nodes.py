@@ -192,6 +192,10 @@ class Node:
         """The clock of the guest, since its guestd began."""
         return int((self.world.queue.now_us - self._zero_us) * self._rate)
 
+    def lasts_us(self, duration_ms: int) -> int:
+        """What that time of its clock is."""
+        return int(duration_ms / self._rate)
+
     # -- what comes in
 
     def give(self, life: int, given: Input) -> None:
@@ -294,10 +298,11 @@ class Node:
         self.world.answered(self, effect.connection, effect.message)
 
     def _offer_files(self, _effect: OfferFiles) -> None:
+        self.world.mounts.offered(self)
         self.world.filers.start(self)
 
     def _answer_file(self, effect: FileAnswer) -> None:
-        self.world.filers.answered(self, effect)
+        self.world.mounts.answered(self, effect)
 
     def _panic(self, effect: Panic) -> None:
         self.panics.append(effect.reason)

@@ -101,6 +101,9 @@ class Options:
     lockers: int = 0  # programs on each node that lock
     filers: int = 0  # programs on each node that use the shared file system; 0: there is none
     volume_users: int = 0  # programs on each node that make, change and delete virtual disks
+    services: int = 0  # client services of the cluster; 0: no event managers run
+    command_share: int = 0  # commands of services that fail or hang
+    manager_share: int = 0  # of the inputs after which an event manager does something: it dies meanwhile
     election: str = "paxos"  # or "dekker": how an epoch gets its owner (docs/election.md)
 
     @property
@@ -247,9 +250,19 @@ def _swarm(seed: int, preset: str, randomness: random.Random, nodes: int | None)
         volume_users=randomness.choice([0, 0, 0, 1]) if size <= _LOCKING_NODES_MAX else 0,
     )
     theme = randomness.choices([None, _ONLY_CUTS, _CONTENTION], [17, 1, 2])[0]
-    if theme is None or (theme is _CONTENTION and size > _CONTENDERS_MAX):
-        return options
-    return replace(options, **theme)
+    if theme is not None and not (theme is _CONTENTION and size > _CONTENDERS_MAX):
+        options = replace(options, **theme)
+    return replace(options, **_services(randomness, size))
+
+
+def _services(randomness: random.Random, nodes: int) -> dict[str, Any]:
+    """Of two runs in five."""
+    drawn = randomness.choice([0, 0, 0, 2, 5])
+    command_share = randomness.choice([0, 50, 300])
+    manager_share = randomness.choice([0, 0, 5, 30])
+    if not drawn or nodes > _LOCKING_NODES_MAX:
+        return {}
+    return {"services": drawn, "command_share": command_share, "manager_share": manager_share}
 
 
 def _plain(seed: int, preset: str, randomness: random.Random, nodes: int | None) -> Options:
@@ -285,6 +298,8 @@ def _plain(seed: int, preset: str, randomness: random.Random, nodes: int | None)
         programs=1 if lite else 0,
         answer_ms_max=50,
         lockers=1 if lite else 0,
+        services=randomness.choice([0, 0, 0, 2, 5]) if lite else 0,
+        command_share=50 if lite else 0,
     )
 
 

@@ -21,15 +21,18 @@ from hil.sim.contents import wrong_on
 from hil.sim.coverage import Row, counting
 from hil.sim.options import Options
 from hil.sim.plan import Plan
+from hil.sim.settled import unsettled
 from hil.sim.trace import Told
 from hil.sim.world import World
 
 STORY_LINES: Final = 40
 _DRAIN_US_MAX: Final = 30_000_000  # for all locks to be given up, times the cluster's factor
+_SETTLE_US_MAX: Final = 90_000_000  # for all services to be in their places, times the cluster's factor
 _LOOK_US: Final = 100_000  # between two looks whether all have joined
 CONVERGES: Final = "after healing all nodes join within a bound (liveness)"
 QUIET: Final = "when all have joined nothing changes any more (S5.2)"
 GIVEN_UP: Final = "every wait for a lock ends, and locks that are given up are forgotten (S7.1)"
+SETTLES: Final = "every client service comes to where it should be, within a bound, and stays there (S9)"
 ANSWERED: Final = "every request to files and virtual disks is answered (S7.2, S7.3)"
 WHOLE: Final = "fsck finds nothing wrong, and no two virtual disks have the same extents (S7.2, S7.3)"
 NO_FAULT_OF_ITS_OWN: Final = "guestd finds no fault of its own"
@@ -115,7 +118,7 @@ def _run(world: World, began: float) -> Result:
         error_type = type(error).__name__
         violation = Violation(NO_FAULT_OF_ITS_OWN, f"{error_type}: {error}")
         details = traceback.format_exc().splitlines()[-12:]
-    if violation is not None and violation.claim in (CONVERGES, QUIET, GIVEN_UP, ANSWERED):
+    if violation is not None and violation.claim in (CONVERGES, QUIET, GIVEN_UP, ANSWERED, SETTLES):
         details = world.pending()
     return Result(
         options=world.options,
@@ -160,13 +163,28 @@ def simulate(world: World) -> int:
     queue.run_until(queue.now_us + options.quiet_ms * 1000)
     if (why := world.why_not_converged()) is not None or world.epoch() != epoch:
         raise Violation(QUIET, why or f"epoch {epoch} has become {world.epoch()}")
-    if options.filers or options.volume_users:
+    if options.services:
+        _settle(world)
+    if options.filers or options.volume_users or options.services:
         _look_over(world)
     if options.lockers:
         _give_locks_up(world)
     for checker in world.checkers:
         checker.finished()
     return converged_ms
+
+
+def _settle(world: World) -> None:
+    """Every client service is where it should be, and stays there."""
+    until_us = world.queue.now_us + round(_SETTLE_US_MAX * world.options.timing_factor)
+    while (why := unsettled(world)) is not None:
+        if world.queue.now_us > until_us:
+            raise Violation(SETTLES, why)
+        world.queue.run_until(world.queue.now_us + _LOOK_US)
+    number = world.registry.database.number
+    world.queue.run_until(world.queue.now_us + world.options.quiet_ms * 1000)
+    if (why := unsettled(world)) is not None:
+        raise Violation(SETTLES, f"it was settled as of transaction {number}, and then: {why}")
 
 
 def _look_over(world: World) -> None:
@@ -182,7 +200,7 @@ def _look_over(world: World) -> None:
             world.filers.look_over(node)
             world.volume_users.look_over(node)
     world.queue.run_until(world.queue.now_us + 2 * SYNCHRONIZE_MS * 1000)  # clocks may run slow
-    wrong = wrong_on(world.disk.contents(), world.config.cluster_id, shared=bool(world.options.filers))
+    wrong = wrong_on(world.disk.contents(), world.config.cluster_id, shared=world.shared)
     if wrong:
         raise Violation(WHOLE, "; ".join(wrong[:5]))
 
@@ -205,7 +223,10 @@ def _struck(world: World) -> Counter[str]:
     locks = Counter({f"lock-{kind}": count for kind, count in world.lockers.counts.items()})
     files = Counter({f"file-{kind}": count for kind, count in world.filers.counts.items()})
     disks = Counter({f"vdisk-{kind}": count for kind, count in world.volume_users.counts.items()})
-    return +(datagrams + sectors + programs + locks + files + disks)
+    commands = Counter({f"command-{kind}": count for kind, count in world.commands.counts.items()})
+    managers = Counter({f"event-manager-{kind}": count for kind, count in world.event_managers.counts.items()})
+    services = Counter({f"service-{kind}": count for kind, count in world.administrator.counts.items()})
+    return +(datagrams + sectors + programs + locks + files + disks + commands + managers + services)
 
 
 def _story(world: World) -> list[Told]:

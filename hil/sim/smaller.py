@@ -55,6 +55,9 @@ def less_chance(case: Case, index: int) -> list[Case] | None:
     smaller = [replace(case, options=replace(case.options, **changes))]
     if "programs" in some and case.options.programs > 1:
         smaller.append(replace(case, options=replace(case.options, programs=case.options.programs - 1)))
+    if "services" in some:
+        fewer = [replace(case.options, services=count) for count in range(1, case.options.services)]
+        smaller += [replace(case, options=options) for options in fewer]
     return smaller
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from guestd.core.config import Config
 from guestd.dlm.names import PROGRAM as PROGRAMS
+from guestd.events.bell import NAME as BELL
 from guestd.membership import layout, persistent
 from guestd.membership.records import Ballot, Commit, Match
 from guestd.membership.roles import Role
@@ -16,11 +17,16 @@ from hil.bench.volumes import MIB, make_volumes, shared_size
 from hil.checkers.checker import Checker, by_kind
 from hil.checkers.observation import Observation
 from hil.checkers.records import is_heartbeat, record_of
+from hil.sim.administrator import Administrator
+from hil.sim.commands import Commands
 from hil.sim.disk import Disk
+from hil.sim.event_managers import CONNECTIONS as EVENT_MANAGERS
+from hil.sim.event_managers import EventManagers
 from hil.sim.faults import Faults
 from hil.sim.filers import Filers
 from hil.sim.lockers import CONNECTIONS as LOCKERS
 from hil.sim.lockers import Lockers
+from hil.sim.mounts import Mounts
 from hil.sim.network import Network
 from hil.sim.nodes import Node
 from hil.sim.options import Options
@@ -29,6 +35,7 @@ from hil.sim.planning import draw_plan
 from hil.sim.programs import Programs
 from hil.sim.queue import Queue
 from hil.sim.randomness import child
+from hil.sim.registry import Registry
 from hil.sim.trace import Trace
 from hil.sim.volume_users import CONNECTIONS as VOLUME_USERS
 from hil.sim.volume_users import VolumeUsers
@@ -41,6 +48,9 @@ DISK_SIZE: Final = 16 << 20
 """Bytes."""
 BOOT_US_MIN: Final = 300_000
 """No datagram is on its way for so long (:mod:`hil.sim.network`)."""
+
+_BELL: Final = PROGRAMS + BELL[0].encode()
+"""What event managers hold as long as they run."""
 
 _EVERYTHING: Final = tuple(Observation)
 
@@ -79,8 +89,16 @@ class World:
         self.network = Network(self.queue, self._generator("network"), options, self.trace)
         self.programs = Programs(self.queue, self._generator("programs"), options)
         self.lockers = Lockers(self.queue, self._generator("lockers"), options)
-        self.filers = Filers(self.queue, self._generator("filers"), options)
+        self.mounts = Mounts(self.queue, options.nodes)
+        self.filers = Filers(self.queue, self._generator("filers"), options, self.mounts)
         self.volume_users = VolumeUsers(self.queue, self._generator("volume users"), options)
+        self.commands = Commands(self.queue, self._generator("commands"), options, self.trace)
+        managers = self._generator("event managers")
+        self.event_managers = EventManagers(self.queue, managers, options, self.trace, self.mounts, self.commands)
+        randomness = self._generator("administrator")
+        self.administrator = Administrator(self.queue, randomness, options, self.trace, self.event_managers)
+        self.registry = Registry(lambda: self.queue.now_us)
+        self.event_managers.on_store.append(self.registry.hear)
         drifts, of_nodes = self._generator("drift"), self._generator("nodes")
         self.nodes: list[Node] = []
         self.generators: list[OfNode] = []
@@ -100,19 +118,24 @@ class World:
         self.disk.on_landed = self._landed
         self.disk.on_keyed = self._keyed
         self.disk.on_removed = self._removed
-        self.programs.on_told = self._told
+        self.programs.on_told = self.event_managers.on_told = self._told
         for checker in self.checkers:
             checker.begin(self)
 
     def _generator(self, of_what: str) -> random.Random:
         return random.Random(f"{of_what} of {self.options.preset} {self.options.seed}")
 
+    @property
+    def shared(self) -> bool:
+        """Whether there is a shared file system."""
+        return bool(self.options.filers or self.options.services)
+
     def make_disk(self, randomness: random.Random) -> Disk:
         """The shared disk, with a new membership database on it."""
         config = self.config
         medium = bytearray(DISK_SIZE)
         database = persistent.format_database(config.cluster_id.hex(), config.cluster, config.nodes, config.election)
-        shared = shared_size(DISK_SIZE // MIB, config.nodes, None if self.options.filers else 0)
+        shared = shared_size(DISK_SIZE // MIB, config.nodes, None if self.shared else 0)
         volumes = make_volumes(config.cluster_id.hex(), config.nodes, DISK_SIZE, shared, 0)
         for offset, data in ((layout.DATABASE_OFFSET, database), *volumes):
             medium[offset : offset + len(data)] = data
@@ -122,6 +145,7 @@ class World:
 
     def begin(self) -> None:
         """All are switched on at about the same time."""
+        self.administrator.begin()
         for node in self.nodes:
             self.queue.after(self.generators[node.number].boot.randint(0, 1_000_000), self._boot, node)
 
@@ -160,9 +184,11 @@ class World:
         """A new life has begun."""
         for checker in self.checkers:
             checker.booted(node)
+        self.mounts.booted(node)
         self.programs.start(node)
         self.lockers.start(node)
         self.volume_users.start(node)
+        self.event_managers.start(node)
 
     def doomed(self, node: Node) -> None:
         """Its hour has come."""
@@ -178,6 +204,8 @@ class World:
 
     def over(self, node: Node) -> None:
         """That life has ended, in whatever way."""
+        self.event_managers.over(node)
+        self.registry.over(node.number, node.incarnation)
         for checker in self.checkers:
             checker.ended(node)
 
@@ -220,6 +248,7 @@ class World:
             checker.keyed(node, incarnation)
 
     def _removed(self, removal: Any) -> None:
+        self.registry.over(removal.node, removal.incarnation)
         for checker in self.checkers:
             checker.removed(removal)
 
@@ -229,7 +258,9 @@ class World:
 
     def answered(self, node: Node, connection: int, message: dict[str, Any]) -> None:
         """A node says something to one of its programs."""
-        if connection >= VOLUME_USERS:
+        if connection >= EVENT_MANAGERS:
+            self.event_managers.answer(node, connection, message)
+        elif connection >= VOLUME_USERS:
             self.volume_users.answer(node, connection, message)
         elif connection >= LOCKERS:
             self.lockers.answer(node, connection, message)
@@ -244,6 +275,7 @@ class World:
         self.network.loss = 0.0
         self.disk.damage.enabled = False
         self.programs.enabled = self.lockers.enabled = False
+        self.event_managers.enabled = self.commands.enabled = self.administrator.enabled = False
         self.trace.tell(None, "all is healed")
         for node in self.nodes:
             if node.stack is None:
@@ -268,7 +300,7 @@ class World:
         masters = [number for number, member in enumerate(members) if member and member.role is Role.MASTER]
         if masters != [view.master]:
             return f"masters are {masters}, and the view says {view.master}"
-        return self.programs.behind([entry.incarnation for entry in view.entries])
+        return self.programs.behind([entry.incarnation for entry in view.entries]) or self.commands.may_fail()
 
     def remembered(self) -> str | None:
         """A lock of a program, or a resource, that some lock manager knows of; None if there is none."""
@@ -278,7 +310,7 @@ class World:
                 continue
             names = [lock.name for lock in manager.client.locks.values()]
             names += [name for tree in manager.mastery.trees.values() for name in tree]
-            names = [name for name in names if name[0].startswith(PROGRAMS)]
+            names = [name for name in names if name[0].startswith(PROGRAMS) and name[0] != _BELL]
             if names:
                 return f"the lock manager of node {node.number} knows of {names[0]!r}, which nobody uses any more"
         return None
@@ -297,6 +329,20 @@ class World:
             status = node.stack.status()
             keys = ("role", "state", "epoch", "step", "master", "hears", "moves", "suspects", "waiting_for")
             lines.append(f"n{node.number}: " + " ".join(f"{key}={status[key]}" for key in keys))
+        return lines + self._pending_services()
+
+    def _pending_services(self) -> list[str]:
+        """One line for each client service, and for each node."""
+        database = self.registry.database
+        lines = [f"transaction {database.number}, life {database.life}"] if self.options.services else []
+        for name, service in database.services.items():
+            flags = [flag for flag in ("enabled", "mature", "transfer", "removing") if getattr(service, flag)]
+            where = [(one.registration, one.node, one.incarnation, one.state.value) for one in service.instances]
+            lines.append(f"{name}: {' '.join(flags)} failed={service.failed} {where} {service.table}")
+        lines += [f"n{number}: signed on {member}" for number, member in sorted(database.members.items())]
+        for manager in self.event_managers.all:
+            if manager.runs:
+                lines.append(f"n{manager.node.number}: event manager {manager.number} {manager.shown()}")
         return lines
 
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hil.errors import UsageError
-from tests.mutations import contact, elections, fences, files, locks, matches, programs, sectors, transitions, volumes
+from tests.mutations import (
+    contact,
+    elections,
+    fences,
+    files,
+    locks,
+    matches,
+    programs,
+    sectors,
+    services,
+    transitions,
+    volumes,
+)
 from tests.mutations.mutant import Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -19,6 +31,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *locks.MUTANTS,
     *files.MUTANTS,
     *volumes.MUTANTS,
+    *services.MUTANTS,
 )
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
 

@@ -19,7 +19,7 @@ BASE: Final[dict[str, Any]] = {
     "fault_every_ms": 1500,
     "converge_ms": 60_000,
     "quiet_ms": 3000,
-    **dict.fromkeys(("filers", "volume_users"), 0),
+    **dict.fromkeys(("filers", "volume_users", "services"), 0),
 }
 """Small and quick: what goes wrong goes wrong with few nodes, and in half a minute."""
 

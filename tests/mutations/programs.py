@@ -84,7 +84,7 @@ def left_program_waited_for(patch: Patch) -> None:
 
 def two_of_one_name(patch: Patch) -> None:
     """A program that has closed its connection stays registered, and one of the same name is let in beside it."""
-    patch.replace(Programs, "_check", lambda _self, _level: None)
+    patch.replace(Programs, "_check", lambda _self, _level, _dead: None)
 
     def forgotten(self: Programs, program: Any, _trigger: str) -> None:
         del self._programs[program.connection]

@@ -46,13 +46,14 @@ def simulated() -> Run:
     weights = (("crash", 3), ("cut-node", 2), ("leave", 3), ("freeze-vcpu", 1), ("delay-writes", 1))
     drawn = draw(1, "swarm", 4)
     usual = replace(drawn, election="paxos", programs=3, timing_factor=1.0, lockers=0, filers=0, volume_users=0)
+    usual = replace(usual, services=0)
     return record(replace(usual, weights=weights, fault_every_ms=2000))
 
 
 @pytest.fixture(scope="module")
 def simulated_contest() -> Run:
     """Of mode ``dekker``: nodes that come one after the other, at a slow disk, contend for an epoch and die of it."""
-    drawn = replace(draw(1, "swarm", 4), election="dekker", timing_factor=1.0, programs=0, faults_ms=30_000)
+    drawn = replace(draw(1, "swarm", 4), election="dekker", timing_factor=1.0, programs=0, services=0, faults_ms=30_000)
     slow = replace(drawn, slow_share=800, slow_ms_max=200, boot_ms_max=800)
     return record(replace(slow, weights=(("power-failure", 1), ("crash", 1)), fault_every_ms=3000))
 
@@ -128,6 +129,13 @@ def test_what_cannot_be_judged_is_told_with_what_is_lacking(run: Run) -> None:
         "locks": (inside,),
         "files": (inside,),
         "volumes": (inside,),
+        "one_history": (inside,),
+        "service_states": (inside,),
+        "one_place": (inside,),
+        "placed": (inside,),
+        "grouped": (inside,),
+        "recovered": (inside,),
+        "notified": (inside,),
         "table: bid (Disk Paxos)": ("the phases of a bid",),
         "table: match (mode dekker)": ("the phases of a contest",),
     }

@@ -104,6 +104,24 @@ def test_add_tells_that_a_service_awaits_the_maturity_of_the_cluster(
     assert "late     awaiting maturity  M" in hil(capsys, "service", "list")[1]
 
 
+def test_change_gives_a_service_other_parameters_and_moves_nothing(
+    capsys: pytest.CaptureFixture[str], stack: Stack, group: Path, tmp_path: Path
+) -> None:  # S9.2
+    hil(capsys, "service", "add", str(group))
+    other = tmp_path / "other.toml"
+    other.write_text('[[service]]\nname = "web"\ndisallowable_nodes = [1]\nstart_command = "/bin/true"\n', "utf-8")
+    assert hil(capsys, "service", "change", str(other)) == (0, "changed: web\n", "")
+    status, out, _ = hil(capsys, "service", "show", "web", "--explain")
+    assert status == 0
+    assert "node 1: chosen: among disallowable_nodes" in out
+    other.write_text('[[service]]\nname = "none"\n', "utf-8")
+    status, _, err = hil(capsys, "service", "change", str(other))
+    assert (status, err.split("/")[-1]) == (
+        2,
+        "other.toml:2: name: the cluster has no such service (legal: archive, pages, web)\n",
+    )
+
+
 def test_list_shows_groups_with_indentation_flags_and_places(
     capsys: pytest.CaptureFixture[str], stack: Stack, group: Path
 ) -> None:

@@ -558,9 +558,40 @@ def test_an_event_manager_that_was_killed_comes_back_and_its_command_is_not_left
     managers.start(1)
     managers.wait_part(1)
     assert not is_there(pid)
-    wait_for(managers, lambda: len(managers.told(1, "program")) == 3)
-    assert [event["state"] for event in managers.told(1, "program")] == ["registered", "ended", "registered"]
+    wait_for(managers, lambda: len(managers.told(1, "program")) == 4)
+    states = [(event["state"], event["why"]) for event in managers.told(1, "program")]
+    assert states[1:] == [("silent", "died"), ("ended", "replaced"), ("registered", "agreed")]
     assert all(guest.state == "joined" for guest in managers.trio.guests)
+
+
+def test_an_event_manager_that_dies_while_its_node_leaves_costs_the_node_and_the_others_go_on(  # S4.13
+    managers: Managers,
+) -> None:
+    table = {
+        "name": "slow",
+        "node_preferences": [2, 1],
+        "start_command": ["/bin/true"],
+        "stop_command": ["/bin/sleep", "1000"],
+        "stop_timeout": 1000,
+    }
+    managers.ask(0, {"service": {"do": "add", "services": [table]}})
+    wait_for(managers, lambda: any(event["state"] == "registered" for event in managers.told(2, "service")))
+    managers.trio.guests[2].order("leave")
+    wait_for(managers, lambda: any(event["action"] == "stop" for event in managers.told(2, "service-command")))
+    managers.running[2].kill()
+    managers.running[2].wait()
+    managers.start(2)
+    wait_for(managers, lambda: managers.told(2, "panic"))
+    assert managers.told(2, "panic")[0]["cause"] == "subsystem-hung"
+    managers.running[2].kill()  # of a machine that has panicked nothing runs any more
+    wait_for(
+        managers,
+        lambda: any(
+            (event["state"], event["subject"]) == ("registered", 1)
+            for node in (0, 1)
+            for event in managers.told(node, "service")
+        ),
+    )
 
 
 def test_when_its_node_has_left_an_event_manager_ends_well_and_when_guestd_dies_it_does_not(managers: Managers) -> None:

@@ -222,6 +222,15 @@ def test_messages_that_are_none_are_answered_with_what_would_be_legal(world: Wor
     assert stranger.all("error") == ["'{\"acknowledge\": 1}' (legal: register)"]
 
 
+def test_a_line_that_is_nested_without_end_is_no_message(world: World) -> None:
+    program = world.program(0, "p", 50)
+    world.run(500)
+    world._to(0, program.life, ProgramMessage(program.connection, "[" * 60_000))
+    world.run(10)
+    assert "(legal: acknowledge" in program.all("error")[0]
+    assert world.all_joined()
+
+
 def test_a_node_takes_no_more_programs_than_a_datagram_has_room_for(world: World) -> None:
     programs = [world.program(0, f"p{index}", 50 + index) for index in range(PROGRAMS_MAX + 1)]
     world.run(3000)

@@ -23,6 +23,13 @@ SEEDS_MAX = 20
 ALONE = {
     "FilesKept": "forced-leave-acknowledged-at-once",
     "VolumesKept": "volume-stale-tables",
+    "OneHistory": "decided-without-the-lock",
+    "ServiceStates": "steps-told-twice",
+    "OnePlace": "recovery-run-twice",
+    "Placed": "maturity-ignored",
+    "Grouped": "children-stopped-last",
+    "Recovered": "recovery-left-out",
+    "NotifiedOfIt": "notified-before-the-start",
     "LocksHeld": "recovery-over-at-once",
     "OneOwner": "nobody-gives-way",
     "OneWriter": "writes-elsewhere",

@@ -8,6 +8,9 @@ import pytest
 
 from guestd.services.choose import QUARANTINE_FAILURES
 from guestd.services.database import Database
+from guestd.services.definition import of_table
+from guestd.services.service import Instance, Member, Service, member
+from guestd.services.states import InstanceState
 from tests.unit.services_world import World
 
 
@@ -410,7 +413,7 @@ def test_a_service_that_is_removed_is_stopped_and_forgotten_with_its_children() 
         ({"do": "move", "name": "child"}, "child goes where its parent goes: move web"),
         ({"do": "move", "name": "web", "node": 7}, "web cannot go to node 7 (legal: 1)"),
         ({"do": "move", "name": "web", "node": 2}, "cannot go to node 2: among disallowable_nodes (legal: 1)"),
-        ({"do": "fly"}, "'fly' is nothing that can be done (legal: add, remove, start, stop, move, list"),
+        ({"do": "fly"}, "'fly' is nothing that can be done (legal: add, change, remove, start, stop, move, list"),
         ({"do": "add", "services": [{"name": "web"}]}, "there is such a service already"),
         ({"do": "add", "services": "web"}, "legal: a list of tables"),
     ],
@@ -421,6 +424,38 @@ def test_what_cannot_be_done_is_refused_with_what_is_legal(asked: dict[str, Any]
     before = world.database().number
     assert why in world.ask(0, **asked)["error"]
     assert world.database().number == before
+
+
+def test_a_node_that_becomes_disallowable_keeps_what_it_has() -> None:  # S9.2
+    """Until it goes anyway; then it does not come back."""
+    web = table("web", *BOTH, node_preferences=[0])
+    world = cluster(3, web)
+    world.end("web", "start")
+    assert world.ask(1, do="change", services=[{**web, "disallowable_nodes": [0]}]).keys() == {"number"}
+    world.wait(20)
+    assert world.running() == []
+    assert where(world, "web") == {"0": "registered"}
+    assert world.shown("web")["explain"][0]["why"] == ["among disallowable_nodes"]
+    world.ask(1, do="move", name="web")
+    world.settle()
+    world.end("web", "stop")
+    assert world.running() == ["start web on 1"]
+    world.end("web", "start")
+    assert "cannot go to node 0: among disallowable_nodes" in world.ask(1, do="move", name="web", node=0)["error"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"name": "nothing"}, "'nothing' is no service (legal: child, web)"),
+        ({"name": "child"}, "child: parent cannot be changed (remove the service and add it anew)"),
+        ({"name": "web", "placement_policy": "register_on_all"}, "web: placement_policy cannot be changed"),
+        ({"name": "web", "allowable_nodes": [9]}, "allowable_nodes: 9 is no node of the cluster (legal: 0 to 1)"),
+    ],
+)
+def test_what_cannot_be_changed_is_refused(changed: dict[str, Any], why: str) -> None:
+    world = cluster(2, table("web", "start"), table("child", "start", parent="web"))
+    assert why in world.ask(0, do="change", services=[changed])["error"]
 
 
 def test_why_a_node_was_chosen_is_told_rule_by_rule() -> None:  # S9.2
@@ -524,3 +559,22 @@ def test_a_file_that_has_grown_is_replaced_and_everybody_goes_on_reading() -> No
     found = {node: manager.services.database.everything() for node, manager in world.managers.items()}
     assert found[0] == found[1] == found[2] == world.database().everything()
     assert len(world.file or b"") < 600_000
+
+
+def test_a_changed_record_has_all_the_other_fields_as_they_were() -> None:
+    service = Service(
+        of_table(table("web", "start")),
+        {"name": "web"},
+        enabled=True,
+        mature=True,
+        transfer=True,
+        target=1,
+        away=2,
+        removing=True,
+        count=3,
+        reason="request",
+        failed=((0, 1),),
+        instances=(Instance(3, 1, 1, InstanceState.STARTING, "auto", 0),),
+    )
+    assert service.but(count=4).but(count=3) == service
+    assert member(Member(1, 2, 3, True, True), load=9) == Member(1, 9, 3, True, True)

@@ -55,7 +55,9 @@ def _register(path: str) -> Registration:
     """Wait until guestd is there and this node a member. Raises Disconnected when guestd has gone again."""
     while True:
         try:
-            return register(NAME, LEVEL, on_death="gone", path=path)
+            # Not "gone": if it dies while its node leaves, nobody stops what runs there, and the others would wait for
+            # that for ever. At any other time the next one takes its place, long before the node is given up.
+            return register(NAME, LEVEL, on_death="hang", path=path)
         except Refused as why:
             print(f"hil: event manager: {why}", file=sys.stderr, flush=True)
             time.sleep(REFUSED_PERIOD_S)

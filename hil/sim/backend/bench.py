@@ -21,7 +21,7 @@ from hil.bench.log import EventLog
 from hil.bench.target import serial_number
 from hil.checkers.checker import Violation
 from hil.config import ClusterConfig
-from hil.errors import BadConfig, HilError, InvalidRun, UsageError
+from hil.errors import BadConfig, EventManagerAway, HilError, InvalidRun, LaboratoryError, UsageError
 from hil.scsi import identity
 from hil.sim.backend.control import DirectControl
 from hil.sim.backend.links import SimulatedLinks
@@ -37,10 +37,15 @@ ACCELERATOR = "sim"
 UNTRUE = frozenset({"torn", "lost", "misdirected", "flip", "stale"})
 """Disk faults after which an answer of the disk, on which all claims rest, may not be true."""
 
+OF_THE_CLIENT = ("ask_event_manager",)
+"""Verbs in the place of what goes to a guest over SSH."""
 ONLY_HERE = ("lose_datagrams", "slow_down", "drift")
 """Verbs that guests do not have."""
 
 COST_MS_MAX = 1000
+ANSWER_S_MAX = 600.0
+CONNECTIONS = 1 << 30
+"""To event managers: numbered from here on."""
 DRIFT_PPM_MAX = 100_000  # A19
 REASON_SIZE_MAX = 800
 """Of a panic, as on guests."""
@@ -88,6 +93,9 @@ class SimBench(DiskVerbs, LinkVerbs):
         ]
         world.on_event = lambda node, kind, fields: self.machines[node.number].says(kind, fields)
         world.on_end = lambda node: self.machines[node.number].ended()
+        self._answers: dict[int, dict[str, Any]] = {}  # of event managers, by connection
+        self._asked = 0
+        world.event_managers.on_answer = self._answers.__setitem__
 
     def begin(self) -> None:
         """The first events, and all machines are switched on."""
@@ -192,6 +200,23 @@ class SimBench(DiskVerbs, LinkVerbs):
                 self.log.emit("fault-healed", fault=f"freeze-{how}", node=machine.number, verified=True)
                 thawed.append(machine.number)
         return {"nodes": nodes, "thawed": thawed}
+
+    def ask_event_manager(self, node: int, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask the event manager of a node; its answer, for which time passes. Raises :class:`EventManagerAway`."""
+        check_nodes([node], len(self.machines))
+        managers = self.world.event_managers
+        manager = managers.of_number(node)
+        if manager is None:
+            raise EventManagerAway(f"node {node}: no event manager has registered there")
+        self.world.administrator.another_asks(request)
+        self._asked += 1
+        connection = CONNECTIONS + self._asked
+        managers.ask(manager, connection, request)
+        self._run(self._deadline(ANSWER_S_MAX), lambda: connection in self._answers or not manager.runs)
+        managers.hang_up(manager, connection)
+        if connection not in self._answers:
+            raise LaboratoryError(f"node {node}: its event manager has ended, or has not answered in {ANSWER_S_MAX} s")
+        return self._answers.pop(connection)
 
     # -- verbs that guests do not have
 

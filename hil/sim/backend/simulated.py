@@ -14,7 +14,7 @@ from hil.client.backend import Calls, Reader
 from hil.client.connection import Event
 from hil.config import ClusterConfig
 from hil.errors import BenchDied, LaboratoryError, UsageError
-from hil.sim.backend.bench import ONLY_HERE, SimBench
+from hil.sim.backend.bench import OF_THE_CLIENT, ONLY_HERE, SimBench
 from hil.sim.backend.options import scenario_options
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class SimCaller:
     def call(self, name: str, **arguments: Any) -> dict[str, Any]:
         """Call verb ``name``; its result. Raises what the verb raises."""
         self._backend.require(name)
-        if name not in (*CALLS, *ONLY_HERE):
+        if name not in (*CALLS, *ONLY_HERE, *OF_THE_CLIENT):
             raise UsageError(f"no call {name!r}; there are: events, {', '.join((*CALLS, *ONLY_HERE))}")
         if self._over:
             raise BenchDied(f"the bench of {self._backend.name!r} has ended")

@@ -36,6 +36,7 @@ class ScenarioWorld(World):
         self._keep_data = keep_data
         super().__init__(options, checkers, config=config)
         self.operator_boots = False
+        self.event_managers.wanted = shared_mib != 0  # as on guests; the services are the scenario's
         self.on_event: Callable[[Node, str, dict[str, Any]], None] = lambda _node, _kind, _fields: None
         self.on_end: Callable[[Node], None] = lambda _node: None
 
