@@ -6,7 +6,6 @@ they promise is checked from outside, and from their stamps: at no instant are t
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -83,15 +82,15 @@ def where(cluster: ScenarioCluster, service: str) -> Node:
 
 def check_lives(node: Node, service: str, instances: int) -> None:
     """By the stamps there were so many instances, one after the other."""
-    stamps = [json.loads(line) for line in shell(node, f"cat /shared/stamps/{service}").splitlines()]
-    assert [one["n"] for one in stamps] == list(range(1, len(stamps) + 1))
-    lives = [(one["registration"], one["node"], one["incarnation"]) for one in stamps]
+    stamps = [line.split() for line in shell(node, f"cat /shared/stamps/{service}").splitlines()]
+    assert [int(number) for number, *_ in stamps] == list(range(1, len(stamps) + 1))
+    lives = [(int(registration), int(at), int(incarnation)) for _, _, at, incarnation, registration, _ in stamps]
     in_order = [life for index, life in enumerate(lives) if index == 0 or lives[index - 1] != life]
     assert len(in_order) == len(set(in_order)), f"two instances of {service} at one instant: {in_order}"
     assert in_order == sorted(in_order)
     assert len(in_order) == instances
     for life in in_order:
-        own = [one["event"] for one, of in zip(stamps, lives, strict=True) if of == life]
+        own = [event for (_, event, *_), of in zip(stamps, lives, strict=True) if of == life]
         assert own[0] == "start"
         assert "start" not in own[1:]
         assert "end" not in own[:-1], f"an instance of {service} went on after its stop command had ended"
@@ -190,7 +189,7 @@ def test_a_licence_server_never_hands_out_more_than_it_has(
     assert late.wait_lines(cluster, 1)[0][0] == "none", "the new server has forgotten who holds a licence"
     for client in holders:
         client.wait_lines(cluster, len(client.lines()) + 2)
-    leases = json.loads(shell(users[0], "cat /shared/licences"))
+    leases = shell(users[0], "cat /shared/licences").split()
     assert leases == sorted(client.name for client in holders)
 
     said = holders[0].end(cluster)

@@ -12,7 +12,7 @@ from counter import PORT
 from instance import Ended, end_on_request
 
 AGAIN_S = 0.2
-PAUSE_S = 0.02
+PAUSE_S = 0.1
 
 
 def main():

@@ -8,11 +8,10 @@ address. An address of a node that has died is gone with it, so there is no reco
 import os
 import socket
 import struct
-import subprocess
 import sys
 import time
 
-from instance import Alive, Ended, end_on_request, end_what_was_left, is_ready, leave_behind, stamp
+from instance import Alive, Ended, end_on_request, end_what_was_left, leave_behind, stamp
 
 CARD = "52:54:00:77:"  # how the addresses of the interconnect's cards begin
 AGAIN = 10  # each that many stamps the neighbours are told again
@@ -44,21 +43,32 @@ def announce(name, hardware, address):
         raw.send(gratuitous_arp(hardware, address))
 
 
-def has(name, address):
-    shown = subprocess.run(["ip", "-4", "-o", "addr", "show", "dev", name], capture_output=True, text=True, check=True)
-    return f" {address}/" in shown.stdout
+def ip(*words):
+    """Run ip(8); its exit status."""
+    return os.spawnvp(os.P_WAIT, "ip", ["ip", *words])
+
+
+def is_here(address):
+    """Whether this node has the address: only then can it be bound."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 def start(address):
     name, hardware = card()
     stamp("start")
-    if not has(name, address):
-        subprocess.run(["ip", "addr", "add", f"{address}/24", "dev", name], check=True)
+    ip("addr", "replace", f"{address}/24", "dev", name)
+    if not is_here(address):
+        sys.exit(f"{address} cannot be added to {name}")
     announce(name, hardware, address)
-    leave_behind(address, "keep")
+    leave_behind(keep, address)
 
 
-def keep(address):
+def keep(address, is_ready):
     """Until the stop command ends it."""
     name, hardware = card()
     end_on_request()
@@ -75,18 +85,17 @@ def keep(address):
 
 
 def stop(address):
-    name, _ = card()
     end_what_was_left()
-    if has(name, address):
-        subprocess.run(["ip", "addr", "del", f"{address}/24", "dev", name], check=True)
+    if is_here(address):
+        ip("addr", "del", f"{address}/24", "dev", card()[0])
+    if is_here(address):
+        sys.exit(f"{address} cannot be removed")
     stamp("end")
 
 
 def main():
-    address, *what = sys.argv[1:]
-    if what == ["keep"]:
-        keep(address)
-    elif os.environ["HIL_ACTION"] == "start":
+    (address,) = sys.argv[1:]
+    if os.environ["HIL_ACTION"] == "start":
         start(address)
     else:
         stop(address)

@@ -6,34 +6,35 @@ are between each other's.
 """
 
 import fcntl
-import json
 import os
 import signal
-import subprocess
 import sys
 import time
 
+# Few modules, and no second interpreter: on an emulated processor each import is paid for with the start's time.
+
 STAMPS = "/shared/stamps"
-ALIVE_S = 0.5
+ALIVE_S = 1.0
 END_S = 8.0
 
 
 def stamp(event):
-    """One more line: start, alive or end of this instance, on the medium when this returns."""
+    """One more line, "N EVENT NODE INCARNATION REGISTRATION SECONDS", on the medium when this returns.
+
+    The event is start, alive or end of this instance; the seconds are its node's own.
+    """
     os.makedirs(STAMPS, exist_ok=True)
-    name = os.environ["HIL_SERVICE"]
-    told = {"event": event, "at": time.monotonic()}
-    told.update({key: int(os.environ[f"HIL_{key.upper()}"]) for key in ("node", "incarnation", "registration")})
-    file = os.open(f"{STAMPS}/{name}", os.O_RDWR | os.O_CREAT, 0o644)
+    who = " ".join(os.environ[f"HIL_{name}"] for name in ("NODE", "INCARNATION", "REGISTRATION"))
+    file = os.open(f"{STAMPS}/{os.environ['HIL_SERVICE']}", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         size = os.fstat(file).st_size
         tail = os.pread(file, 4096, max(0, size - 4096))
         whole = tail[: tail.rfind(b"\n") + 1]  # a node may have died while it wrote the last line
-        last = whole.splitlines()[-1:] or [b'{"n": 0}']
-        line = json.dumps({"n": json.loads(last[0])["n"] + 1, **told}).encode() + b"\n"
-        os.ftruncate(file, size - (len(tail) - len(whole)))
-        os.pwrite(file, line, size - (len(tail) - len(whole)))
+        last = whole.splitlines()[-1:] or [b"0"]
+        end = size - (len(tail) - len(whole))
+        os.ftruncate(file, end)
+        os.pwrite(file, f"{int(last[0].split()[0]) + 1} {event} {who} {time.monotonic():.3f}\n".encode(), end)
         os.fsync(file)
     finally:
         os.close(file)  # which unlocks it
@@ -82,26 +83,42 @@ def _pid_file():
     return f"/run/hil-{os.environ['HIL_SERVICE']}.pid"
 
 
-def leave_behind(*words):
-    """This program again, with ``words``; returns when it has said "ready". Raises SystemExit if it ends before.
+def leave_behind(serve, *arguments):
+    """Call ``serve`` in a process of its own; return when that is ready. Raises SystemExit if it ends before.
 
     It stays in the group of the start command: if that fails or takes too long, it ends with it.
     """
-    command = [sys.executable, "-S", sys.argv[0], *words]
-    log = open(f"/run/hil-{os.environ['HIL_SERVICE']}.log", "ab")  # noqa: SIM115 - it is the process's
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+    ready, told = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(ready)
+        _serve(serve, arguments, told)
+    os.close(told)
     with open(_pid_file(), "w") as file:
-        file.write(str(process.pid))
-    if process.stdout.readline() != b"ready\n":
-        sys.exit(f"{' '.join(words)} ended before it was ready")
+        file.write(str(pid))
+    if os.read(ready, 1) != b"+":
+        sys.exit("the service ended before it was ready")
 
 
-def is_ready():
-    """Said by the process itself: the start command may end. Nobody reads what is printed after this."""
-    print("ready", flush=True)
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.close(null)
+def _serve(serve, arguments, told):
+    """In the child; never returns."""
+    log = os.open(f"/run/hil-{os.environ['HIL_SERVICE']}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for number, file in ((0, null), (1, log), (2, log)):
+        os.dup2(file, number)
+
+    def is_ready():
+        os.write(told, b"+")
+        os.close(told)
+
+    status = 1
+    try:
+        serve(*arguments, is_ready)
+        status = 0
+    except Exception as error:  # noqa: BLE001 - the log is all that there is to be told
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(status)
 
 
 def end_what_was_left():

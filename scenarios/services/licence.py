@@ -8,14 +8,13 @@ gives each of them LEASE_S from its own beginning. A node that was forced out ca
 out nothing.
 """
 
-import json
 import os
 import select
 import socket
 import sys
 import time
 
-from instance import Alive, Ended, end_on_request, end_what_was_left, is_ready, leave_behind, stamp, write_whole
+from instance import Alive, Ended, end_on_request, end_what_was_left, leave_behind, stamp, write_whole
 
 LEASES = "/shared/licences"
 PORT = 7100
@@ -28,8 +27,8 @@ class Licences:
     def __init__(self, count):
         self._count = count
         try:
-            with open(LEASES, "rb") as file:
-                holders = json.loads(file.read())
+            with open(LEASES) as file:
+                holders = file.read().split()
         except FileNotFoundError:
             holders = []
         self._until = dict.fromkeys(holders, time.monotonic() + LEASE_S)
@@ -43,13 +42,13 @@ class Licences:
         elif client in held or (verb == "take" and len(held) < self._count):
             held[client] = now + LEASE_S
         if held.keys() != self._until.keys():
-            write_whole(LEASES, json.dumps(sorted(held)).encode())
+            write_whole(LEASES, "".join(f"{name}\n" for name in sorted(held)).encode())
         self._until = held
         yes = client in held or verb == "give"
         return f"{'yes' if yes else 'no'} {client} {len(held)}"
 
 
-def serve(count):
+def serve(count, is_ready):
     """Until the stop command ends it."""
     end_on_request()
     licences = Licences(count)
@@ -69,12 +68,10 @@ def serve(count):
 
 
 def main():
-    count, *what = sys.argv[1:]
-    if what == ["serve"]:
-        serve(int(count))
-    elif os.environ["HIL_ACTION"] == "start":
+    (count,) = sys.argv[1:]
+    if os.environ["HIL_ACTION"] == "start":
         stamp("start")
-        leave_behind(count, "serve")
+        leave_behind(serve, int(count))
     else:
         end_what_was_left()
         stamp("end")

@@ -15,10 +15,9 @@ recovery.
 """
 
 import os
-import sys
 import time
 
-from instance import Alive, Ended, end_on_request, end_what_was_left, is_ready, leave_behind, stamp, sync_directory
+from instance import Alive, Ended, end_on_request, end_what_was_left, leave_behind, stamp, sync_directory
 
 SPOOL = "/shared/spool"
 QUEUE, HAND, DONE, PAPER = (f"{SPOOL}/{name}" for name in ("queue", "hand", "done", "paper"))
@@ -54,7 +53,7 @@ def recover():
         move(job, HAND, QUEUE)
 
 
-def serve():
+def serve(is_ready):
     """Until the stop command ends it; a job in hand waits again then, or is finished."""
     end_on_request()
     alive = Alive()
@@ -91,12 +90,10 @@ def print_job(job, alive):
 def main():
     prepare()
     action = os.environ["HIL_ACTION"]
-    if sys.argv[1:] == ["serve"]:
-        serve()
-    elif action == "start":
+    if action == "start":
         stamp("start")
         recover()
-        leave_behind("serve")
+        leave_behind(serve)
     elif action == "stop":
         end_what_was_left()
         recover()  # it may have had to be killed

@@ -144,18 +144,13 @@ def test_two_services_of_one_name_are_told_with_the_place_of_the_first(tmp_path:
 
 def test_everything_that_is_wrong_in_all_files_is_told_at_once(tmp_path: Path) -> None:
     broken = file(tmp_path, "[[service]]\nname = \n", "broken.toml")
-    wrong = file(
-        tmp_path, "[[service]]\nname = 'a'\nparent = 'in broken'\nfoo = 1\nstart_timeout = 'x'\n", "wrong.toml"
-    )
+    text = "[[service]]\nname = 'a'\nfoo = 1\nstart_timeout = 'x'\n[[service]]\nname = 'b'\nparent = 'in broken'\n"
+    wrong = file(tmp_path, text, "wrong.toml")
     with pytest.raises(BadServiceFile) as caught:
         read([wrong, broken, tmp_path / "none.toml"], 3)
     lines = [line.removeprefix(f"{tmp_path}/") for line in str(caught.value).splitlines()]
-    assert [line.partition(" ")[0] for line in lines] == [
-        "wrong.toml:4:",
-        "wrong.toml:5:",
-        "broken.toml:2:",
-        "none.toml:",
-    ]
+    places_told = [line.partition(" ")[0] for line in lines]
+    assert places_told == ["wrong.toml:3:", "wrong.toml:4:", "broken.toml:2:", "none.toml:"]
     assert "No such file" in lines[-1]
 
 
@@ -176,7 +171,7 @@ name = 1
 """
 start_command = [
   "a", # ]
-  '[[service]]', [
+[["service"]], [
   ]
 ]
 "quoted" = 1
