@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIMULATED_MS = 120_000
-EVERYTHING = {"filers": 2, "volume_users": 1, "services": 5}
 
 _Measured = TypeVar("_Measured")
 
@@ -52,7 +51,8 @@ def three(seed: int, *, lockers: int = 0, everything: bool = False) -> Options:
 
     everything: programs that use files and virtual disks as well, and client services, in each seed.
     """
-    return replace(_bare(draw(seed, "swarm", 3)), lockers=lockers, **(EVERYTHING if everything else {}))
+    options = replace(_bare(draw(seed, "swarm", 3)), lockers=lockers)
+    return replace(options, filers=2, volume_users=1, services=5) if everything else options
 
 
 def _bare(options: Options) -> Options:
