@@ -294,11 +294,12 @@ class ServiceManager:
                 requests.carry_out(message, decision, self.view)
             else:
                 groups.carry_out(message, decision, len(self.view.seen))
-        except DefinitionErrors as why:
+        except DefinitionErrors as wrong:  # a name of its own: the compiler gives each name one type
             problems = [
-                {"index": one.index, "service": one.service, "field": one.field, "why": one.why} for one in why.problems
+                {"index": one.index, "service": one.service, "field": one.field, "why": one.why}
+                for one in wrong.problems
             ]
-            return {"error": str(why), "problems": problems}
+            return {"error": str(wrong), "problems": problems}
         except requests.Refused as why:
             return {"error": str(why)}
         return {}
