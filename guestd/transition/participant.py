@@ -235,11 +235,12 @@ class Participant:
         return replace(told, caught_up=((seat.level, subjects),))
 
     def _passed(self, seat: Seat) -> list[int]:
-        """The nodes whose join has passed that seat's level without its subsystem."""
+        """The nodes whose join has passed that seat's level without its subsystem; those too whose leave is on its way
+        to it, and will be told."""
         passed = []
         for subject, entry in enumerate(self._entries):
             join_passed = entry.state is NodeState.JOINED or (
-                entry.state is NodeState.JOINING and entry.level > seat.level.order
+                entry.state in (NodeState.JOINING, NodeState.LEAVING) and entry.level > seat.level.order
             )
             if seat.registered and join_passed and seat.states[subject] is SubsystemState.INACTIVE:
                 passed.append(subject)

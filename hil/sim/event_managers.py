@@ -63,7 +63,10 @@ _START_US_MAX: Final = 1_500_000
 _AGAIN_US_MIN: Final = 50_000
 _AGAIN_US_MAX: Final = 3_000_000
 _WAY_US: Final = 100  # from a program to guestd and back
+_OPERATION_US: Final = 30_000  # about what one on the database takes
 _LOAD_MAX: Final = 400
+_GROWN_SIZES: Final = (3000, 10_000, 1 << 18)
+"""Bytes of the database from which on an event manager replaces it: none of these runs would come to the usual size."""
 
 
 class Manager:
@@ -143,7 +146,9 @@ class EventManagers:
         self._mounts = mounts
         self._random = [child(randomness) for _ in range(options.nodes)]
         self._ill = [child(randomness) for _ in range(options.nodes)]
+        self._at_work = [child(randomness) for _ in range(options.nodes)]  # of what goes wrong with the database
         self._share = options.manager_share / 1000
+        self._store_share = options.store_share / 1000
         self.wanted = options.services > 0
         """On nodes that boot from now on."""
 
@@ -253,6 +258,8 @@ class EventManagers:
             return
         if "registered" in message:
             manager.core = EventManager(node.number, self._nodes)
+            if self._store_share:
+                manager.core.services.database.grown_size = self._at_work[node.number].choice(_GROWN_SIZES)
             self.give(manager, Registered(node.number, self._nodes))
             self._tick(manager)
         elif "notification" in message:
@@ -263,7 +270,8 @@ class EventManagers:
         elif "refused" in message:
             manager.refused = message["refused"]
             self.counts["refused"] += 1
-        elif "error" in message:
+        elif "error" in message and not (manager.core is not None and manager.core.services.leaving):
+            # Of two acknowledgements at once the one of its own leave ends its registration.
             raise AssertionError(f"guestd does not understand its event manager: {message}")
 
     def _notified(self, manager: Manager, given: dict[str, Any]) -> None:
@@ -321,6 +329,14 @@ class EventManagers:
     def _operate(self, manager: Manager, effect: Any) -> None:
         if manager.runs and manager.store is not None:
             manager.store.carry_out(effect)
+            draw = self._at_work[manager.node.number]
+            if self._store_share and self.enabled and draw.random() < self._store_share:
+                self._queue.after(draw.randint(0, _OPERATION_US), self._dies_at_work, manager)
+
+    def _dies_at_work(self, manager: Manager) -> None:
+        """In the middle of an operation on the database, perhaps."""
+        if manager.runs and self.enabled and manager.node.frozen is None:
+            self._die(manager)
 
     def _say(self, manager: Manager, message: dict[str, Any], *, locks: bool = False) -> None:
         line = ProgramMessage(manager.connection + int(locks), json.dumps(message))

@@ -104,6 +104,9 @@ class Options:
     services: int = 0  # client services of the cluster; 0: no event managers run
     command_share: int = 0  # commands of services that fail or hang
     manager_share: int = 0  # of the inputs after which an event manager does something: it dies meanwhile
+    store_share: int = (
+        0  # operations on their database within which an event manager dies; 0: it is never replaced either
+    )
     election: str = "paxos"  # or "dekker": how an epoch gets its owner (docs/election.md)
 
     @property
@@ -260,9 +263,11 @@ def _services(randomness: random.Random, nodes: int) -> dict[str, Any]:
     drawn = randomness.choice([0, 0, 0, 2, 5])
     command_share = randomness.choice([0, 50, 300])
     manager_share = randomness.choice([0, 0, 5, 30])
+    store_share = randomness.choice([0, 10, 50])
     if not drawn or nodes > _LOCKING_NODES_MAX:
         return {}
-    return {"services": drawn, "command_share": command_share, "manager_share": manager_share}
+    shares = {"command_share": command_share, "manager_share": manager_share, "store_share": store_share}
+    return {"services": drawn, **shares}
 
 
 def _plain(seed: int, preset: str, randomness: random.Random, nodes: int | None) -> Options:

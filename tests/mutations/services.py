@@ -235,7 +235,7 @@ MUTANTS: Final = (
     Mutant(intent_not_cleared, (SETTLES,), CALM),
     Mutant(stop_failure_ignored, ANY, FAILING),
     Mutant(failed_start_not_stopped, (OnePlace.claim,), FAILING),
-    Mutant(tail_not_cut_off, (*ANY, CONVERGES), MANAGERS),
+    Mutant(tail_not_cut_off, (*ANY, CONVERGES), {**MANAGERS, "store_share": 200}),
     Mutant(decided_without_the_lock, (*ANY, NO_FAULT_OF_ITS_OWN), CALM),
     Mutant(steps_told_twice, (ServiceStates.claim,), CALM),
     Mutant(former_life_taken_for_alive, ANY, POWER),
