@@ -46,14 +46,23 @@ class Speed(NamedTuple):
         return 60 * self.seeds / self.wall_s
 
 
-def three(seed: int, *, lockers: int = 0) -> Options:
-    """Three nodes, any faults. lockers: programs on each that lock; without them heartbeats and faults are all."""
-    return replace(draw(seed, "swarm", 3), lockers=lockers)
+def three(seed: int, *, lockers: int = 0, everything: bool = False) -> Options:
+    """Three nodes, any faults. lockers: programs on each that lock; without them heartbeats and faults are all.
+
+    everything: programs that use files and virtual disks as well, and client services, in each seed.
+    """
+    options = replace(_bare(draw(seed, "swarm", 3)), lockers=lockers)
+    return replace(options, filers=2, volume_users=1, services=5) if everything else options
+
+
+def _bare(options: Options) -> Options:
+    """Heartbeats and faults: no program uses what the nodes have together."""
+    return replace(options, lockers=0, filers=0, volume_users=0, services=0)
 
 
 def several(seed: int) -> Options:
     """3 to 5 nodes, any faults, for at least ``SIMULATED_MS``: what follows the faults takes the rest of it."""
-    options = replace(draw(seed, "swarm", 3 + seed % 3), lockers=0)
+    options = _bare(draw(seed, "swarm", 3 + seed % 3))
     timing = options.timing
     rest_ms = timing.death_ms + timing.agreed_ms_max + options.quiet_ms
     return replace(options, faults_ms=SIMULATED_MS - rest_ms)
@@ -66,9 +75,9 @@ def timed(options: Options) -> tuple[Result, float]:
     return result, time.process_time() - began
 
 
-def on_one(seeds: range, compiled: Path | None = None, *, lockers: int = 0) -> Speed:
-    """One after the other, 3 nodes."""
-    return _on([three(seed, lockers=lockers) for seed in seeds], 1, compiled)
+def on_one(seeds: range, compiled: Path | None = None, *, lockers: int = 0, everything: bool = False) -> Speed:
+    """One after the other, 3 nodes; with what `three` says."""
+    return _on([three(seed, lockers=lockers, everything=everything) for seed in seeds], 1, compiled)
 
 
 def on_several(seeds: range, jobs: int, compiled: Path | None = None) -> Speed:

@@ -140,6 +140,28 @@ def test_event_managers_and_their_services_on_real_guests(cluster: ScenarioClust
     assert any(line.startswith("web start 0 3 ") for line in lines), lines
 
 
+def test_services_end_with_their_nodes_guestd_and_start_elsewhere(cluster: ScenarioCluster) -> None:  # S9.5
+    first, second, _ = cluster.nodes
+    for node in (first, second):
+        listed(node)
+    first.send("cat > /shared/web", PROGRAM.encode())
+    first.send("cat > /tmp/web.toml", SERVICE.encode())
+    assert "web: registered on node 1" in shell(first, "guestctl service add /tmp/web.toml")
+    pid = shell(second, "cat /run/web.pid").strip()
+    shell(second, f"kill -0 {pid}")
+    shell(second, "for p in $(pidof python3.11); do grep -q guestd.pyc /proc/$p/cmdline && kill -9 $p; done; true")
+    await_event(cluster, "node 1's guestd has ended", lambda event: event["kind"] == "guestd-exited")
+    assert shell(second, f"kill -0 {pid} 2>/dev/null && echo it runs; true") == ""  # though the machine goes on
+    await_event(
+        cluster,
+        "web is registered on node 2",
+        lambda event: (
+            (event["kind"], event.get("service"), event.get("state"), event.get("subject"))
+            == ("service", "web", "registered", 2)
+        ),
+    )
+
+
 def test_a_node_whose_stop_command_fails_panics(cluster: ScenarioCluster) -> None:  # S6.1, S9.5, A21
     first, _, third = cluster.nodes
     listed(first)

@@ -133,5 +133,4 @@ class Server:
 
     def _hang_up(self, connection: int) -> None:
         self.socket.flush()
-        if connection in self.socket._by_number:
-            self.socket._cut(self.socket._by_number[connection])
+        self.socket.hang_up(connection)
