@@ -226,18 +226,19 @@ class Services(ServiceRequests):
     ) -> View:
         """``removed``: that it is gone is no failure. ``starting``: that it cannot be started is one."""
         known = name in self._cluster.poll().services
+        group = [name]
         if not known and not removed:
-            self.show(name)  # which raises if there is none
+            group += self._ancestors(name)  # which raises if there is no such service
         cluster = self._cluster
         limit_s = cluster.default_timeout_s if timeout is None else timeout
         deadline = cluster.clock + limit_s
         looked_at = 0
 
         def failed_again(view: View) -> int | None:
-            """The number of the event that told of a failed start, if nobody was asked since."""
-            seen = view.services.get(name) if starting else None
-            last = None if seen is None or not _start_has_failed(seen) else seen.newest
-            return last.n if last is not None and last.n > looked_at else None
+            """The number of the event that told of a failed start, here or above it, if nobody was asked since."""
+            seen = [view.services[one] for one in group if one in view.services] if starting else []
+            failed = [one.newest.n for one in seen if one.newest is not None and _start_has_failed(one)]
+            return max((n for n in failed if n > looked_at), default=None)
 
         def predicate(view: View) -> str | None:
             nonlocal known
@@ -256,8 +257,17 @@ class Services(ServiceRequests):
                 return view
             looked_at = n
             # Not from within the wait: who asks reads events, too.
-            if (hopeless := self._why_hopeless(name)) is not None:
-                raise ClaimFailed(f"{about}: {hopeless}")
+            for one in reversed(group):
+                if (hopeless := self._why_hopeless(one)) is not None:
+                    whose = "its" if one == name else f"{one} above it is registered nowhere: its"
+                    raise ClaimFailed(f"{about}: {whose} {hopeless}")
+
+    def _ancestors(self, name: str) -> builtins.list[str]:
+        """The services above it. Raises :class:`hil.errors.ServiceRefused` if there is no service of that name."""
+        above = []
+        while name := self.show(name)["parent"] or "":
+            above.append(name)
+        return above
 
     def _why_hopeless(self, name: str) -> str | None:
         """A start of it has failed: why no other node will try; None if one may."""
@@ -268,7 +278,7 @@ class Services(ServiceRequests):
         left = [one for one in nodes.values() if one.get("chosen") or one.get("eligible")]
         if left or not shown.get("failed"):
             return None
-        return f"its start has failed on node {', '.join(map(str, _failed(shown)))}, and no other node may have it"
+        return f"start has failed on node {', '.join(map(str, _failed(shown)))}, and no other node may have it"
 
 
 def _why_not_registered(seen: ServiceView | None, on: Node | int | None) -> str | None:

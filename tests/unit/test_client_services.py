@@ -83,6 +83,15 @@ def test_a_wait_ends_at_once_when_it_cannot_succeed(stack: Stack, cluster: Clust
         cluster.services.wait_registered("a", timeout=600)
 
 
+def test_a_wait_for_a_child_ends_at_once_when_its_parent_starts_nowhere(stack: Stack, cluster: Cluster) -> None:  # S9.4
+    stack.status = {("a", "start", node): 1 for node in range(3)}
+    cluster.services.add({"name": "a", "start_command": ["/bin/false"]}, {"name": "b", "parent": "a"})
+    with pytest.raises(
+        ClaimFailed, match="service b registered: a above it is registered nowhere: its start has failed"
+    ):
+        cluster.services.wait_registered("b", timeout=600)
+
+
 def test_a_wait_for_a_service_that_is_removed_meanwhile_ends_at_once(stack: Stack, cluster: Cluster) -> None:
     cluster.services.add({"name": "a", "auto_register": "manual"})
     cluster.services.start("a")
