@@ -94,8 +94,7 @@ CLAUSES = {
     },
 }
 
-NOT_YET = {
-}
+NOT_YET = {}
 """Clauses without a test, and why."""
 
 PARTLY = {

@@ -115,7 +115,7 @@ def checked(
     Raises DefinitionErrors.
     """
     problems: list[Problem] = []
-    found: list[tuple[Definition, dict[str, Any]]] = []
+    found: dict[int, tuple[Definition, dict[str, Any]]] = {}  # by the place of its table
     names: dict[str, int] = {}
     parents = {name: one.parent for name, one in known.items()}
     for index, table in enumerate(tables):
@@ -130,36 +130,39 @@ def checked(
         else:
             names[name] = index
             parents[name] = made[0].parent
-        found.append(made)
-    for index, (one, _) in ((names.get(made[0].name, 0), made) for made in found):
+        found[index] = made
+    for index, (one, _) in found.items():
         why = _wrong_parent(one, parents, known)
         if why:
             problems.append(Problem(index, one.name, "parent", why))
-    problems += _wrong_events([one for one, _ in found], known, {} if groups is None else groups, nodes)
+    definitions = {index: one for index, (one, _) in found.items()}
+    problems += _wrong_events(definitions, known, {} if groups is None else groups, nodes)
     if problems:
         raise DefinitionErrors(sorted(problems, key=lambda one: one.index))
-    return found
+    return list(found.values())
 
 
 def _wrong_events(
-    found: Sequence[Definition], known: Mapping[str, Definition], groups: Mapping[str, Group], nodes: int
+    found: Mapping[int, Definition], known: Mapping[str, Definition], groups: Mapping[str, Group], nodes: int
 ) -> list[Problem]:
-    """Names of events are unique in the cluster (spec S8.2)."""
+    """What is wrong with the events of services; their names are unique in the cluster (spec S8.2)."""
     problems = []
     taken = dict(groups)
     for one in known.values():
         if one.events:
             taken[f"service/{one.name}"] = events.of_table(event_group(one), one.name)
-    for index, one in enumerate(found):
+    for index, one in found.items():
         if one.events:
             try:
                 taken[f"service/{one.name}"] = events.of_service(one.name, one.events, taken, nodes)
             except events.DefinitionErrors as why:
-                problems += [
-                    Problem(index, one.name, f"events.{wrong.field}" if wrong.field else "events", wrong.why)
-                    for wrong in why.problems
-                ]
+                problems += [_of_event(index, one.name, wrong) for wrong in why.problems]
     return problems
+
+
+def _of_event(index: int, service: str, wrong: events.Problem) -> Problem:
+    why = f"event {wrong.event!r}: {wrong.why}" if wrong.event else wrong.why
+    return Problem(index, service, f"events.{wrong.field}" if wrong.field else "events", why)
 
 
 def event_group(one: Definition) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import zlib
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -44,11 +45,14 @@ def test_services_run_where_nothing_goes_wrong() -> None:  # S9.1
 
 def test_services_outlive_their_nodes_and_event_managers() -> None:  # S9.5, S4.13
     plan = Plan(40_000, (Fault("crash", 12_000, 3000, node=0), Fault("leave", 25_000, node=1)))
-    result = run(options(command_share=200, manager_share=30), plan)
-    assert result.violation is None, result.details
-    assert result.faults["event-manager-died"] > 0
-    assert result.faults.keys() & {"command-failed", "command-hung"}
-    assert result.faults["command-killed"] > 0
+    struck: Counter[str] = Counter()
+    for seed in range(4):
+        result = run(options(seed=seed, command_share=300, manager_share=30), plan)
+        assert result.violation is None, result.details
+        struck.update(result.faults)
+    assert struck["event-manager-died"] > 0
+    assert struck["command-failed"] > 0
+    assert struck["command-killed"] > 0
 
 
 def test_the_same_seed_is_the_same_run() -> None:
