@@ -15,7 +15,7 @@ from tests.lab.host_programs import shell
 
 pytestmark = pytest.mark.lab
 
-ACTION = '["/bin/busybox", "sh", "-c", "echo $0 $HIL_NODE $1 >>/shared/occurred", "{name}", "{out}"]'
+ACTION = '["/bin/busybox", "sh", "-c", "echo $$0 $$HIL_NODE $$1 >>/shared/occurred", "{name}", "{out}"]'
 EVENTS = {
     "time": ("timer", "every_s = 3", "$OUT.count"),
     "gone": ("process", 'pid_file = "/run/it.pid"\ngrace_s = 0', "$OUT.change"),
