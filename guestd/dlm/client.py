@@ -125,6 +125,8 @@ class Client:
             self._mastery.begin(root)
         if root in self.by_root:
             self.masters[root] = message.master
+            for lock in self.by_root[root].values():
+                lock.named = lock.pending and lock.sent_to is None
             self._send_all(root)
 
     def granted(self, sender: int, message: Grant) -> None:
@@ -168,11 +170,16 @@ class Client:
         if lock is None or not lock.pending or (lock.sent_to, lock.operation) != (sender, message.operation):
             return
         root = lock.name[0]
-        lock.sent_to = None
+        named = lock.named
+        self._lose(lock)
         if self.masters.get(root) == sender:
             del self.masters[root]
             self.unconfirmed.pop(root, None)
-        if lock.retried:
+        if named and lock.state is LockState.RELEASING:
+            # Who masters the tree does not know it: its last master let it go, and died before its answer was out.
+            self._end(lock, "released")
+            self._site.notices.append(Gone(lock.number))
+        elif lock.retried:
             self._again[root] = True
         else:
             lock.retried = True
@@ -184,20 +191,22 @@ class Client:
         """The directory begins anew: no answer counts any more."""
         self._asked.clear()
         self._again.clear()
+        for lock in self.locks.values():
+            lock.named = False
 
     def lose_sent(self, members: Mapping[int, int]) -> None:
         """Operations that a node has which is no member any more are to be sent again: that one may not have been the
         master, and its Retry will not come."""
         for lock in self.locks.values():
             if lock.sent_to is not None and lock.sent_to not in members:
-                lock.sent_to = None
+                self._lose(lock)
 
     def send_again(self, root: bytes, master: int) -> None:
         """The tree has that master. Where else operations were brought, in a round that has not come to its end since
         the master spoke only then, nobody has them."""
         for lock in self.by_root[root].values():
             if lock.sent_to != master:
-                lock.sent_to = None
+                self._lose(lock)
 
     def go_on(self) -> None:
         """The lock manager has not stopped any more: send what has come up meanwhile."""
@@ -243,7 +252,7 @@ class Client:
         if value is not None:
             lock.value = value
         lock.cancelled = None
-        lock.retried = False
+        lock.named = lock.retried = False
         lock.searched_ms = self._site.now_ms
         self._send(lock)
 
@@ -267,6 +276,12 @@ class Client:
         lock.sent_to = self.masters[root]
         for message in messages_of(lock):
             self._site.send(lock.sent_to, message)
+
+    @staticmethod
+    def _lose(lock: Lock) -> None:
+        """Nobody has the operation under way."""
+        lock.sent_to = None
+        lock.named = False
 
     def _is_answer(self, lock: Lock, sender: int, operation: int) -> bool:
         if sender not in self._site.members or not lock.pending or lock.operation != operation:

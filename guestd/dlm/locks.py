@@ -45,6 +45,7 @@ class Lock:
         "copy",
         "mode",
         "name",
+        "named",
         "noqueue",
         "number",
         "operation",
@@ -77,6 +78,7 @@ class Lock:
         self.value = NO_VALUE
         self.cancelled: Reason | None = None  # the operation under way is not wanted any more
         self.sent_to: int | None = None  # the node that has the operation under way
+        self.named = False  # the directory has named that node as the master, for this operation
         self.retried = False  # that operation was sent to a node that was not the master, since the last tick
         self.searched_ms = 0  # when the operation began, or a deadlock was last searched for
         self.copy = NO_VALUE  # the value block as it came with the last grant, or as this node left it

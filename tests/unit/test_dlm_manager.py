@@ -245,6 +245,31 @@ def test_the_value_is_invalid_when_its_last_writer_dies_while_the_master_leaves(
     assert (grant.mode, grant.valid) == (Mode.PR, False)
 
 
+def test_a_release_whose_answer_its_master_took_into_its_death_comes_to_its_end() -> None:  # S7.1, A12
+    """The tree has another master by then, who does not know the lock."""
+    cluster = Cluster(view_ms_max=10)
+    name = hashed_to(1, 1, 2)
+    keeper = cluster.held(0, name, Mode.NL)
+    released = cluster.held(2, name, Mode.EX)
+    cluster.call(0, "unlock", keeper)
+    cluster.world.run(100)
+    cluster.world.cut |= {(0, 2)}
+    cluster.call(2, "unlock", released)
+    cluster.world.run(200)
+    assert cluster.master(name) == [], "it has let it go, and the tree with it"
+    other = cluster.held(1, name, Mode.NL)
+    assert cluster.master(name) == [1]
+    cluster.world.kill(0, noticed_ms=100)
+    cluster.world.run_until(lambda: cluster.world.view.entries[0].state is NodeState.INACTIVE)
+    cluster.world.run(1000)
+    locks = cluster.world.nodes[2].manager
+    assert locks is not None
+    assert released not in locks.client.locks
+    cluster.call(1, "unlock", other)
+    cluster.world.run(500)
+    cluster.held(2, name, Mode.EX)
+
+
 @pytest.mark.parametrize("case", ["orphan at a living master", "with its master", "alone with its master"])
 def test_nothing_of_a_dead_node_is_granted_before_the_level_above_has_recovered(case: str) -> None:  # S7.1, A13
     cluster = Cluster(above_ms_max=0)
