@@ -10,11 +10,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from guestd.services.database import Database
     from guestd.services.definition import Definition
-    from guestd.services.service import Service
+    from guestd.services.service import Member, Service
     from guestd.services.view import View
 
 QUARANTINE_FAILURES = 3
-"""A node that was forced out so often lately gets no services, until it has been up for a while (A20)."""
+"""A node that was forced out so often lately gets services only where there is no other node, until it has been up for
+a while (A20)."""
 INSTANCE_LOAD = 10  # hundredths: what a service is taken to add to a node's load before that is seen
 
 
@@ -32,6 +33,11 @@ def preference(definition: Definition, node: int) -> int:
     if node not in definition.preferences:
         return len(definition.preferences)
     return definition.preferences.index(node) if definition.ordered else 0
+
+
+def is_quarantined(signed: Member) -> bool:
+    """Whether it was forced out often lately (A20)."""
+    return signed.failures >= QUARANTINE_FAILURES
 
 
 def verdicts(service: Service, database: Database, view: View) -> list[Verdict]:
@@ -98,8 +104,9 @@ def _verdict(service: Service, node: int, database: Database, view: View, busy: 
     why.append("up")
     if (node, seen.incarnation) in service.failed:
         return Verdict(node, False, (*why, "a start or a recovery has failed there since it joined"))
-    if signed.failures >= QUARANTINE_FAILURES:
-        return Verdict(node, False, (*why, f"in quarantine: forced out {signed.failures} times lately"))
+    quarantined = is_quarantined(signed)
+    if quarantined:
+        why.append(f"in quarantine, forced out {signed.failures} times lately: taken only if there is no other")
     place = preference(definition, node)
     load = signed.load + INSTANCE_LOAD * busy
     if node == service.target:
@@ -110,4 +117,5 @@ def _verdict(service: Service, node: int, database: Database, view: View, busy: 
         kind = f"preferred node {place + 1}" if definition.ordered else "one of the preferred nodes"
         why.append(kind if node in definition.preferences else "not a preferred node")
     why.append(f"load {signed.load / 100:.2f}, {busy} services here")
-    return Verdict(node, True, tuple(why), (node != service.target, node == service.away, place, load, node))
+    rank = (node != service.target, quarantined, node == service.away, place, load, node)
+    return Verdict(node, True, tuple(why), rank)

@@ -27,7 +27,7 @@ from guestd.events.effects import (
 )
 from guestd.events.inputs import StoreDone
 from guestd.services import facts, requests, shown
-from guestd.services.choose import awaits
+from guestd.services.choose import awaits, is_quarantined
 from guestd.services.database import Database
 from guestd.services.decide import Decision
 from guestd.services.definition import DefinitionErrors
@@ -379,7 +379,9 @@ class ServiceManager:
                 self._better.remove(name)
             elif service.instances[0].state is InstanceState.REGISTERED and not service.transfer:
                 self._better.remove(name)
-                if facts.is_better(service, self.node) and self.view.up(self.node, self.database):
+                mine = self.database.members.get(self.node)
+                up = self.view.up(self.node, self.database) and mine is not None and not is_quarantined(mine)
+                if up and facts.is_better(service, self.node):
                     self._facts.append(facts.Better(name, service.count, self.node))
 
     def _forgive(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from guestd.services.choose import QUARANTINE_FAILURES, awaits, verdicts
+from guestd.services.choose import awaits, is_quarantined, verdicts
 from guestd.services.service import NOWHERE
 from guestd.services.states import InstanceState
 
@@ -101,7 +101,7 @@ def _node(node: int, database: Database, view: View) -> dict[str, Any]:
         "up": view.up(node, database),
         "load": None if signed is None else signed.load / 100,
         "failures": 0 if signed is None else signed.failures,
-        "quarantined": signed is not None and signed.failures >= QUARANTINE_FAILURES,
+        "quarantined": signed is not None and is_quarantined(signed),
     }
 
 

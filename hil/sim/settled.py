@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from guestd.services.choose import QUARANTINE_FAILURES, preference
+from guestd.services.choose import is_quarantined, preference
 from guestd.services.service import NOWHERE
 from guestd.services.states import InstanceState
 
@@ -71,7 +71,6 @@ def _good(world: World, service: Service) -> list[int]:
         number
         for number in _eligible(world, service)
         if (number, members[number].incarnation) not in service.failed + root.failed
-        and (root.definition.on_all or members[number].failures < QUARANTINE_FAILURES)
     ]
 
 
@@ -134,6 +133,7 @@ def _better(world: World, service: Service, good: list[int]) -> list[int]:
         node
         for node in good
         if preference(service.definition, node) < preference(service.definition, one.node)
+        and not is_quarantined(members[node])
         and registry.signed_us[node, members[node].incarnation] > since_us
     ]
 

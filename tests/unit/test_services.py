@@ -388,9 +388,24 @@ def test_a_node_that_was_forced_out_often_lately_gets_no_services_until_it_was_u
         world.settle()
     world.end_all()
     assert where(world, "web") == {"1": "registered"}
-    assert "in quarantine" in world.shown("web")["explain"][0]["why"][-1]
+    assert any("in quarantine" in why for why in world.shown("web")["explain"][0]["why"])
     world.wait(700)
     assert world.ask(1, do="move", name="web", node=0).keys() == {"number"}
+
+
+def test_where_all_are_in_quarantine_services_run_all_the_same() -> None:  # A20
+    world = cluster(2, table("web", *BOTH))
+    for _ in range(QUARANTINE_FAILURES):
+        for node in range(2):
+            world.end_all()
+            world.die(node)
+            world.settle()
+            world.end_all()
+            world.join(node)
+            world.settle()
+    world.end_all()
+    assert [one["quarantined"] for one in world.ask(0, do="list")["nodes"]] == [True, True]
+    assert list(where(world, "web").values()) == ["registered"]
 
 
 # -- administrators

@@ -220,7 +220,7 @@ class History:
                 assert all(state is InstanceState.RECOVERING for state in states.values()), (name, states)
             elif service.definition.on_all:
                 assert set(states) == set(wanted), (name, states)
-            elif not all(database_failures(world, node) for node in wanted):
+            else:
                 assert list(states.values()) == [InstanceState.REGISTERED], (name, states, service)
                 assert set(states) <= set(wanted)
 
@@ -232,13 +232,6 @@ class History:
         self.world.give(one.node, CommandEnded(one.effect.number, 0, timed_out=False, output=b""))
         if one.action == "stop":
             self.instances.pop((one.service, one.node), None)
-
-
-def database_failures(world: World, node: int) -> bool:
-    """Whether that node is in quarantine."""
-    from guestd.services.choose import QUARANTINE_FAILURES
-
-    return world.database().members[node].failures >= QUARANTINE_FAILURES
 
 
 def run(seed: int, steps: int = STEPS) -> History:
