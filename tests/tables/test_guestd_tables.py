@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from guestd.core.machine import IllegalTrigger, Table
+from guestd.events.bell import BELL, BellState
 from guestd.membership import dekker
 from guestd.membership.paxos import PHASES, Phase
 from guestd.membership.roles import ROLES, Role
 from guestd.membership.states import NODE_STATES, NodeState
+from guestd.services.states import INSTANCE_STATES, InstanceState
 from guestd.transition.registration import REGISTRATIONS, Registration
 from guestd.transition.states import SUBSYSTEM_STATES, SubsystemState
 
@@ -96,6 +98,39 @@ REGISTRATION_ROWS = {
     ("registered", "gone"): "ended",
     ("registered", "died"): "silent",  # S4.13
     ("registered", "left"): "ended",  # S4.9
+    ("silent", "replaced"): "ended",  # the same program has begun again
+}
+# Spec S9.7, and what it leaves open: docs/services.md.
+INSTANCE_ROWS = {
+    ("de-registered", "register"): "starting",
+    ("de-registered", "register-without-start"): "registered",
+    ("starting", "started"): "registered",
+    ("starting", "start-failed"): "stopping",
+    ("starting", "start-failed-without-stop"): "de-registered",
+    ("starting", "lost"): "de-registered",
+    ("registered", "stop"): "stopping",
+    ("registered", "stop-without-stop"): "de-registered",
+    ("registered", "lost"): "recovering",
+    ("registered", "lost-without-recovery"): "de-registered",
+    ("stopping", "stopped"): "de-registered",
+    ("stopping", "lost"): "recovering",
+    ("stopping", "lost-without-recovery"): "de-registered",
+    ("recovering", "recovered"): "de-registered",
+    ("recovering", "recovery-failed"): "recovering",
+    ("recovering", "lost"): "recovering",
+}
+BELL_ROWS = {
+    ("absent", "begin"): "asking",
+    ("asking", "granted"): "listening",
+    ("asking", "denied"): "absent",
+    ("listening", "blocks"): "yielding",
+    ("listening", "ring"): "preparing",
+    ("yielding", "granted"): "asking",
+    ("yielding", "denied"): "absent",
+    ("preparing", "granted"): "ringing",
+    ("preparing", "denied"): "absent",
+    ("ringing", "granted"): "asking",
+    ("ringing", "denied"): "absent",
 }
 MACHINES: list[tuple[Table[Any], type[Enum], dict[tuple[str, str], str]]] = [
     (NODE_STATES, NodeState, NODE_ROWS),
@@ -104,6 +139,8 @@ MACHINES: list[tuple[Table[Any], type[Enum], dict[tuple[str, str], str]]] = [
     (PHASES, Phase, BID_ROWS),
     (dekker.PHASES, dekker.Phase, MATCH_ROWS),
     (REGISTRATIONS, Registration, REGISTRATION_ROWS),
+    (INSTANCE_STATES, InstanceState, INSTANCE_ROWS),
+    (BELL, BellState, BELL_ROWS),
 ]
 PAIRS = [
     pytest.param(table, state, trigger, rows.get((state.value, trigger)), id=f"{table.name}: {state.value} {trigger}")
@@ -115,7 +152,7 @@ PAIRS = [
 
 @pytest.mark.parametrize(("table", "state", "trigger", "following"), PAIRS)
 def test_each_pair_is_a_row_or_is_refused(table: Table[Any], state: Enum, trigger: str, following: str | None) -> None:
-    # S2.4, S3.2, S4.7
+    # S2.4, S3.2, S4.7, S9.7
     assert table.takes(state, trigger) == (following is not None)
     if following is None:
         with pytest.raises(IllegalTrigger, match=f'{state.value} cannot take "{trigger}"'):
