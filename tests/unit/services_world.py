@@ -69,6 +69,7 @@ class World:
         self.events: list[tuple[int, str, dict[str, Any]]] = []
         self.expelled: list[tuple[int, str]] = []
         self.answers: list[dict[str, Any]] = []
+        self.answered: list[int] = []  # the connections of those
         self.table: dict[str, Any] = {}  # for tests: the service that they are about
         self.number = 0  # for tests: how many services were added
         self.loads = [0] * nodes
@@ -304,6 +305,7 @@ class World:
             self.events.append((node, effect.kind, effect.fields))
         elif isinstance(effect, Answer):
             self.answers.append(effect.message)
+            self.answered.append(effect.connection)
         elif isinstance(effect, Expel):
             self.expelled.append((node, effect.reason))
         elif isinstance(effect, Say):
