@@ -79,6 +79,8 @@ class Launch:
         self.began = True
         skipped: list[tuple[str, int, InstanceState]] = []
         incarnation = view.seen[self._node].incarnation
+        # Another service of that name counts its registrations from 1 again.
+        self._notified = {name: last for name, last in self._notified.items() if name in database.services}
         current: set[tuple[str, int, InstanceState]] = set()
         for service in database.services.values():
             for one in service.instances:

@@ -1,6 +1,7 @@
 """Random histories of event managers: nodes that join, leave, die at any step, also several at once and in the middle
 of a write, event managers that begin again, also between two effects of one input, operations on the database that
-fail, commands that end well, badly or not in time, load, administrators. What must hold (S9) is looked at after each step.
+fail, commands that end well, badly or not in time, load, administrators. What must hold (S9) is looked at after each
+step.
 
 The simulator does the same with the real stack below (hil/sim/event_managers.py); here a step is nearly for nothing.
 """

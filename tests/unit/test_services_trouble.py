@@ -131,6 +131,19 @@ def test_text_that_no_file_name_can_have_is_refused(field: str) -> None:
         checked([wanted], {}, 2)
 
 
+def test_of_a_service_that_is_removed_and_added_anew_the_others_are_notified_anew() -> None:  # S9.5
+    web = table("web", *BOTH, "notify", node_preferences=[0])
+    world = cluster(2, web)
+    for _ in range(2):
+        world.end("web", "start")
+        assert world.end("web", "notify").node == 1
+        world.ask(0, do="remove", name="web")
+        world.settle()
+        world.end("web", "stop")
+        world.ask(0, do="add", services=[web])
+        world.settle()
+
+
 # -- choosing
 
 
