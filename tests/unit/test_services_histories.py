@@ -49,10 +49,13 @@ class History:
         self.world.fails = self.fails
         self.world.ends = self.ends
 
-    def fails(self, _node: int, effect: Any) -> None:
+    def fails(self, node: int, effect: Any) -> None:
         if not self.calm and self.draw.random() < self.failing:
-            self.say(f"node {_node}: {type(effect).__name__} fails")
-            raise Fails(self.draw.choice([errno.EIO, errno.ENOSPC, errno.ENOTCONN]), self.draw.random() * 1.3)
+            self.say(f"node {node}: {type(effect).__name__} fails")
+            errors = [errno.EIO, errno.ENOSPC]
+            if self.world.managers[node].services.signed:  # else it takes it for a cluster without a file system
+                errors.append(errno.ENOTCONN)
+            raise Fails(self.draw.choice(errors), self.draw.random() * 1.3)
 
     def ends(self, node: int, effect: Any) -> bool:
         ends = not self.calm and not isinstance(effect, Emit) and self.draw.random() < self.ending
