@@ -80,13 +80,22 @@ def is_mature(service: Service, database: Database, view: View, *, expired: bool
 
 def awaits(service: Service, database: Database, view: View) -> bool:
     """Whether it would be registered now but for the maturity of the cluster: flag M of spec S9.9."""
-    wanted = service.enabled or any(one.state is InstanceState.RECOVERING for one in service.instances)
-    if service.definition.parent or service.mature or not wanted or not service.definition.awaits_maturity:
+    if service.definition.parent or service.mature or not service.definition.awaits_maturity:
+        return False
+    if not service.enabled and not _recovers(service, database):
         return False
     if any(one.state is not InstanceState.RECOVERING for one in service.instances):
         return False
     definition = service.definition
     return any(definition.allows(node) and view.up(node, database) for node in range(len(view.seen)))
+
+
+def _recovers(service: Service, database: Database) -> bool:
+    """Whether anything of its group is to be recovered."""
+    if any(one.state is InstanceState.RECOVERING for one in service.instances):
+        return True
+    children = [one for one in database.services.values() if one.definition.parent == service.name]
+    return any(_recovers(child, database) for child in children)
 
 
 def _verdict(service: Service, node: int, database: Database, view: View, busy: int) -> Verdict:

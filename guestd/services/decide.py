@@ -189,7 +189,12 @@ class Decision:
         """A recovery for which no node is chosen: children first, on a node that the parameters allow."""
         waiting = [one for one in service.instances if one.state is InstanceState.RECOVERING and one.node == NOWHERE]
         root = self.root(service)
-        if not waiting or not root.mature:
+        if not waiting:
+            return False
+        if not service.definition.has("recovery"):  # an administrator has taken it out meanwhile
+            self.step(service, waiting[0], "recovered")
+            return True
+        if not root.mature:
             return False
         below = [self.database.services[name] for name in self.group(service.name) if name != service.name]
         if any(one.state is InstanceState.RECOVERING for child in below for one in child.instances):
@@ -290,7 +295,7 @@ class Decision:
 
     def _ripen(self, service: Service) -> bool:
         """The cluster has become mature for it, and stays so for as long as the cluster lives (spec S9.3)."""
-        wanted = service.enabled or bool(service.instances)
+        wanted = service.enabled or any(self.database.services[name].instances for name in self.group(service.name))
         expired = service.name in self._expired
         if service.mature or not wanted or service.definition.parent:
             return False

@@ -209,7 +209,7 @@ class _Check:
         """None: it has problems, or is none at all."""
         self._unknown_fields()
         name = self._given.get("name")
-        sound = isinstance(name, str) and 1 <= len(name.encode()) <= NAME_SIZE_MAX
+        sound = isinstance(name, str) and 1 <= len(name.encode(errors="replace")) <= NAME_SIZE_MAX
         if not sound or not all(one.isalnum() or one in "-_. " for one in self._name) or self._name[0] in ". ":
             self._wrong("name", f"{name!r} (legal: 1 to {NAME_SIZE_MAX} letters, digits, - _ . and blanks)")
         parent = self._text("parent", "")
@@ -329,6 +329,9 @@ class _Check:
             return ()
         if any("\0" in one for one in value):
             self._wrong(field, "a word with a zero byte in it")
+            return ()
+        if any("\ud800" <= letter <= "\udfff" for one in value for letter in one):  # JSON can say it, exec cannot
+            self._wrong(field, "a word with half a surrogate pair in it")
             return ()
         if not value[0].startswith("/"):
             self._wrong(field, f"{value[0]!r} is not the full path of a file (legal: a path that begins with /)")

@@ -7,7 +7,7 @@ each looks first whether it still holds.
 from __future__ import annotations
 
 from guestd.core.value import Value
-from guestd.services.choose import preference
+from guestd.services.choose import is_quarantined, preference, verdicts
 from guestd.services.service import NOWHERE, Member, member
 from guestd.services.states import InstanceState
 
@@ -87,7 +87,8 @@ def put(fact: Fact, decision: Decision, view: View) -> None:
         _end(fact, decision)
     elif isinstance(fact, Better):
         service = decision.database.services.get(fact.service)
-        if service is not None and is_better(service, fact.node) and service.count == fact.registration:
+        same = service is not None and service.count == fact.registration
+        if service is not None and same and is_better(service, fact.node, decision.database, view):
             decision.put(service.but(transfer=True, target=fact.node, away=NOWHERE, reason="transfer"))
     elif isinstance(fact, Load):
         mine = decision.database.members.get(fact.node)
@@ -113,8 +114,8 @@ def is_free(database: Database, node: int, not_awaited: Collection[str]) -> bool
     return all(service.name in not_awaited for service in on_the_way(database, node))
 
 
-def is_better(service: Service, node: int) -> bool:
-    """Whether a free transfer would move it there."""
+def is_better(service: Service, node: int, database: Database, view: View) -> bool:
+    """Whether a free transfer would move it there. A node that is not eligible, as one in quarantine, moves nothing."""
     definition = service.definition
     if not definition.free_transfer or definition.on_all or definition.parent or service.transfer:
         return False
@@ -123,7 +124,12 @@ def is_better(service: Service, node: int) -> bool:
     (one,) = service.instances
     if one.state is not InstanceState.REGISTERED:
         return False
-    return preference(definition, node) < preference(definition, one.node)
+    if preference(definition, node) >= preference(definition, one.node):
+        return False
+    signed = database.members.get(node)
+    if signed is None or is_quarantined(signed):
+        return False
+    return verdicts(service, database, view)[node].eligible
 
 
 def _sign_on(fact: SignedOn, decision: Decision, view: View) -> None:

@@ -73,20 +73,31 @@ class Launch:
         """Of which of its registrations this node was notified last."""
         return self._notified.get(service)
 
-    def carry_out(self, database: Database, view: View) -> None:
-        """Run what is to be run here and was not yet."""
+    def carry_out(self, database: Database, view: View) -> list[tuple[str, int, InstanceState]]:
+        """Run what is to be run here and was not yet. Returns what has no command any more, and so has ended: service,
+        registration, state."""
         self.began = True
+        skipped: list[tuple[str, int, InstanceState]] = []
         incarnation = view.seen[self._node].incarnation
+        # Another service of that name counts its registrations from 1 again.
+        self._notified = {name: last for name, last in self._notified.items() if name in database.services}
         current: set[tuple[str, int, InstanceState]] = set()
         for service in database.services.values():
             for one in service.instances:
                 if (one.node, one.incarnation) == (self._node, incarnation) and one.state in ACTIONS:
                     key = (service.name, one.registration, one.state)
                     current.add(key)
-                    if key not in self._handled:
+                    if key not in self._handled and service.definition.has(ACTIONS[one.state]):
                         self._run(service, one, ACTIONS[one.state])
+                    elif key not in self._handled:
+                        skipped.append(key)  # an administrator has taken it out since that was decided
             self._notify(service, database, view)
         self._handled = current
+        return skipped
+
+    def over(self, service: str, registration: int, state: InstanceState) -> None:
+        """The database knows that this command has ended: if it says so of this node again, it is to be run again."""
+        self._handled.discard((service, registration, state))
 
     def ended(self, given: CommandEnded) -> Run | None:
         """A command has ended; None: it is none of these."""

@@ -27,11 +27,12 @@ from guestd.events.effects import (
 )
 from guestd.events.inputs import StoreDone
 from guestd.services import facts, requests, shown
-from guestd.services.choose import awaits, is_quarantined
+from guestd.services.choose import awaits
 from guestd.services.database import Database
 from guestd.services.decide import Decision
 from guestd.services.definition import DefinitionErrors
 from guestd.services.launch import Launch
+from guestd.services.service import NOWHERE
 from guestd.services.states import InstanceState
 from guestd.services.view import View
 
@@ -81,7 +82,7 @@ class ServiceManager:
         self._told: list[Notification] = []
         self._task: Task | None = None
         self._tag = 0
-        self._locking = False  # the lock is asked for and not granted
+        self._locking_ms: int | None = None  # since when the lock is asked for and not granted
         self._now_ms = 0
         self._retry_ms = 0
         self._looked_ms = 0
@@ -92,6 +93,7 @@ class ServiceManager:
         self._dirty = True  # there may be something to decide
         self._decide_ms: int | None = None  # when this one decides, if nobody else has by then
         self._unavailable = False  # there is no database now
+        self._errno = 0  # of the last operation on it
         self._better: list[str] = []  # services that this node, having joined, may want
         self._awaited_ms: dict[str, int] = {}  # since when a service awaits maturity, as seen here
         self._going_ms: dict[str, int] = {}  # since when a service has gone from here, and is nowhere else
@@ -235,14 +237,17 @@ class ServiceManager:
         return sum(self.view.up(node, self.database) for node in range(self.node))
 
     def _transaction(self) -> Task:
-        self._locking = True
+        self._locking_ms = self._now_ms
         self._decide_ms = None
         done = yield LockStore
-        self._locking = False
+        self._locking_ms = None
         if self._has_failed(done):
+            self._refuse_asked("locked", done.errno)
             return
         if (yield from self._read()):
             yield from self._write()
+        else:
+            self._refuse_asked("read", self._errno)
         yield UnlockStore
         self._apply()
 
@@ -259,13 +264,15 @@ class ServiceManager:
             done = yield from self._put_down(changes)
             if self._has_failed(done):
                 self._facts = given + self._facts
-                why = f"the database cannot be written: {_errno.errorcode.get(done.errno, done.errno)}"
-                for connection, verb, _ in asked:
-                    self._answer(connection, verb, {"error": why})
+                self._asked = asked + self._asked
+                self._refuse_asked("written", done.errno)
                 return
             self._bell.ring()
             for step in steps:
                 self._effects.append(Emit("service", {**step, "number": self.database.number}))
+        for fact in given:
+            if isinstance(fact, facts.Ended):
+                self._launch.over(fact.service, fact.registration, fact.state)
         for connection, verb, answer in answers:
             self._answer(connection, verb, answer if "error" in answer else {"number": self.database.number})
         self.signed = True
@@ -322,7 +329,15 @@ class ServiceManager:
             self.database.take(done.identity, done.data)
         return True
 
+    def _refuse_asked(self, what: str, errno: int) -> None:
+        """Nobody is to wait until the database is there again."""
+        asked, self._asked = self._asked, []
+        for connection, verb, _ in asked:
+            name = _errno.errorcode.get(errno, errno)
+            self._answer(connection, verb, {"error": f"the database cannot be {what}: {name}"})
+
     def _has_failed(self, done: StoreDone) -> bool:
+        self._errno = done.errno
         self._unavailable = done.errno in NO_DATABASE
         if done.errno == 0:
             return False
@@ -356,7 +371,8 @@ class ServiceManager:
         if self.signed and not self._launch.began:
             self._better = sorted(name for name, one in self.database.services.items() if one.definition.free_transfer)
         if self.signed:
-            self._launch.carry_out(self.database, self.view)
+            for service, registration, state in self._launch.carry_out(self.database, self.view):
+                self._facts.append(facts.Ended(service, registration, self.node, state, succeeded=True))
         self.on_applied()
 
     def _expired(self) -> list[str]:
@@ -379,9 +395,7 @@ class ServiceManager:
                 self._better.remove(name)
             elif service.instances[0].state is InstanceState.REGISTERED and not service.transfer:
                 self._better.remove(name)
-                mine = self.database.members.get(self.node)
-                up = self.view.up(self.node, self.database) and mine is not None and not is_quarantined(mine)
-                if up and facts.is_better(service, self.node):
+                if facts.is_better(service, self.node, self.database, self.view):
                     self._facts.append(facts.Better(name, service.count, self.node))
 
     def _forgive(self) -> None:
@@ -456,11 +470,17 @@ class ServiceManager:
 
     def _is_working(self) -> bool:
         """Whether it is others' work, or a command's, that a notification waits for."""
+        # A lock that is refused at once, again and again, is no work.
+        locking = self._locking_ms is not None and self._now_ms - self._locking_ms >= WORKING_MS
         moving = (InstanceState.STARTING, InstanceState.STOPPING, InstanceState.RECOVERING)
         return (
-            self._locking
+            locking
             or self._launch.busy is not None
-            or any(one.state in moving for service in self.database.services.values() for one in service.instances)
+            or any(
+                one.state in moving and one.node != NOWHERE
+                for service in self.database.services.values()
+                for one in service.instances
+            )
         )
 
     # -- administrators

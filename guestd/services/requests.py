@@ -56,7 +56,12 @@ def named(asked: dict[str, Any], services: dict[str, Service]) -> Service:
 
 def _add(tables: list[object], decision: Decision, nodes: int) -> None:
     services = {name: one.definition for name, one in decision.database.services.items()}
-    for definition, table in checked(tables, services, nodes, _groups(decision)):
+    found = checked(tables, services, nodes, _groups(decision))
+    for definition, _ in found:
+        parent = decision.database.services.get(definition.parent)
+        if parent is not None and parent.removing:
+            raise Refused(f"{definition.name}: its parent {parent.name} is being removed")
+    for definition, table in found:
         manual = definition.auto_register == "manual" and not definition.parent
         decision.put(Service(definition, table, enabled=not manual, reason="auto"))
 
@@ -68,7 +73,8 @@ def _change(tables: list[object], decision: Decision, nodes: int) -> None:
     for name in names:
         named({"name": name}, services)
     others = {name: one.definition for name, one in services.items() if name not in names}
-    for definition, table in checked(tables, others, nodes, _groups(decision)):
+    found = checked(tables, others, nodes, _groups(decision))
+    for definition, _ in found:
         before = services[definition.name]
         for what, was, wanted in (
             ("parent", before.definition.parent, definition.parent),
@@ -76,7 +82,8 @@ def _change(tables: list[object], decision: Decision, nodes: int) -> None:
         ):
             if was != wanted:
                 raise Refused(f"{definition.name}: {what} cannot be changed (remove the service and add it anew)")
-        decision.put(before.but(definition=definition, table=table))
+    for definition, table in found:  # all of them, or none
+        decision.put(services[definition.name].but(definition=definition, table=table))
 
 
 def _groups(decision: Decision) -> dict[str, Group]:
@@ -114,4 +121,8 @@ def _move(service: Service, node: object, decision: Decision, view: View) -> Non
         raise Refused(f"{service.name} cannot go to node {node!r}{why} (legal: {', '.join(legal)})")
     target = node if isinstance(node, int) else NOWHERE
     failed = tuple(pair for pair in service.failed if pair[0] != target)
+    if node is None:
+        elsewhere = verdicts(service, decision.database, view)
+        if not any(verdict.eligible and verdict.node != one.node for verdict in elsewhere):
+            failed = ()  # it would only be stopped, and started where it was
     decision.put(service.but(transfer=True, target=target, away=one.node, reason="transfer", failed=failed))

@@ -97,9 +97,10 @@ def recovery_run_twice(patch: Patch) -> None:
     """A recovery is run again whenever the database has changed before it has ended."""
     carry_out = Launch.carry_out
 
-    def forgetful(self: Launch, database: Database, view: View) -> None:
-        carry_out(self, database, view)
+    def forgetful(self: Launch, database: Database, view: View) -> list[tuple[str, int, InstanceState]]:
+        skipped = carry_out(self, database, view)
         self._handled = {key for key in self._handled if key[2] is not InstanceState.RECOVERING}
+        return skipped
 
     patch.replace(Launch, "carry_out", forgetful)
 
@@ -157,7 +158,7 @@ def decided_without_the_lock(patch: Patch) -> None:
     def unlocked(self: ServiceManager) -> Generator[Any, Any, None]:
         task = transaction(self)
         assert next(task) is LockStore
-        self._locking = False
+        self._locking_ms = None
         wanted = task.send(StoreDone(0, 0))
         while True:
             done = yield wanted

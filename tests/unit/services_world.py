@@ -1,5 +1,5 @@
 """Event managers of a few nodes with everything around them in memory: the framework at level 40, the database's file,
-the lock of the bell, the commands. Nothing fails here and nothing is lost: that is the simulator's business.
+the lock of the bell, the commands. Nothing fails here but what a test wants to fail: see `World.fails`, `World.ends`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,16 @@ class Command:
         return f"{self.action} {self.service} on {self.node}"
 
 
+class Fails(Exception):
+    """An operation on the database fails."""
+
+    def __init__(self, error: int, landed: float = 0) -> None:
+        """landed: so much of what was to be written is in the file all the same, from 0 to 1."""
+        super().__init__(error)
+        self.error = error
+        self.landed = landed
+
+
 class World:
     """Time stands still unless it is told to pass."""
 
@@ -59,6 +69,7 @@ class World:
         self.events: list[tuple[int, str, dict[str, Any]]] = []
         self.expelled: list[tuple[int, str]] = []
         self.answers: list[dict[str, Any]] = []
+        self.answered: list[int] = []  # the connections of those
         self.table: dict[str, Any] = {}  # for tests: the service that they are about
         self.number = 0  # for tests: how many services were added
         self.loads = [0] * nodes
@@ -68,8 +79,13 @@ class World:
         self.holder: int | None = None
         self.queue: list[tuple[int, int]] = []  # node, tag: who waits for the file lock
         self.writes = 0
+        self.fails: Callable[[int, Any], None] = lambda _node, _effect: None
+        """Raises Fails for an operation on the database that is to fail."""
+        self.ends: Callable[[int, Any], bool] = lambda _node, _effect: False
+        """Whether the event manager of that node is killed when that effect was carried out."""
+        self._writing: tuple[int, bytes | None, bytes] | None = None  # node; the file before, and what it writes
         self._pending: list[tuple[int, Callable[[], None]]] = []  # of whom, what is next
-        self._told: dict[tuple[int, int], Transition] = {}  # (node that is told, number)
+        self._told: dict[tuple[int, int], tuple[Transition, ...]] = {}  # (node that is told, number)
         self._numbers = 0
         self._modes: dict[int, str] = {}  # of the bell: node -> mode
         self._waiting: list[tuple[int, str]] = []
@@ -88,7 +104,7 @@ class World:
         """It joins; its own event manager registers when it has, and no transition stands at its level (S4.12)."""
         self.incarnations[node] += 1
         self._to_register.append(node)
-        self._transition(node, "join")
+        self._transitions({node: "join"})
 
     def _register(self) -> None:
         """Whoever waits for that: it is told of all joins that have passed."""
@@ -106,16 +122,32 @@ class World:
             states = tuple("joining" if other in joined else state for other, state in enumerate(self.states))
             self.give(node, Notified(Notification(self._numbers, joins, states)))
 
-    def leave(self, node: int) -> None:
-        """A graceful leave begins."""
-        self._transition(node, "leave")
+    def leave(self, *nodes: int) -> None:
+        """A graceful leave begins; of several nodes in one notification."""
+        self._transitions(dict.fromkeys(nodes, "leave"))
 
-    def die(self, node: int) -> None:
-        """The power is cut, and the others force it out."""
-        self.managers.pop(node, None)
-        self.commands = [one for one in self.commands if one.node != node]
-        self._drop(node)
-        self._transition(node, "forced-leave")
+    def die(self, *nodes: int, leave: tuple[int, ...] = (), landed: float = 1) -> None:
+        """The power is cut, and the others force them out; in the same notification others leave.
+
+        landed: so much of what it was writing, and nobody has read, is in the file.
+        """
+        for node in nodes:
+            self._tear(node, landed)
+            self.managers.pop(node, None)
+            self.commands = [one for one in self.commands if one.node != node]
+            self._drop(node)
+        self._transitions({**dict.fromkeys(leave, "leave"), **dict.fromkeys(nodes, "forced-leave")})
+
+    def _tear(self, node: int, landed: float) -> None:
+        if self._writing is None or self._writing[0] != node or landed >= 1:
+            return
+        _, before, data = self._writing
+        self._writing = None
+        if before is None:  # a file that was to take the place of the one before
+            self.file = bytearray(data) if data else None
+            self.identity += 1
+        else:
+            self.file = bytearray(before + data[: int(len(data) * landed)])
 
     def lose_power(self) -> None:
         """All of them at once; only the file is left."""
@@ -143,21 +175,22 @@ class World:
             self._next_holder()
         self._bell_goes_on()
 
-    def _transition(self, subject: int, transition: str) -> None:
-        self.states[subject] = STATES[transition]
-        one = Transition(subject, self.incarnations[subject], transition, 0)
-        self._told = {key: told for key, told in self._told.items() if told.node != subject}
-        self._notify(list(self.managers), one)
-        self._complete(subject)
-
-    def _notify(self, nodes: list[int], one: Transition) -> None:
-        for node in nodes:
+    def _transitions(self, wanted: dict[int, str]) -> None:
+        """All of them in one notification to each node."""
+        for subject, transition in wanted.items():
+            self.states[subject] = STATES[transition]
+        ones = tuple(Transition(node, self.incarnations[node], what, 0) for node, what in wanted.items())
+        # What was told of them before does not count any more (spec S4.7).
+        self._told = {key: tuple(one for one in told if one.node not in wanted) for key, told in self._told.items()}
+        for node in list(self.managers):
             self._numbers += 1
-            self._told[node, self._numbers] = one
-            self.give(node, Notified(Notification(self._numbers, (one,), tuple(self.states))))
+            self._told[node, self._numbers] = ones
+            self.give(node, Notified(Notification(self._numbers, ones, tuple(self.states))))
+        for subject in wanted:
+            self._complete(subject)
 
     def _complete(self, subject: int) -> None:
-        waiting = [one for one in self._told.values() if one.node == subject]
+        waiting = [one for told in self._told.values() for one in told if one.node == subject]
         if waiting or self.states[subject] not in STATES.values():
             return
         transition = next(name for name, state in STATES.items() if state == self.states[subject])
@@ -253,14 +286,17 @@ class World:
             return
         for effect in self.managers[node].handle(given, self.now_ms):
             self._carry_out(node, effect)
+            if self.ends(node, effect):
+                self.restart(node)
+                return
 
     def _carry_out(self, node: int, effect: Any) -> None:
         if isinstance(effect, Acknowledge):
             told = self._told.pop((node, effect.number), None)
             if told is None:
                 return
-            subject = told.node
-            self._pending.append((-1, lambda: self._complete(subject)))
+            for transition in told:
+                self._pending.append((-1, lambda subject=transition.node: self._complete(subject)))  # type: ignore[misc]
         elif isinstance(effect, RunCommand):
             one = Command(node, effect)
             self.commands.append(one)
@@ -269,6 +305,7 @@ class World:
             self.events.append((node, effect.kind, effect.fields))
         elif isinstance(effect, Answer):
             self.answers.append(effect.message)
+            self.answered.append(effect.connection)
         elif isinstance(effect, Expel):
             self.expelled.append((node, effect.reason))
         elif isinstance(effect, Say):
@@ -279,28 +316,49 @@ class World:
             self._store(node, effect)
 
     def _store(self, node: int, effect: Any) -> None:
-        if isinstance(effect, LockStore):
+        error, landed = 0, 1.0
+        try:
+            self.fails(node, effect)
+        except Fails as why:
+            error, landed = why.error, why.landed
+        if isinstance(effect, LockStore) and not error:
             self.queue.append((node, effect.tag))
             self._next_holder()
             return
-        data = b""
+        data, identity = b"", 0
         if isinstance(effect, UnlockStore):
             assert self.holder == node
             self.holder = None
-        elif isinstance(effect, ReadStore):
+        elif isinstance(effect, ReadStore) and not error:
+            if self._writing is not None and self._writing[0] != node:
+                self._writing = None  # what another node has read is on the medium
             data = b"" if self.file is None else bytes(self.file[effect.offset :])
-        elif isinstance(effect, AppendStore):
+            identity = 0 if self.file is None else self.identity
+        elif isinstance(effect, (AppendStore, ReplaceStore)):
             assert self.holder == node, "only who has the lock writes"
-            assert self.file is not None
-            self.writes += 1
-            self.file[effect.offset :] = effect.data
-        elif isinstance(effect, ReplaceStore):
-            assert self.holder == node, "only who has the lock writes"
-            self.writes += 1
+            identity = self._write(node, effect, landed)
+        self._pending.append((node, lambda: self._answered(node, effect.tag, error, identity, data)))
+        self._next_holder()
+
+    def _write(self, node: int, effect: Any, landed: float) -> int:
+        self.writes += 1
+        if isinstance(effect, ReplaceStore):
+            if landed < 1:
+                return 0  # the new file has not taken the place of the old one
+            self._writing = (node, None, bytes(self.file or b""))
             self.file = bytearray(effect.data)
             self.identity += 1
-        self.give(node, StoreDone(effect.tag, 0, self.identity, data))
-        self._next_holder()
+            return self.identity
+        assert self.file is not None
+        before = bytes(self.file[: effect.offset])
+        self.file = bytearray(before + effect.data[: int(len(effect.data) * landed)])
+        self._writing = (node, before, effect.data)
+        return 0
+
+    def _answered(self, node: int, tag: int, error: int, identity: int, data: bytes) -> None:
+        if self._writing is not None and self._writing[0] == node:
+            self._writing = None
+        self._handle(node, StoreDone(tag, error, identity, b"" if error else data))
 
     def _next_holder(self) -> None:
         if self.holder is None and self.queue:
