@@ -330,7 +330,7 @@ class _Check:
         if any("\0" in one for one in value):
             self._wrong(field, "a word with a zero byte in it")
             return ()
-        if any("\ud800" <= letter <= "\udfff" for one in value for letter in one):  # JSON can say it, exec cannot
+        if any(0xD800 <= ord(letter) <= 0xDFFF for one in value for letter in one):  # JSON can say it, exec cannot
             self._wrong(field, "a word with half a surrogate pair in it")
             return ()
         if not value[0].startswith("/"):

@@ -58,8 +58,9 @@ def _build(home: Path, place: Path) -> None:
         with log.open("w") as told:
             status = subprocess.run(command, cwd=ROOT, stdout=told, stderr=subprocess.STDOUT, check=False).returncode
         if status:
-            last = " / ".join(log.read_text().splitlines()[-3:])
-            raise NotBuilt(f"{last} (all of it: {log})")
+            lines = log.read_text().splitlines()
+            why = [line for line in lines if ": error:" in line] or lines
+            raise NotBuilt(f"{' / '.join(why[-3:])} (all of it: {log})")
         (Path(directory) / "modules").rename(place)
 
 
