@@ -40,9 +40,10 @@ def main() -> int:
 
 def make_guestd(directory: Path) -> Path:
     """A package guestd that reports its stages on the console and ends with the status in its configuration."""
-    (directory / "guestd/runtime").mkdir(parents=True)
-    for name in ("guestd/__init__.py", "guestd/runtime/__init__.py"):
-        (directory / name).write_text("")
+    (directory / "guestd/runtime/event_manager").mkdir(parents=True)
+    for package in ("guestd", "guestd/runtime", "guestd/runtime/event_manager"):
+        (directory / package / "__init__.py").write_text("")
+    (directory / "guestd/runtime/event_manager/main.py").write_text("def main() -> int:\n    return 0\n")
     (directory / "guestd/runtime/main.py").write_text(STAND_IN)
     return directory / "guestd"
 
