@@ -63,6 +63,13 @@ class Registry:
         elif isinstance(effect, (AppendStore, ReplaceStore)):
             self._take(life, effect.data, written=True)
 
+    def writer(self) -> tuple[int, int]:
+        """Node and incarnation of who has written the last transaction that is certain."""
+        found = _parsed(self.lines[self.database.number])
+        assert found is not None, "it was read"
+        node, incarnation = found["by"]
+        return node, incarnation
+
     def registered(self) -> list[tuple[Service, int, int, int]]:
         """(service, registration, node, incarnation) of all that are."""
         return [

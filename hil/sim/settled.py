@@ -74,12 +74,20 @@ def _good(world: World, service: Service) -> list[int]:
     ]
 
 
+def _is_stuck(world: World, service: Service) -> bool:
+    """Its recovery, or that of a child, which comes first, has failed wherever it may be tried: it waits for an
+    administrator."""
+    children = [one for one in world.registry.database.services.values() if one.definition.parent == service.name]
+    waits = [one for one in children if any(at.state is InstanceState.RECOVERING for at in one.instances)]
+    return not _good(world, service) or any(_is_stuck(world, child) for child in waits)
+
+
 def _service(world: World, name: str) -> str | None:
     """One of them."""
     service = world.registry.database.services[name]
     for one in service.instances:
-        if one.state is InstanceState.RECOVERING and one.node == NOWHERE and not _good(world, service):
-            return None  # its recovery has failed wherever it may be tried
+        if one.state is InstanceState.RECOVERING and one.node == NOWHERE and _is_stuck(world, service):
+            return None
         if one.state is not InstanceState.REGISTERED:
             return f"{name} ({one.registration}) is {one.state.value} on node {one.node}"
     if service.transfer:

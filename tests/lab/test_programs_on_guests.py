@@ -49,7 +49,10 @@ def start(node: Node, name: str, mute_at: str = "nothing") -> None:
 def caught_up(cluster: ScenarioCluster, node: Node, since: int) -> None:
     def why_not(_: object) -> str | None:
         events = cluster.events(since=since)
-        done = any((event["kind"], event["node"]) == ("caught-up", node.id) for event in events)
+        done = any(
+            (event["kind"], event["node"]) == ("caught-up", node.id) and event["subsystem"] != "event-manager"
+            for event in events
+        )
         return None if done else f"node {node.id}'s program has not caught up"
 
     cluster.wait(why_not, about="a late registration")

@@ -55,6 +55,8 @@ class Placed(Checker):
 
     def _ripens(self, service: Service) -> None:
         definition, registry = service.definition, self.world.registry
+        if registry.is_over(*registry.writer()):
+            return  # it was written in a life that is over, nobody knows when, and is certain only since it was read
         # Who decides may not have heard yet that a node has died.
         unheard_us = self.world.queue.now_us - _DEATHS * self.world.options.timing.death_ms * 1000
         up = [
