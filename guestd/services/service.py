@@ -16,7 +16,7 @@ NOWHERE = -1  # stands for a node that is not chosen yet
 class Instance(Value):
     """One registration of a service; what is de-registered has none."""
 
-    registration: int  # counted up for each service: never used twice
+    registration: int  # counted up for each service, for as long as there is that service
     node: int  # where its command runs; NOWHERE: a recovery for which no node is chosen
     incarnation: int  # of that node
     state: InstanceState

@@ -16,6 +16,7 @@ from guestd.membership.states import NODE_STATES, NodeState
 from guestd.services.states import INSTANCE_STATES, InstanceState
 from guestd.transition.registration import REGISTRATIONS, Registration
 from guestd.transition.states import SUBSYSTEM_STATES, SubsystemState
+from tests.tables.events_rows import MACHINES as EVENT_MACHINES
 
 # Spec S2.4 and S4.7: (state, trigger) -> next state. Whatever is not here is refused.
 NODE_ROWS = {
@@ -141,6 +142,7 @@ MACHINES: list[tuple[Table[Any], type[Enum], dict[tuple[str, str], str]]] = [
     (REGISTRATIONS, Registration, REGISTRATION_ROWS),
     (INSTANCE_STATES, InstanceState, INSTANCE_ROWS),
     (BELL, BellState, BELL_ROWS),
+    *EVENT_MACHINES,
 ]
 PAIRS = [
     pytest.param(table, state, trigger, rows.get((state.value, trigger)), id=f"{table.name}: {state.value} {trigger}")
@@ -152,7 +154,7 @@ PAIRS = [
 
 @pytest.mark.parametrize(("table", "state", "trigger", "following"), PAIRS)
 def test_each_pair_is_a_row_or_is_refused(table: Table[Any], state: Enum, trigger: str, following: str | None) -> None:
-    # S2.4, S3.2, S4.7, S9.7
+    # S2.4, S3.2, S4.7, S8.1, S8.3, S8.4, S9.7
     assert table.takes(state, trigger) == (following is not None)
     if following is None:
         with pytest.raises(IllegalTrigger, match=f'{state.value} cannot take "{trigger}"'):
