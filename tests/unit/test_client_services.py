@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hil.client import Cluster
 from hil.errors import BadServiceFile, ClaimFailed, EventManagerAway, LaboratoryError, MachineLost, ServiceRefused
 from hil.scenario import ScenarioCluster
+from hil.view import View
 from tests.unit.serviced_bench import Stack, serviced_bench
 
 
@@ -97,13 +99,19 @@ def test_a_wait_for_a_service_that_is_removed_meanwhile_ends_at_once(stack: Stac
     cluster.services.start("a")
     cluster.services.wait_registered("a", timeout=5)
     cluster.services.stop("a")
+    cluster.services.wait_deregistered("a", timeout=5)
+    begun = threading.Event()
+
+    def why_not(_: View) -> str:
+        begun.set()
+        return "not yet"
+
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(cluster.services.wait_registered, "a", None, 600)
-        while not waiting.running():
-            pass
+        waiting = pool.submit(cluster.services.wait_until, "a", why_not, "service a as wanted", 600)
+        assert begun.wait(30)
         fields = {"service": "a", "state": "removed", "number": 99}
         stack.bench.log.emit("service", node=0, **fields)
-        with pytest.raises(ClaimFailed, match="service a registered: it was removed"):
+        with pytest.raises(ClaimFailed, match="service a as wanted: it was removed"):
             waiting.result(30)
 
 
