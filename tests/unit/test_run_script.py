@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -203,7 +204,8 @@ def test_test_runs_lint_and_all_suites_and_passes_arguments_through(ready: Check
         "ruff check .",
         "ruff format --check --quiet .",
         "mypy ",
-        "python -m pytest -m not nightly",
+        "python -m pytest -n auto --dist loadfile tests/unit tests/tables tests/model tests/regressions",
+        "python -m pytest -m not nightly tests/lab scenarios",
     ]
     ready.calls.unlink()
     assert ready.run("test", "-k", "barrier or fence", "tests/unit").returncode == 0
@@ -229,11 +231,26 @@ def test_nightly_adds_its_packages_once_and_passes_arguments_through(ready: Chec
 
 def test_the_first_failure_decides_the_exit_status_and_the_tests_run_all_the_same(ready: Checkout) -> None:
     (ready.root / ".venv/bin/mypy").write_text("#!/bin/sh\nexit 3\n", encoding="utf-8")
-    (ready.root / ".venv/bin/python").write_text("#!/bin/sh\necho tested\nexit 5\n", encoding="utf-8")
+    (ready.root / ".venv/bin/python").write_text("#!/bin/sh\necho tested $*\nexit 5\n", encoding="utf-8")
     done = ready.run("test")
     assert done.returncode == 3
-    assert "tested" in done.stdout
+    assert done.stdout.count("tested") == 2
     assert "lint failed" in done.stderr
+    assert "tests without machines failed" in done.stderr
+
+
+def test_what_boots_no_machine_fails_and_the_machines_are_tried_all_the_same(ready: Checkout) -> None:
+    python = "case $* in *tests/unit*) exit 1 ;; *) echo machines ;; esac"
+    (ready.root / ".venv/bin/python").write_text(f"#!/bin/sh\n{python}\n", encoding="utf-8")
+    done = ready.run("test")
+    assert (done.returncode, done.stdout) == (1, "machines\n")
+
+
+def test_together_the_two_runs_of_tests_go_over_all_that_there_are() -> None:
+    pyproject = tomllib.loads((TREE / "pyproject.toml").read_text(encoding="utf-8"))
+    script = (TREE / "run").read_text(encoding="utf-8")
+    told = [line.partition("=")[2].strip("'") for line in script.splitlines() if "_TESTS='" in line]
+    assert " ".join(told).split() == pyproject["tool"]["pytest"]["ini_options"]["testpaths"]
 
 
 def test_the_script_is_posix_shell() -> None:
