@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 class EventManager:
     """One life of one event manager."""
 
-    def __init__(self, node: int, nodes: int) -> None:
-        """nodes: configured in the cluster."""
+    def __init__(self, node: int, nodes: int, *, again: bool = False) -> None:
+        """nodes: configured in the cluster. again: this life of the node had an event manager before."""
         self._effects: list[Value] = []
         self._commands = 0
         self._now_ms = 0
         self._groups = Groups()
-        self.services = ServiceManager(node, nodes, self._effects, self._next_command)
+        self.services = ServiceManager(node, nodes, self._effects, self._next_command, again=again)
         self.services.on_applied = self._applied
         self.daemon = EventDaemon(node, self._effects.append, self._next_command)
         self.ended = False

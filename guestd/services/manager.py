@@ -64,9 +64,10 @@ NO_DATABASE = (_errno.ENODEV, _errno.ENOTCONN)  # the shared file system is not 
 class ServiceManager:
     """Of one node. Effects go into the list that is handed in."""
 
-    def __init__(self, node: int, nodes: int, effects: list[Value], number: Callable[[], int]) -> None:
-        """number: the next number for a command."""
+    def __init__(self, node: int, nodes: int, effects: list[Value], number: Callable[[], int], *, again: bool) -> None:
+        """number: the next number for a command. again: this life of the node had an event manager before."""
         self.node = node
+        self._again = again
         self.view = View(nodes)
         self.database = Database()
         self.signed = False  # this event manager takes part
@@ -191,6 +192,11 @@ class ServiceManager:
                 self.asked(connection, verb, message)
             self._want_better()
             self._sign_off()
+        elif self.leaving and self._unavailable and self._again:
+            # What the earlier one has started may run here, and only the database tells what. The others wait for this
+            # node to sign off.
+            self._again = False  # said once
+            self._effects.append(Expel("it leaves, and cannot read which services run here"))
         if self._task is None and self._now_ms >= self._retry_ms:
             if self._must_write():
                 self._begin(self._transaction())

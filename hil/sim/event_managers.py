@@ -257,7 +257,8 @@ class EventManagers:
             node.keep(self._heard, manager, message)
             return
         if "registered" in message:
-            manager.core = EventManager(node.number, self._nodes)
+            again = any(one.node is node and one.life == node.life for one in self.all if one is not manager)
+            manager.core = EventManager(node.number, self._nodes, again=again)
             if self._store_share:
                 manager.core.services.database.grown_size = self._at_work[node.number].choice(_GROWN_SIZES)
             self.give(manager, Registered(node.number, self._nodes))

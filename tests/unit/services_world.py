@@ -90,6 +90,7 @@ class World:
         self._modes: dict[int, str] = {}  # of the bell: node -> mode
         self._waiting: list[tuple[int, str]] = []
         self._to_register: list[int] = []
+        self._begun: set[tuple[int, int]] = set()  # node, incarnation: it has had an event manager
 
     # -- the framework
 
@@ -114,7 +115,9 @@ class World:
         for node in waiting:
             if self.states[node] != "joined":
                 continue
-            self.managers[node] = EventManager(node, self.nodes)
+            life = (node, self.incarnations[node])
+            self.managers[node] = EventManager(node, self.nodes, again=life in self._begun)
+            self._begun.add(life)
             self.give(node, Registered(node, self.nodes))
             joined = [other for other, state in enumerate(self.states) if state == "joined"]
             joins = tuple(Transition(other, self.incarnations[other], "join", 0) for other in joined)

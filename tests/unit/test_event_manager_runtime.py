@@ -247,9 +247,14 @@ def test_when_an_event_manager_dies_its_commands_are_killed_by_the_next_one(tmp_
         pids = [pid_in(first), pid_in(second)]
         dies.kill()
     assert all(is_there(pid) for pid in pids)
-    Commands(str(tmp_path / "commands"))
+    assert Commands(str(tmp_path / "commands")).again
     assert not any(is_there(pid) for pid in pids)
     assert os.listdir(tmp_path / "commands") == []
+
+
+def test_the_first_event_manager_of_a_boot_knows_that_it_is(tmp_path: Path) -> None:
+    assert not Commands(str(tmp_path / "commands")).again
+    assert Commands(str(tmp_path / "commands")).again
 
 
 def test_a_number_that_another_process_has_now_is_no_command(tmp_path: Path) -> None:

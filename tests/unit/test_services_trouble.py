@@ -247,3 +247,37 @@ def test_a_recovery_that_waits_for_an_administrator_is_no_work() -> None:  # S4.
     world.wait(20)
     assert world.states[1] == "leaving"
     assert world.working == before
+
+
+# -- no shared file system
+
+
+def test_who_has_begun_again_and_cannot_read_what_runs_here_does_not_let_its_node_leave() -> None:  # S9.1, S4.11
+    world = cluster(2, table("web"))
+    assert where(world, "web") == {"0": "registered"}
+    world.fails = lambda node, effect: gone_on(0, node, effect)
+    world.restart(0)
+    world.leave(0)
+    world.settle()
+    assert world.expelled == [(0, "it leaves, and cannot read which services run here")]
+    assert world.states == ["leaving", "joined"]
+    world.die(0)
+    world.settle()
+    assert where(world, "web") == {"1": "registered"}
+
+
+def test_who_has_never_read_the_database_has_started_nothing_and_lets_its_node_leave() -> None:  # S4.7
+    world = World(2)
+    world.join(1)
+    world.fails = lambda node, effect: gone_on(0, node, effect)
+    world.begin_join(0)
+    world.settle()
+    world.leave(0)
+    world.settle()
+    assert (world.states, world.expelled) == (["inactive", "joined"], [])
+
+
+def gone_on(gone: int, node: int, effect: Any) -> None:
+    """Node ``gone`` has no shared file system."""
+    if node == gone and isinstance(effect, (LockStore, ReadStore)):
+        raise Fails(errno.ENOTCONN)

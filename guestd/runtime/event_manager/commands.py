@@ -51,6 +51,7 @@ class Commands:
 
     def __init__(self, directory: str) -> None:
         """directory: for the files that tell which commands run. Kills what an earlier event manager has left."""
+        self.again = os.path.isdir(directory)  # it is on a tmpfs: an earlier one of this boot has made it
         os.makedirs(directory, exist_ok=True)
         clean_up(directory)
         self._directory = directory

@@ -41,7 +41,7 @@ def main() -> int:
             os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
         store = Store(environment.get("HIL_SHARED", SHARED_PATH), is_mount="HIL_SHARED" not in environment)
         programs = ProgramSocket(environment.get("HIL_EVENTS", EVENTS_PATH))
-        core = EventManager(registration.node, registration.nodes)
+        core = EventManager(registration.node, registration.nodes, again=commands.again)
         Loop(core, registration, Connection(guestd), programs, store, commands).run()
     except (Disconnected, OSError) as why:
         print(f"hil: event manager: {why}", file=sys.stderr, flush=True)
