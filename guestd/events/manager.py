@@ -12,7 +12,8 @@ from guestd.core.effects import Answer
 from guestd.events.daemon import EventDaemon
 from guestd.events.groups import Groups, circumstances
 from guestd.events.inputs import Asked, CommandEnded, Gone, Heard, Left, Notified, Registered, StoreDone, Tick
-from guestd.services.manager import VERBS, ServiceManager
+from guestd.services.administrators import VERBS
+from guestd.services.manager import ServiceManager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

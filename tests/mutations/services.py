@@ -15,6 +15,8 @@ from guestd.services.launch import Launch
 from guestd.services.manager import ServiceManager
 from guestd.services.service import Service
 from guestd.services.states import INSTANCE_STATES, InstanceState
+from guestd.services.transactions import Transactions
+from guestd.services.transitions import Transitions
 from guestd.services.view import View
 from guestd.transition.programs import Programs
 from guestd.transition.states import SubsystemState
@@ -153,9 +155,9 @@ def tail_not_cut_off(patch: Patch) -> None:
 
 def decided_without_the_lock(patch: Patch) -> None:
     """Who decides does not take the file lock."""
-    transaction = ServiceManager._transaction
+    transaction = Transactions._transaction
 
-    def unlocked(self: ServiceManager) -> Generator[Any, Any, None]:
+    def unlocked(self: Transactions) -> Generator[Any, Any, None]:
         task = transaction(self)
         assert next(task) is LockStore
         self._locking_ms = None
@@ -167,7 +169,7 @@ def decided_without_the_lock(patch: Patch) -> None:
             except StopIteration:
                 return
 
-    patch.replace(ServiceManager, "_transaction", unlocked)
+    patch.replace(Transactions, "_transaction", unlocked)
 
 
 def steps_told_twice(patch: Patch) -> None:
@@ -189,30 +191,31 @@ def former_life_taken_for_alive(patch: Patch) -> None:
 
 def run_before_it_is_written(patch: Patch) -> None:
     """What was decided is carried out before it is on the medium."""
-    put_down = ServiceManager._put_down
+    decide = ServiceManager.decide
 
-    def eager(self: ServiceManager, changes: dict[str, Any]) -> Generator[Any, Any, Any]:
+    def eager(self: ServiceManager) -> dict[str, Any]:
+        changes = decide(self)
         database = self.database
         imagined = Database()
         imagined.take(1, database.whole((self.node, 0)) if database.number else b"")
         imagined.take(1, imagined.line((self.node, 0), changes))
         self._launch.carry_out(imagined, self.view)
-        return (yield from put_down(self, changes))
+        return changes
 
-    patch.replace(ServiceManager, "_put_down", eager)
+    patch.replace(ServiceManager, "decide", eager)
 
 
 def interrupted_leave_awaited(patch: Patch) -> None:
     """A leave is acknowledged when its node has signed off, though it was forced out meanwhile."""
-    is_processed = ServiceManager._is_processed
+    is_processed = Transitions._is_processed
 
-    def waits(self: ServiceManager, node: int, incarnation: int, transition: str) -> bool:
-        member = self.database.members.get(node)
-        if transition == "leave" and self.signed and member is not None and member.incarnation == incarnation:
+    def waits(self: Transitions, node: int, incarnation: int, transition: str, signed: bool) -> bool:
+        member = self._database.members.get(node)
+        if transition == "leave" and signed and member is not None and member.incarnation == incarnation:
             return member.left
-        return is_processed(self, node, incarnation, transition)
+        return is_processed(self, node, incarnation, transition, signed)
 
-    patch.replace(ServiceManager, "_is_processed", waits)
+    patch.replace(Transitions, "_is_processed", waits)
 
 
 def registered_before_its_join(patch: Patch) -> None:
