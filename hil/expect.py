@@ -54,10 +54,13 @@ class Declaration:
     """Text that the reason must contain; None for any reason."""
     since: int
     """Events up to this number were known when it was declared; a panic among them is not the declared one."""
+    by_t: float | None = None
+    """Of the event clock; a later panic is not the declared one. None: whenever."""
     fulfilled_by: Panic | None = None
 
     def __str__(self) -> str:
-        return f"node {self.node} was to panic" + (f" because of {self.because!r}" if self.because else "")
+        by = "" if self.by_t is None else f" by {self.by_t:.3f} s"
+        return f"node {self.node} was to panic{by}" + (f" because of {self.because!r}" if self.because else "")
 
 
 class PanicLedger:
@@ -76,9 +79,12 @@ class PanicLedger:
         """The number of the last event applied."""
         return self._n
 
-    def expect(self, node: int, because: str | None = None) -> Declaration:
-        """Declare that ``node`` must panic from now on, with ``because`` in its reason (None: whatever the reason)."""
-        declaration = Declaration(node, because, self._n)
+    def expect(self, node: int, because: str | None = None, by_t: float | None = None) -> Declaration:
+        """Declare that ``node`` must panic from now on, with ``because`` in its reason (None: whatever the reason).
+
+        ``by_t``: at the latest then, by the clock of the events.
+        """
+        declaration = Declaration(node, because, self._n, by_t)
         self.declarations.append(declaration)
         return declaration
 
@@ -139,6 +145,8 @@ class PanicLedger:
     @staticmethod
     def _fulfils(panic: Panic, declaration: Declaration) -> bool:
         if panic.node != declaration.node or panic.n <= declaration.since:
+            return False
+        if declaration.by_t is not None and panic.t > declaration.by_t:
             return False
         return declaration.because is None or declaration.because in (panic.reason or "")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
+from hil.checkers import fence
 from hil.client import Cluster, Node
 from hil.client.backend import Backend
 from hil.config import ClusterConfig
@@ -42,13 +43,15 @@ class ScenarioCluster(Cluster):
         self._listener = listener
         self.on_event = self._observe
 
-    def expect_panic(self, node: Node, because: str | None = None) -> Declaration:
+    def expect_panic(self, node: Node, because: str | None = None, within: float | None = None) -> Declaration:
         """Declare that ``node`` must panic from now on, with the text ``because`` in its reason (None: any).
 
-        The scenario fails if it has not when it ends, and if any node panics that was not declared (spec S10.8).
+        ``within`` so many seconds from now (None: before the scenario ends). The scenario fails if it has not, and if
+        any node panics that was not declared (spec S10.8).
         """
-        self.poll()
-        return self.panics.expect(node.id, because)
+        now = self.caller.call("status")["now"] if within is not None else 0.0
+        self.catch_up_to_answer()
+        return self.panics.expect(node.id, because, None if within is None else now + within)
 
     def allow_panic(self, node: Node) -> None:
         """``node`` may panic from now on, and need not; whether it should is for others to judge (:mod:`hil.play`)."""
@@ -57,11 +60,11 @@ class ScenarioCluster(Cluster):
 
     @contextmanager
     def expecting_panic(
-        self, node: Node, because: str | None = None, within_s: float | None = None
+        self, node: Node, because: str | None = None, within: float | None = None
     ) -> Iterator[Declaration]:
         """As :meth:`expect_panic`; the end of the block waits until ``node`` has panicked and libvirt has said so.
 
-        ``within_s`` seconds from the end of the block (None: by the measured speed of this machine). Raises
+        ``within`` seconds from the end of the block (None: by the measured speed of this machine). Raises
         :class:`ClaimFailed`, at once if the machine went off without a panic.
         """
         declaration = self.expect_panic(node, because)
@@ -73,29 +76,32 @@ class ScenarioCluster(Cluster):
                 raise ClaimFailed(f"{declaration}, but its machine is off: {phrase}")
             return phrase
 
-        self.wait(why_not, within_s, about=str(declaration))
+        self.wait(why_not, within, about=str(declaration))
 
     def check_panics(self) -> None:
         """Raise :class:`ClaimFailed` if a panic was not declared, or a declared one did not come."""
         self.catch_up()
         self.panics.check()
 
-    def expect_service(self, name: str, on: Node | None = None) -> ServiceDeclaration:
+    def expect_service(self, name: str, on: Node | None = None, within: float | None = None) -> ServiceDeclaration:
         """Declare that the service must be registered (on that node) when the scenario ends (spec S9.1).
 
-        Of one service the last declaration counts. The scenario fails if it is not so.
+        Of one service the last declaration counts. The scenario fails if it is not so. ``within``: it is waited for
+        first, for so many seconds at most. Raises :class:`ClaimFailed`.
         """
+        if within is not None:
+            self.services.wait_registered(name, on, within)
         declaration = ServiceDeclaration(name, None if on is None else on.id)
         self.declared_services[name] = declaration
         return declaration
 
     @contextmanager
     def expecting_service(
-        self, name: str, on: Node | None = None, within_s: float | None = None
+        self, name: str, on: Node | None = None, within: float | None = None
     ) -> Iterator[ServiceDeclaration]:
         """The end of the block waits until the service was registered anew (on that node).
 
-        ``within_s`` seconds from the end of the block (None: by the measured speed of this machine). Raises
+        ``within`` seconds from the end of the block (None: by the measured speed of this machine). Raises
         :class:`ClaimFailed`, at once if it has settled on another node, was removed, or cannot start anywhere.
         """
         seen = self.poll().services.get(name)
@@ -107,7 +113,7 @@ class ScenarioCluster(Cluster):
                 raise ClaimFailed(f"{declaration}: {hopeless}")
             return declaration.why_not(view)
 
-        self.services.wait_until(name, why_not, str(declaration), within_s, on=on)
+        self.services.wait_until(name, why_not, str(declaration), within, on=on)
 
     def check_services(self) -> None:
         """Raise :class:`ClaimFailed` if a service that was declared is not registered, or is elsewhere."""
@@ -119,6 +125,36 @@ class ScenarioCluster(Cluster):
         ]
         if wrong:
             raise ClaimFailed("; ".join(wrong))
+
+    def expect_members(self, members: Iterable[Node | int], within: float | None = None) -> View:
+        """Wait until exactly these nodes are joined, and all of them agree on it (spec S2.4).
+
+        ``within``: seconds (None: by the measured speed of this machine). Raises :class:`ClaimFailed`.
+        """
+        wanted = sorted(int(node) for node in members)
+
+        def why_not(view: View) -> str | None:
+            if (phrase := view.why_not_joined(wanted)) is not None:
+                return phrase
+            for node in wanted:
+                seen = view.nodes[node].membership.joined()
+                if seen != wanted:
+                    return f"for node {node} the members are {', '.join(map(str, seen))}"
+            return None
+
+        told = ", ".join(map(str, wanted))
+        return self.wait(why_not, within, about=f"the members are nodes {told}", alive=map(self.node, wanted))
+
+    def expect_no_stale_writes(self) -> int:
+        """No node has changed the disk since it was fenced: by the disk's ledger, up to this moment (spec S6.2).
+
+        The result: how many writes the disk has kept out. Raises :class:`ClaimFailed` with the first that it has not,
+        and where no node has been fenced, for then nothing is shown.
+        """
+        self.catch_up()
+        if not any(event["kind"] == "fenced" for event in self.events()):
+            raise ClaimFailed("no node was fenced: that it has written nothing since shows nothing")
+        return fence.check(self.disk.records())
 
     def _observe(self, event: Event, view: View) -> None:
         self.panics.apply(event)

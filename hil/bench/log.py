@@ -78,9 +78,9 @@ class EventLog:
             self.on_broken()
 
     def status(self) -> dict[str, Any]:
-        """The current view as plain data."""
+        """The current view as plain data, and ``now``: what an event's ``t`` would be."""
         with self._changed:
-            return self._view.as_dict()
+            return {**self._view.as_dict(), "now": round(self._clock() - self._start, 4)}
 
     @property
     def position(self) -> int:

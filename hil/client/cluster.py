@@ -6,9 +6,9 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from hil import checkpoint
+from hil import checkpoint, roles
 from hil.bench import address
 from hil.bench.launch import BENCH_LOG
 from hil.client.backend import Backend, Guests, check_guests, settings_of
@@ -31,11 +31,15 @@ from hil.errors import (
 )
 from hil.view import View
 
+if TYPE_CHECKING:
+    from hil.workloads import Workload
+
 Predicate = Callable[[View], str | None]
 """None when the condition holds, else the phrase why not yet."""
 
 DOWN_TIMEOUT_S = 60.0
 CATCH_UP_TIMEOUT_S = 10.0
+LOCKS_AGAIN_S = 0.05
 
 
 def list_clusters() -> list[str]:
@@ -205,6 +209,58 @@ class Cluster:
             if node not in than and node.view.state == "joined":
                 return node
         raise ClaimFailed(f"no joined node other than {', '.join(map(repr, than))}")
+
+    def minority(self) -> list[Node]:
+        """As many members as may go without the others' losing the majority; the master is not among them."""
+        return self.in_role("minority")
+
+    def runs(self, service: str) -> Node:
+        """The node on which that client service is registered. Raises :class:`ClaimFailed` if there is none."""
+        return self._only(roles.Role("runs", service))
+
+    def holder_of(self, lock: str, timeout: float | None = None) -> Node:
+        """A node of which a program holds that lock, in a mode above NL, when it was asked; waits until there is one.
+
+        ``lock``: parts of its name with / between them. Raises :class:`ClaimFailed`.
+        """
+        limit_s = self.default_timeout_s if timeout is None else timeout
+        deadline = self.clock + limit_s
+        while not (holders := self.in_role(f"holder_of({lock})")):
+            if self.clock > deadline:
+                raise ClaimFailed(f"nobody holds lock {lock!r}: not within {limit_s:.0f} s")
+            self.pass_time(LOCKS_AGAIN_S)
+        return holders[0]
+
+    def in_role(self, role: str | int | roles.Role) -> list[Node]:
+        """Who is in that role (:mod:`hil.roles`) at this moment, ascending. Raises :class:`UsageError` for none."""
+        self.poll()
+        wanted = role if isinstance(role, roles.Role) else roles.parse(role, len(self.nodes))
+        known = self.locks() if wanted.needs_locks else None
+        return [self.nodes[node] for node in wanted.candidates(self.view, known)]
+
+    def locks(self) -> dict[int, dict[str, Any]]:
+        """What the lock manager of each member knows, by node; of those that stand still nothing is known."""
+        self.poll()
+        frozen = {node for node, faults in self.view.faults.items() if any(one.startswith("freeze") for one in faults)}
+        asked = [node for node in roles.members(self.view) if node not in frozen]
+        return {node: self.backend.locks_of(self.nodes[node]) for node in asked}
+
+    def _only(self, role: roles.Role) -> Node:
+        nodes = self.in_role(role)
+        if not nodes:
+            raise ClaimFailed(f"no node is {role}")
+        return nodes[0]
+
+    # -- load ----------------------------------------------------------------------------------------------------
+
+    def workload(self, *kinds: str) -> Workload:
+        """Programs that use the cluster from now on, on each member: a context manager (:mod:`hil.workloads`).
+
+        ``kinds``: files, locks, volumes, services. Raises :class:`UsageError` for what is none of them.
+        """
+        from hil.workloads import workload
+
+        return workload(self, kinds)
 
     # -- verbs ---------------------------------------------------------------------------------------------------
 

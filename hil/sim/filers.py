@@ -122,22 +122,23 @@ class Filers:
         """All that were ever made."""
         self._queue = queue
         self._random = [child(randomness) for _ in range(options.nodes)]
-        self._count = options.filers
+        self.count = options.filers  # on each node, from its next boot on
         self._all: list[Filer] = []
         self._mounts = mounts
         self._records = 0
 
     def start(self, node: Node) -> None:
         """The file system of that node may be used."""
-        for _ in range(self._count):
+        for _ in range(self.count):
             delay_us = self._random[node.number].randint(0, _START_US_MAX)
             self._queue.after(delay_us, self._begin, node, node.life)
 
-    def look_over(self, node: Node) -> None:
+    def look_over(self, node: Node) -> Filer:
         """One more program there: it reads everything once, and ends."""
         filer = self._made(node)
         filer.work = self._look_over(filer)
         self._go_on(filer, None)
+        return filer
 
     def busy(self) -> str | None:
         """One that runs; None if there is none."""

@@ -103,13 +103,13 @@ class Lockers:
         self.draining = False
         self._queue = queue
         self._random = [child(randomness) for _ in range(options.nodes)]
-        self._count = options.lockers
+        self.count = options.lockers  # on each node, from its next boot on
         self._all: list[Locker] = []
         self._values = 0
 
     def start(self, node: Node) -> None:
         """After a boot."""
-        for _ in range(self._count):
+        for _ in range(self.count):
             self._queue.after(self._random[node.number].randint(0, _AGAIN_US_MAX), self._begin, node, node.life)
 
     def answer(self, node: Node, connection: int, message: dict[str, Any]) -> None:
@@ -129,6 +129,16 @@ class Lockers:
                 held = "nothing" if lock.mode is None else lock.mode.name
                 return f"a program on node {locker.node.number} holds {held} on {'/'.join(lock.name)}{wants}"
         return None
+
+    def waiting(self) -> list[tuple[Locker, Lock, int]]:
+        """Those that wait for an answer, and since when (µs)."""
+        return [
+            (locker, lock, lock.asked_us)
+            for locker in self._all
+            if locker.runs and locker.node.frozen is None
+            for lock in locker.locks.values()
+            if lock.waits
+        ]
 
     # -- what they do
 

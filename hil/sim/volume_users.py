@@ -72,12 +72,12 @@ class VolumeUsers:
         """False: nobody asks for anything any more."""
         self._queue = queue
         self._random = [child(randomness) for _ in range(options.nodes)]
-        self._count = options.volume_users
+        self.count = options.volume_users  # on each node, from its next boot on
         self._all: list[VolumeUser] = []
 
     def start(self, node: Node) -> None:
         """After a boot."""
-        for _ in range(self._count):
+        for _ in range(self.count):
             delay_us = self._random[node.number].randint(0, _STEP_US_MAX)
             self._queue.after(delay_us, self._begin, node, node.life)
 
@@ -86,9 +86,11 @@ class VolumeUsers:
         told = json.loads(json.dumps(message))
         self._queue.after(_ANSWER_US, self._hear, self._all[connection - CONNECTIONS], told)
 
-    def look_over(self, node: Node) -> None:
+    def look_over(self, node: Node) -> VolumeUser:
         """One more program there: it asks for all of them, and ends."""
-        self._ask(self._made(node), {"do": "list"})
+        user = self._made(node)
+        self._ask(user, {"do": "list"})
+        return user
 
     def busy(self) -> str | None:
         """One that waits for an answer; None if there is none."""

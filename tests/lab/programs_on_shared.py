@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hil.client import Node
+from hil.client.running import Running
 from hil.scenario import ScenarioCluster
 from hil.sfs import examined
 from tests.lab import host_programs
 from tests.lab.host_programs import ENVIRONMENT, shell
-from tests.lab.running import Running
 from tests.lab.shared_image import image_of, journal_of
 
 PROGRAMS = ("git", "sqlite3", "fio", "sync")

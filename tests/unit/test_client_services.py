@@ -164,15 +164,15 @@ def test_a_scenario_fails_at_its_end_where_a_service_is_not_where_it_was_declare
 def test_a_block_that_moves_a_service_ends_when_it_is_registered_anew(stack: Stack, scenario: ScenarioCluster) -> None:
     scenario.services.add({"name": "a", "node_preferences": [0]})
     scenario.services.wait_registered("a", timeout=5)
-    with scenario.expecting_service("a", on=scenario.nodes[2], within_s=5):
+    with scenario.expecting_service("a", on=scenario.nodes[2], within=5):
         scenario.services.move("a", 2)
     with (
         pytest.raises(ClaimFailed, match="service a was to be registered on node 2 anew: not within 0 s"),
-        scenario.expecting_service("a", on=scenario.nodes[2], within_s=0),
+        scenario.expecting_service("a", on=scenario.nodes[2], within=0),
     ):
         pass
     with (
         pytest.raises(ClaimFailed, match="on node 1 anew: it is registered on node 0 instead"),
-        scenario.expecting_service("a", on=scenario.nodes[1], within_s=600),
+        scenario.expecting_service("a", on=scenario.nodes[1], within=600),
     ):
         scenario.services.move("a", 0)

@@ -295,7 +295,7 @@ def test_a_declared_panic_is_what_was_wanted(lab: pytest.Pytester, body: str) ->
     [
         ("cluster.expect_panic(node, because='forced out')", "node 2 was to panic because of 'forced out', but it did"),
         (
-            "with cluster.expecting_panic(node, within_s=0.05): pass",
+            "with cluster.expecting_panic(node, within=0.05): pass",
             "node 2 was to panic: not within 0 s: node 2 has not panicked",
         ),
         (

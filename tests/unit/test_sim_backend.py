@@ -131,7 +131,7 @@ def test_a_panic_that_nobody_declared_is_a_failed_claim_and_so_is_one_that_does_
         with pytest.raises(ClaimFailed, match="nobody declared that it would"):
             cluster.check_panics()
     with started() as cluster, pytest.raises(ClaimFailed, match=r"was to panic: not within 3 s: node 0 has not"):  # noqa: SIM117
-        with cluster.expecting_panic(cluster.nodes[0], within_s=3):
+        with cluster.expecting_panic(cluster.nodes[0], within=3):
             pass
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from guestd.core.config import Config
 from guestd.core.timing import Timing
+from guestd.dlm import shown
 from hil.bench.disk import DiskVerbs, check_nodes
 from hil.bench.links import LinkVerbs
 from hil.bench.log import EventLog
@@ -25,6 +26,7 @@ from hil.errors import BadConfig, EventManagerAway, HilError, InvalidRun, Labora
 from hil.scsi import identity
 from hil.sim.backend.control import DirectControl
 from hil.sim.backend.links import SimulatedLinks
+from hil.sim.backend.load import SimulatedLoad
 from hil.sim.backend.machine import WAYS, Machine
 from hil.sim.backend.world import ScenarioWorld
 from hil.sim.claims import every_claim
@@ -37,7 +39,7 @@ ACCELERATOR = "sim"
 UNTRUE = frozenset({"torn", "lost", "misdirected", "flip", "stale"})
 """Disk faults after which an answer of the disk, on which all claims rest, may not be true."""
 
-OF_THE_CLIENT = ("ask_event_manager",)
+OF_THE_CLIENT = ("ask_event_manager", "show_locks", "begin_load", "load_counts", "look_load_over", "end_load")
 """Verbs in the place of what goes to a guest over SSH."""
 ONLY_HERE = ("lose_datagrams", "slow_down", "drift")
 """Verbs that guests do not have."""
@@ -96,6 +98,7 @@ class SimBench(DiskVerbs, LinkVerbs):
         self._answers: dict[int, dict[str, Any]] = {}  # of event managers, by connection
         self._asked = 0
         world.event_managers.on_answer = self._answers.__setitem__
+        self._load = SimulatedLoad(world, self.pass_time)
 
     def begin(self) -> None:
         """The first events, and all machines are switched on."""
@@ -217,6 +220,33 @@ class SimBench(DiskVerbs, LinkVerbs):
         if connection not in self._answers:
             raise LaboratoryError(f"node {node}: its event manager has ended, or has not answered in {ANSWER_S_MAX} s")
         return self._answers.pop(connection)
+
+    def show_locks(self, node: int) -> dict[str, Any]:
+        """What the lock manager of a node knows. Raises :class:`LaboratoryError` if guestd does not run there."""
+        check_nodes([node], len(self.machines))
+        stack = self.world.nodes[node].stack
+        if stack is None:
+            raise LaboratoryError(f"node {node}: guestd does not run")
+        return shown.everything(stack.kernel.locks.manager)
+
+    def begin_load(self, kinds: list[str]) -> dict[str, Any]:
+        """Programs of these kinds run on each node from now on, after each boot too."""
+        self._load.begin(kinds)
+        return {}
+
+    def load_counts(self) -> dict[str, Any]:
+        """What each kind was told so far that it has, or that is done."""
+        return self._load.counts()
+
+    def look_load_over(self, kinds: list[str]) -> dict[str, Any]:
+        """On each node everything is read that programs of these kinds have done. Raises :class:`Violation`."""
+        self._load.look_over(kinds)
+        return {}
+
+    def end_load(self) -> dict[str, Any]:
+        """They end."""
+        self._load.end()
+        return {}
 
     # -- verbs that guests do not have
 

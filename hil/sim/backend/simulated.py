@@ -34,6 +34,8 @@ FOR_EVER_S: Final = 3600.0
 class Simulated:
     """One simulated cluster. It has begun when this returns, and waits for somebody to let time pass."""
 
+    simulated = True
+
     def __init__(self, config: ClusterConfig, seed: int, asked: Mapping[str, Any] | None = None) -> None:
         """``asked``: options of the simulation instead of those drawn from the seed. Raises :class:`UsageError`."""
         options = scenario_options(seed, config.nodes, asked)
@@ -70,6 +72,10 @@ class Simulated:
     def ask_event_manager(self, node: Node, request: dict[str, Any]) -> dict[str, Any]:
         """A verb of the bench. Raises :class:`UsageError` where it has none."""
         return self.caller.call("ask_event_manager", node=node.id, request=request)
+
+    def locks_of(self, node: Node) -> dict[str, Any]:
+        """A verb of the bench."""
+        return self.caller.call("show_locks", node=node.id)
 
     def await_gone(self, deadline: float) -> None:
         """Nothing of it is outside of this process."""

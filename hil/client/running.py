@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hil.client import Node
-from hil.errors import LaboratoryError
+from hil.errors import ClaimFailed, LaboratoryError
+
+if TYPE_CHECKING:
+    from hil.client.node import Node
 
 LOOK_S = 0.2
 KEEPALIVE_S = 5
@@ -15,11 +17,16 @@ KEEPALIVE_S = 5
 
 
 class Running:
-    """Begins at once. A shell command; both of its outputs are one."""
+    """Begins at once. A shell command; both of its outputs are one.
 
-    def __init__(self, node: Node, command: str) -> None:
+    ``given``: the beginning of its standard input, which stays open until :meth:`stop`.
+    """
+
+    def __init__(self, node: Node, command: str, given: bytes = b"") -> None:
         self._node = node
         self._command = command
+        self._given = given
+        self._stopping = False
         self._said = b""
         self._status: int | None = None
         self._failed: LaboratoryError | None = None
@@ -43,23 +50,26 @@ class Running:
         return [line.removeprefix(beginning) for line in text.splitlines() if line.startswith(beginning)]
 
     def wait_lines(self, count: int, beginning: str = "", limit_s: float = 120.0) -> list[str]:
-        """Until there are so many of them. Raises AssertionError if the program ends before, or in time does not."""
+        """Until there are so many of them. Raises :class:`ClaimFailed` if the program ends before, or is too slow."""
         end = time.monotonic() + limit_s
         with self._changed:
             while len(found := self.lines(beginning)) < count:
-                assert self.is_running, f"{self} ended with status {self._status}: {self._told()}"
+                if not self.is_running:
+                    raise ClaimFailed(f"{self} ended with status {self._status}: {self._told()}")
                 left = end - time.monotonic()
-                assert left > 0, (
-                    f"{self}: {len(found)} of {count} lines {beginning!r} in {limit_s:.0f} s: {self._told()}"
-                )
+                if left <= 0:
+                    wanted = f"{len(found)} of {count} lines {beginning!r}"
+                    raise ClaimFailed(f"{self}: {wanted} in {limit_s:.0f} s: {self._told()}")
                 self._changed.wait(left)
         return found
 
     def finish(self, limit_s: float = 240.0) -> list[str]:
-        """All lines, when it has ended with status 0; else AssertionError."""
+        """All lines, when it has ended with status 0; else :class:`ClaimFailed`."""
         self._thread.join(limit_s)
-        assert not self._thread.is_alive(), f"{self} goes on after {limit_s:.0f} s: {self._told()}"
-        assert self._status == 0, f"{self} ended with status {self._status}: {self._failed or ''}\n{self._told()}"
+        if self._thread.is_alive():
+            raise ClaimFailed(f"{self} goes on after {limit_s:.0f} s: {self._told()}")
+        if self._status != 0:
+            raise ClaimFailed(f"{self} ended with status {self._status}: {self._failed or ''}\n{self._told()}")
         return self.lines()
 
     def leave(self) -> list[str]:
@@ -67,6 +77,14 @@ class Running:
         self._left = True
         self._thread.join()
         return self.lines()
+
+    def abandon(self) -> None:
+        """As :meth:`leave`, but without a wait: whatever else comes of it does not matter."""
+        self._left = True
+
+    def stop(self) -> None:
+        """End its standard input: it is asked to end."""
+        self._stopping = True
 
     # -- inner workings
 
@@ -82,12 +100,17 @@ class Running:
                 channel.set_combine_stderr(combine=True)
                 channel.settimeout(LOOK_S)
                 channel.exec_command(self._command)
+                channel.sendall(self._given)
                 self._take(channel)
         except LaboratoryError as why:
             self._ended(None, why)
 
     def _take(self, channel: Any) -> None:
+        told_to_stop = False
         while not self._left:
+            if self._stopping and not told_to_stop:
+                channel.shutdown_write()
+                told_to_stop = True
             try:
                 data = channel.recv(65536)
             except TimeoutError:
