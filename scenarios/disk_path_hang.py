@@ -16,11 +16,12 @@ BACK_S_MAX = 240.0
 """Linux waits 30 s for a command, and QEMU tries one again that was ended; no claim is made about how long it takes."""
 
 
+@pytest.mark.case("A8")
 @pytest.mark.parametrize("whose", ["a plain node's", "the master's"])
 @pytest.mark.cluster(nodes=3)
 def test_a_node_whose_disk_path_hangs_is_forced_out_and_panics(
     cluster: ScenarioCluster, request: pytest.FixtureRequest, whose: str
-) -> None:  # A8
+) -> None:
     master = cluster.master
     assert master is not None
     victim = master if whose == "the master's" else cluster.any_other(master)
@@ -52,8 +53,9 @@ def test_a_node_whose_disk_path_hangs_is_forced_out_and_panics(
     level_order.check(cluster.events(since=before))
 
 
+@pytest.mark.case("A5")
 @pytest.mark.cluster(nodes=3)
-def test_who_alone_still_sees_the_disk_goes_on_alone(cluster: ScenarioCluster) -> None:  # S5.3, A5
+def test_who_alone_still_sees_the_disk_goes_on_alone(cluster: ScenarioCluster) -> None:  # S5.3
     """When all lose the disk nobody panics (spec S5.3); when one still sees it the others are forced out (A5)."""
     *victims, survivor = cluster.nodes
     with cluster.expecting_panic(victims[0], because="forced out"), cluster.expecting_panic(victims[1]):
@@ -65,8 +67,9 @@ def test_who_alone_still_sees_the_disk_goes_on_alone(cluster: ScenarioCluster) -
     assert cluster.master is survivor
 
 
+@pytest.mark.case("A5")
 @pytest.mark.cluster(nodes=3)
-def test_when_all_lose_the_disk_they_wait_for_it_and_go_on_as_they_were(cluster: ScenarioCluster) -> None:  # S5.3, A5
+def test_when_all_lose_the_disk_they_wait_for_it_and_go_on_as_they_were(cluster: ScenarioCluster) -> None:  # S5.3
     epoch, before = cluster.view.epoch, cluster.view.n
     faults = [cluster.disk.inject("hang", node) for node in cluster.nodes]
     for fault in faults:

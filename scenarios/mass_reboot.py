@@ -13,6 +13,7 @@ from hil.scenario import ScenarioCluster
 pytestmark = pytest.mark.lab
 
 
+@pytest.mark.case("A15")
 @pytest.mark.cluster(nodes=3)
 def test_all_nodes_lose_power_at_once_and_join_again(cluster: ScenarioCluster) -> None:
     incarnations = {node.id: node.view.incarnation for node in cluster.nodes}

@@ -17,10 +17,11 @@ COMMANDS = {"start_command": ["/bin/true"], "stop_command": ["/bin/true"]}
 CHILDREN = {"child": "parent", "grandchild": "child"}
 
 
+@pytest.mark.case("A21")
 @pytest.mark.cluster(nodes=3)
 def test_a_start_that_fails_is_tried_on_the_next_node_and_its_children_go_there(
     cluster: ScenarioCluster,
-) -> None:  # S9.4, S9.5, A21
+) -> None:  # S9.4, S9.5
     fails = ["/bin/sh", "-c", 'test "$HIL_NODE" != 0']
     parent: dict[str, Any] = {"name": "parent", **COMMANDS, "start_command": fails, "node_preferences": [0, 2]}
     cluster.services.wait_ready()
@@ -55,8 +56,9 @@ def test_a_child_that_does_not_start_leaves_its_parent_where_it_is(cluster: Scen
     assert cluster.services.show("parent")["nodes"] == {"1": "registered"}
 
 
+@pytest.mark.case("A21")
 @pytest.mark.cluster(nodes=3)
-def test_a_start_that_hangs_is_ended_in_its_time_and_the_next_node_is_tried(cluster: ScenarioCluster) -> None:  # A21
+def test_a_start_that_hangs_is_ended_in_its_time_and_the_next_node_is_tried(cluster: ScenarioCluster) -> None:
     hangs = ["/bin/sh", "-c", 'test "$HIL_NODE" != 1 || sleep 1000']
     cluster.services.wait_ready()
     cluster.services.add(
@@ -66,8 +68,9 @@ def test_a_start_that_hangs_is_ended_in_its_time_and_the_next_node_is_tried(clus
     assert cluster.view.service_commands["slow", "start", 1].timed_out
 
 
+@pytest.mark.case("A21")
 @pytest.mark.cluster(nodes=3)
-def test_a_stop_that_fails_ends_its_node_before_the_service_starts_elsewhere(cluster: ScenarioCluster) -> None:  # A21
+def test_a_stop_that_fails_ends_its_node_before_the_service_starts_elsewhere(cluster: ScenarioCluster) -> None:
     victim = cluster.nodes[1]
     cluster.services.wait_ready()
     cluster.services.add(

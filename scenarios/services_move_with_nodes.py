@@ -67,10 +67,11 @@ def test_a_node_that_shuts_down_hands_over_all_its_services_first(cluster: Scena
     assert [event for event in events if event["kind"] in {"panic", "preempted"}] == []
 
 
+@pytest.mark.case("A15", "A25")
 @pytest.mark.cluster(nodes=3)
 def test_after_a_power_failure_each_service_starts_once_where_it_belongs(
     cluster: ScenarioCluster,
-) -> None:  # S9.2, S9.3, A15, A25
+) -> None:  # S9.2, S9.3
     """The cluster is mature for each when its primary is up, so it starts there and nowhere else."""
     cluster.services.wait_ready()
     cluster.services.add(

@@ -21,8 +21,9 @@ ITS_OWN: dict[str, Any] = {"name": "its-own", "node_preferences": [2, 1], "trans
 OF_ANOTHER: dict[str, Any] = {"name": "of-another", "node_preferences": [1], **COMMANDS}
 
 
+@pytest.mark.case("A20")
 @pytest.mark.cluster(nodes=3)
-def test_a_node_that_dies_ten_times_is_in_quarantine(cluster: ScenarioCluster) -> None:  # A20, S9.2
+def test_a_node_that_dies_ten_times_is_in_quarantine(cluster: ScenarioCluster) -> None:  # S9.2
     dies = cluster.nodes[2]
     cluster.services.wait_ready()
     cluster.services.add(ITS_OWN, OF_ANOTHER)

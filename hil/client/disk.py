@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hil.scsi.ledger_records import Entry, Record
     from hil.view import View
 
+IMAGE_FILE = "disk.raw"
 LEDGER_FILE = "ledger.bin"
 KEPT_DATA_FILE = "kept.data"
 
@@ -67,6 +68,12 @@ class Disk:
         are none.
         """
         return self._call("heal_disk", nodes=_ids(nodes), fault=fault)
+
+    def journal(self, node: Node) -> tuple[int, int]:
+        """First and last sector on the disk of that node's journal of the shared file system: a range for a fault."""
+        from hil import sfs
+
+        return sfs.journal(self._cluster.run_dir / IMAGE_FILE, node.id)
 
     def status(self) -> dict[str, Any]:
         """``faults``: those in force, each with its ``node`` and what it has ``held``; ``commands``: their number."""

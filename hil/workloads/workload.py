@@ -6,15 +6,13 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from hil import sfs
+from hil.client.disk import IMAGE_FILE
 from hil.errors import ClaimFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hil.client.cluster import Cluster
-
-IMAGE: Final = "disk.raw"
-"""Of the run's directory: the shared disk."""
 
 SERVICES: Final = 3
 _LOOK_S: Final = 0.1
@@ -94,7 +92,7 @@ class Workload(ABC):
             self._check_service(name)
         if self.services:
             found["services"] = len(self.services)
-        if wrong := sfs.examined(self.cluster.run_dir / IMAGE).wrong:
+        if wrong := sfs.examined(self.cluster.run_dir / IMAGE_FILE).wrong:
             raise ClaimFailed(f"fsck: {'; '.join(wrong[:5])}")
         return found
 

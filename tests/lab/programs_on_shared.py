@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from hil.client import Node
+from hil.client.disk import IMAGE_FILE
 from hil.client.running import Running
 from hil.scenario import ScenarioCluster
 from hil.sfs import examined
 from tests.lab import host_programs
 from tests.lab.host_programs import ENVIRONMENT, shell
-from tests.lab.shared_image import image_of, journal_of
 
 PROGRAMS = ("git", "sqlite3", "fio", "sync")
 
@@ -332,7 +332,7 @@ def a_lock_of_the_dead_waits_for_the_slowest_replay(cluster: ScenarioCluster) ->
     holds.wait_lines(1, "has written")
     since = cluster.catch_up().n
 
-    fault = cluster.disk.inject("hang", delayed, lba=journal_of(image_of(cluster), victim.id))
+    fault = cluster.disk.inject("hang", delayed, lba=cluster.disk.journal(victim))
     cluster.power_off([victim])
     holds.leave()
     fault.wait_struck()
@@ -373,4 +373,4 @@ def level_completed(cluster: ScenarioCluster, since: int) -> list[dict[str, Any]
 def check_image(cluster: ScenarioCluster) -> None:
     """Everybody loses power, and what lies there then is sound."""
     cluster.power_off()
-    assert examined(image_of(cluster)).wrong == ()
+    assert examined(cluster.run_dir / IMAGE_FILE).wrong == ()

@@ -65,6 +65,28 @@ def test_every_clause_has_a_test_or_is_known_to_have_none() -> None:
     assert set(clauses.NOT_YET) & set(clauses.PARTLY) == set()
 
 
+def test_the_page_of_cases_is_made_from_the_scenarios_and_the_tests() -> None:
+    clauses = program("clauses")
+    assert clauses.CASES_PAGE.read_text(encoding="utf-8") == clauses.cases_page(), (
+        "run: .venv/bin/python docs/clauses.py"
+    )
+    assert list(clauses.CASES) == [f"A{number}" for number in range(1, 26)]
+    assert [case for case in clauses.without_scenario() if case not in clauses.NO_SCENARIO] == []
+    assert [case for case in clauses.NO_SCENARIO if case not in clauses.without_scenario()] == [], (
+        "take it off the list"
+    )
+
+
+def test_a_scenario_names_its_cases_by_a_marker() -> None:
+    source = """
+@pytest.mark.case("A1", "A25")
+@pytest.mark.case(of_no_text)
+@other.case("A2")
+def test_one(): pass
+"""
+    assert list(program("clauses").named(source)) == [("test_one", "A1"), ("test_one", "A25")]
+
+
 def test_every_claim_has_its_row_with_what_it_needs() -> None:
     lines = (ROOT / "docs" / "checkers.md").read_text(encoding="utf-8").splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]

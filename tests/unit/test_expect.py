@@ -88,6 +88,19 @@ def test_a_panic_for_another_reason_is_not_the_declared_one(stream: Stream) -> N
     ]
 
 
+@pytest.mark.parametrize(("by_t", "in_time"), [(5.9, False), (6.0, True)])
+def test_a_panic_has_to_come_in_its_time(stream: Stream, by_t: float, *, in_time: bool) -> None:
+    stream.ledger.expect(2, by_t=by_t)
+    stream.panic(2)
+    if in_time:
+        stream.ledger.check()
+        return
+    with pytest.raises(
+        ClaimFailed, match=r"6\.000 s: forced out; nobody declared .*; node 2 was to panic by 5\.900 s, but"
+    ):
+        stream.ledger.check()
+
+
 def test_another_nodes_panic_is_not_the_declared_one(stream: Stream) -> None:
     stream.ledger.expect(1)
     stream.panic(2)
