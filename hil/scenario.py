@@ -127,8 +127,9 @@ class ScenarioCluster(Cluster):
             raise ClaimFailed("; ".join(wrong))
 
     def expect_members(self, members: Iterable[Node | int], within: float | None = None) -> View:
-        """Wait until exactly these nodes are joined, and all of them agree on it (spec S2.4).
+        """Wait until exactly these nodes are joined, all others inactive, and all of them agree on it (spec S2.4).
 
+        So every leave, and the recovery after every death, is over.
         ``within``: seconds (None: by the measured speed of this machine). Raises :class:`ClaimFailed`.
         """
         wanted = sorted(int(node) for node in members)
@@ -137,9 +138,9 @@ class ScenarioCluster(Cluster):
             if (phrase := view.why_not_joined(wanted)) is not None:
                 return phrase
             for node in wanted:
-                seen = view.nodes[node].membership.joined()
-                if seen != wanted:
-                    return f"for node {node} the members are {', '.join(map(str, seen))}"
+                for other, (state, _) in view.nodes[node].membership.nodes.items():
+                    if other not in wanted and state != "inactive":
+                        return f"node {node} sees node {other} as {state}"
             return None
 
         told = ", ".join(map(str, wanted))

@@ -16,7 +16,7 @@ DAMAGES: dict[str, dict[str, Any]] = {
     "torn": {"count": 1, "sectors": 0, "bytes": 100},
     "lost": {"count": 2, "direction": "write"},
     "flip": {"count": 3, "direction": "read", "bits": 8},
-    "misdirected": {"count": 1, "shift": 1_000},
+    "misdirected": {"count": 1, "shift": 8},  # where its neighbour writes
     "stale": {"seconds": 0.5},
 }
 TOLD = ("torn", "flip")
@@ -29,7 +29,7 @@ TOLD = ("torn", "flip")
 @pytest.mark.cluster(nodes=3)
 def test_a_damaged_sector_is_a_missed_read(cluster: ScenarioCluster, kind: str, whose: str) -> None:
     victim, before, epoch = cluster.in_role(whose)[0], cluster.view.n, cluster.view.epoch
-    fault = cluster.disk.inject(kind, victim, **DAMAGES[kind])
+    fault = cluster.disk.inject(kind, victim, lba=cluster.disk.database(), **DAMAGES[kind])
     fault.wait_struck()
     cluster.pass_time(3 * cluster.settings["settings"]["timing"]["death_ms"] / 1000)
     fault.heal()

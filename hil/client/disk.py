@@ -69,6 +69,12 @@ class Disk:
         """
         return self._call("heal_disk", nodes=_ids(nodes), fault=fault)
 
+    def database(self) -> tuple[int, int]:
+        """First and last sector on the disk of what the nodes write of the membership: a range for a fault."""
+        from guestd.membership import layout
+
+        return layout.REGIONS_LBA, layout.region_lba(len(self._cluster.nodes), 0) - 1
+
     def journal(self, node: Node) -> tuple[int, int]:
         """First and last sector on the disk of that node's journal of the shared file system: a range for a fault."""
         from hil import sfs
