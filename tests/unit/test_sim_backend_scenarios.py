@@ -66,6 +66,24 @@ def test_no_scenario_asks_for_the_hosts_time_or_its_back_end() -> None:
     assert [name for name, text in texts.items() if banned.search(text)] == []
 
 
+def test_the_scenario_of_the_page_passes_and_fails_as_the_page_says(tmp_path: Path) -> None:
+    def played(text: str) -> str:
+        path = tmp_path / "link_lost.py"
+        path.write_text(text, encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", *arguments([str(path)], Options(backend="sim"))]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+
+    page = (ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8")
+    (source,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    passed = played(source)
+    assert "1 passed" in passed, passed[-3000:]
+    wrong = source.replace("forced out", "hunger")
+    assert wrong != source
+    failed = played(wrong)
+    assert re.search(r"node \d panicked at .*: .*forced out.*; nobody declared", failed), failed[-3000:]
+    assert re.search(r"end of console-n.*repeat it: hil run ", failed, re.DOTALL), failed[-3000:]
+
+
 STORY = """
 import hashlib, sys
 from pathlib import Path
