@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -84,6 +84,16 @@ def holder_of(locks: Locks, lock: str) -> list[int]:
     return sorted(found)
 
 
+_OF_THE_VIEW: Final[Mapping[str, Callable[[View], list[int]]]] = {
+    "master": master,
+    "any": members,
+    "any_other": lambda view: any_other(view, *master(view)),
+    "minority": minority,
+    "majority": majority,
+    "all": lambda view: [node.id for node in view.nodes],
+}
+
+
 @dataclass(frozen=True)
 class Role:
     """``name`` as in :data:`NAMES`, without its argument, or a node's number."""
@@ -105,14 +115,7 @@ class Role:
             return holder_of(locks or {}, self.argument) if self.needs_locks else runs(view, self.argument)
         if self.name.isdecimal():
             return [int(self.name)]
-        return {
-            "master": master,
-            "any": members,
-            "any_other": lambda view: any_other(view, *master(view)),
-            "minority": minority,
-            "majority": majority,
-            "all": lambda view: [node.id for node in view.nodes],
-        }[self.name](view)
+        return _OF_THE_VIEW[self.name](view)
 
     def chosen(self, view: View, locks: Locks | None = None, draw: random.Random | None = None) -> list[int]:
         """Who is struck: all of a group, else one: drawn, or the lowest-numbered; none if nobody is in this role."""

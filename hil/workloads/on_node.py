@@ -117,13 +117,11 @@ class Load:
             turn = 0
             while self._goes_on():
                 turn += 1
-                names = LOCKS if self.node % 2 else LOCKS[::-1]
-                if turn % BOTH_EVERY:
-                    names = names[:1]
-                self._take(locks, numbers, names)
+                names = list(LOCKS) if self.node % 2 else list(LOCKS[::-1])
+                self._take(locks, numbers, names[:1] if turn % BOTH_EVERY else names)
 
-    def _take(self, locks: Locks, numbers: dict[str, int], names: tuple[str, ...]) -> None:
-        left = {}
+    def _take(self, locks: Locks, numbers: dict[str, int], names: list[str]) -> None:
+        name, left = "", {}
         try:
             for name in names:
                 locks.convert(numbers[name], "EX")

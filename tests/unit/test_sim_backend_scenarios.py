@@ -17,9 +17,9 @@ from hil.runner import Options, arguments
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[2]
-SEEDS, SEEDS_UNDER_LOAD = 20, 3
-"""Of each scenario; those with a load (``cluster.workload``) do a hundred times as much."""
-AT_LENGTH = {"power_failure_under_load": 1}
+SEEDS, SEEDS_LONG = 20, 2
+"""Of each scenario; those that are long on guests are long here, too."""
+SEEDS_OF = {"power_failure_under_load": 1}
 ALL = sorted((ROOT / "scenarios").glob("[!_]*.py"))
 NEED_GUESTS = [path.stem for path in ALL if "pytest.mark.guests(" in path.read_text(encoding="utf-8")]
 SCENARIOS = [path.stem for path in ALL if path.stem not in NEED_GUESTS]
@@ -36,7 +36,7 @@ def evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_scenario_passes_for_some_seeds(tmp_path: Path, name: str) -> None:  # S10.9
     junit = tmp_path / "junit.xml"
     text = (ROOT / "scenarios" / f"{name}.py").read_text(encoding="utf-8")
-    seeds = AT_LENGTH.get(name, SEEDS_UNDER_LOAD if "cluster.workload(" in text else SEEDS)
+    seeds = SEEDS_OF.get(name, SEEDS_LONG if "pytest.mark.nightly" in text else SEEDS)
     told = arguments([f"scenarios/{name}.py"], Options(repeat=seeds, backend="sim", junit=junit))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *told], cwd=ROOT, capture_output=True, text=True, check=False
