@@ -50,12 +50,13 @@ class Running:
         return [line.removeprefix(beginning) for line in text.splitlines() if line.startswith(beginning)]
 
     def wait_lines(self, count: int, beginning: str = "", limit_s: float = 120.0) -> list[str]:
-        """Until there are so many of them. Raises :class:`ClaimFailed` if the program ends before, or is too slow."""
+        """Until there are so many of them. Raises :class:`ClaimFailed` if the program ends before, or is too slow,
+        :class:`LaboratoryError` if the connection to it fails.
+        """
         end = time.monotonic() + limit_s
         with self._changed:
             while len(found := self.lines(beginning)) < count:
-                if not self.is_running:
-                    raise ClaimFailed(f"{self} ended with status {self._status}: {self._told()}")
+                self.check_runs()
                 left = end - time.monotonic()
                 if left <= 0:
                     wanted = f"{len(found)} of {count} lines {beginning!r}"
@@ -64,13 +65,20 @@ class Running:
         return found
 
     def finish(self, limit_s: float = 240.0) -> list[str]:
-        """All lines, when it has ended with status 0; else :class:`ClaimFailed`."""
+        """All lines, when it has ended with status 0; else raises as :meth:`wait_lines`."""
         self._thread.join(limit_s)
         if self._thread.is_alive():
             raise ClaimFailed(f"{self} goes on after {limit_s:.0f} s: {self._told()}")
+        self._raise_failure()
         if self._status != 0:
-            raise ClaimFailed(f"{self} ended with status {self._status}: {self._failed or ''}\n{self._told()}")
+            raise ClaimFailed(f"{self} ended with status {self._status}: {self._told()}")
         return self.lines()
+
+    def check_runs(self) -> None:
+        """Raises as :meth:`wait_lines` if it has ended."""
+        self._raise_failure()
+        if not self.is_running:
+            raise ClaimFailed(f"{self} ended with status {self._status}: {self._told()}")
 
     def leave(self) -> list[str]:
         """Its node has died: the whole lines that have come."""
@@ -87,6 +95,10 @@ class Running:
         self._stopping = True
 
     # -- inner workings
+
+    def _raise_failure(self) -> None:
+        if self._failed is not None:
+            raise LaboratoryError(f"{self}: {self._failed}")
 
     def _told(self) -> str:
         return self._said[-2000:].decode(errors="replace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +26,6 @@ PAUSE_MS: Final = 100
 """Between two things that one thread does: an emulated processor has to carry the cluster as well."""
 
 PROGRAM: Final = Path(on_node.__file__)
-_LOG: Final = f"/shared/{on_node.DIRECTORY}/{on_node.LOG}"
 _LINE_S: Final = 1.0
 """By then a line that a program said before the disk was read has come."""
 _BEGIN_S: Final = 120.0
@@ -59,6 +59,7 @@ class GuestWorkload(Workload):
 
     def __init__(self, cluster: Cluster, kinds: Sequence[str]) -> None:
         super().__init__(cluster, kinds)
+        self._name = f"load{os.urandom(4).hex()}"
         self._all: list[Program] = []
         self._beginnings = 0
         self._factor: float = cluster.settings["settings"]["timing_factor"]
@@ -84,7 +85,7 @@ class GuestWorkload(Workload):
 
     def _start(self, node: Node) -> Program:
         serial, source = len(self._all) + 1, PROGRAM.read_bytes()
-        words = [node.id, serial, PAUSE_MS, *self._programs]
+        words = [self._name, node.id, serial, PAUSE_MS, *self._programs]
         path = f"/run/hil-load-{serial}.py"
         command = (
             f"head -c {len(source)} >{path}; until grep -q ' /shared fuse' /proc/mounts; do sleep 0.1; done;"
@@ -121,8 +122,8 @@ class GuestWorkload(Workload):
         for program in self._all:
             for kind, *why in histories.words(program.running.lines(), "ended") if program.lives else ():
                 raise ClaimFailed(f"{kind} of node {program.node.id}, which is a member, ended: {' '.join(why)}")
-            if program.lives and not program.running.is_running:
-                raise ClaimFailed(f"{program.running}, which is a member, has ended: {program.running.lines()[-3:]}")
+            if program.lives:
+                program.running.check_runs()
         checks = {"files": self._check_files, "locks": self._check_locks, "volumes": self._check_volumes}
         return {kind: checks[kind]() for kind in self._programs}
 
@@ -131,8 +132,10 @@ class GuestWorkload(Workload):
         acknowledged = histories.written(self._lines())
         writers = [program.writer for program in self._all]
         members = self.cluster.in_role("any")
+        if not members:
+            raise ClaimFailed("the load is checked: there is no member that could read its log")
         with ThreadPoolExecutor() as pool:
-            logs = list(pool.map(partial(_read, path=_LOG), members))
+            logs = list(pool.map(partial(_read, path=f"/shared/{on_node.DIRECTORY}/{self._name}"), members))
         found = [
             histories.check_log(log, acknowledged, writers, f"the log as node {node.id} reads it")
             for node, log in zip(members, logs, strict=True)

@@ -1,9 +1,10 @@
 """The load of one node: a program that runs there and uses files, locks and virtual disks as others do.
 
-Usage, on a node: PYTHONPATH=/usr/lib/hil python3 -S on_node.py NODE SERIAL PAUSE_MS KIND...
+Usage, on a node: PYTHONPATH=/usr/lib/hil python3 -S on_node.py LOAD NODE SERIAL PAUSE_MS KIND...
 
-SERIAL: no two programs of one load have the same. It ends when its standard input does. Each kind is a thread, and says
-what it holds for done when it is done, one line each (:mod:`hil.workloads.histories` reads them):
+LOAD: a name that no other load of the cluster has; SERIAL: no two programs of it have the same. It ends when its
+standard input does. Each kind is a thread, and says what it holds for done when it is done, one line each
+(:mod:`hil.workloads.histories` reads them):
 
     ready KIND
     wrote WRITER NUMBER                 that record of the shared log is on the medium
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 SHARED = os.environ.get("HIL_SHARED", "/shared")
 SOCKET = os.environ.get("HIL_GUESTD", PATH)
 DIRECTORY = "load"
-LOG = "log"
+"""On the shared file system: the logs, by the names of their loads."""
 LOCKS = ("queue", "disk")
 BOTH_EVERY = 5
 """So seldom both locks are taken, in opposite orders on neighbours: circles come, but not all the time."""
@@ -52,7 +53,8 @@ def record(writer: str, number: int) -> bytes:
 class Load:
     """Of one node."""
 
-    def __init__(self, node: int, serial: int, pause_s: float) -> None:
+    def __init__(self, load: str, node: int, serial: int, pause_s: float) -> None:
+        self.load = load
         self.node = node
         self.writer = f"n{node}-{serial}"
         self._pause_s = pause_s
@@ -91,7 +93,7 @@ class Load:
     def _files(self) -> None:
         directory = f"{SHARED}/{DIRECTORY}"
         os.makedirs(directory, exist_ok=True)
-        log = os.open(f"{directory}/{LOG}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        log = os.open(f"{directory}/{self.load}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         for place in (directory, SHARED):  # the names are on the medium before anything is held for done
             opened = os.open(place, os.O_RDONLY)
             os.fsync(opened)
@@ -146,7 +148,7 @@ class Load:
     # -- virtual disks
 
     def _volumes(self) -> None:
-        prefix = f"load-n{self.node}-"
+        prefix = f"{self.load}-n{self.node}-"
         for disk in self._vdisk(do="list")["disks"]:
             if disk["name"].startswith(prefix):  # an earlier life of this node has left it
                 self._change(disk["name"], 0, 0, do="delete")
@@ -164,6 +166,8 @@ class Load:
             else:
                 self._change(name, 0, 0, do="delete")
             number += 1
+        if number % 4:
+            self._change(name, 0, 0, do="delete")
 
     def _change(self, name: str, parts: int, copies: int, **asked: Any) -> None:
         self._say("begins", name, parts, copies)
@@ -185,4 +189,4 @@ class Load:
 
 
 if __name__ == "__main__":
-    Load(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) / 1000).run(sys.argv[4:])
+    Load(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]) / 1000).run(sys.argv[5:])

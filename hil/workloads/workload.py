@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from hil import sfs
 from hil.client.disk import IMAGE_FILE
-from hil.errors import ClaimFailed
+from hil.errors import ClaimFailed, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 SERVICES: Final = 3
 _LOOK_S: Final = 0.1
+_LOADED: Final[weakref.WeakSet[Cluster]] = weakref.WeakSet()
 
 STAMPED: Final = "mkdir -p /shared/load && echo {word} $HIL_REGISTRATION $HIL_NODE >>{file} && sync {file} /shared/load"
 """What a command does: a stamp of its instance, on the medium before the command has succeeded."""
@@ -35,12 +37,20 @@ class Workload(ABC):
         self._checked = False
 
     def __enter__(self) -> Self:
-        self._begin()
+        """Raises :class:`UsageError` if another load of this cluster goes on."""
+        if self.cluster in _LOADED:
+            raise UsageError("a load of this cluster goes on: name all kinds in one `workload(...)`")
+        _LOADED.add(self.cluster)
+        try:
+            self._begin()
+        except BaseException:
+            self._leave()
+            raise
         try:
             if self.services:
                 self._add_services()
         except BaseException:
-            self._end()
+            self._leave()
             raise
         return self
 
@@ -49,7 +59,11 @@ class Workload(ABC):
             if kind is None and not self._checked:
                 self.check()
         finally:
-            self._end()
+            self._leave()
+
+    def _leave(self) -> None:
+        _LOADED.discard(self.cluster)
+        self._end()
 
     # -- what a scenario asks of it
 
@@ -101,9 +115,12 @@ class Workload(ABC):
     def _add_services(self) -> None:
         nodes = len(self.cluster.nodes)
         self.cluster.services.wait_ready(self.cluster.in_role("any"))
-        self.cluster.services.add(
-            *(self._service(name, number % nodes, nodes) for number, name in enumerate(self.services))
-        )
+        there = {one["name"] for one in self.cluster.services.list()["services"]}  # of an earlier load
+        new = [
+            self._service(name, number % nodes, nodes) for number, name in enumerate(self.services) if name not in there
+        ]
+        if new:
+            self.cluster.services.add(*new)
         for name in self.services:
             self.cluster.services.wait_registered(name)
 

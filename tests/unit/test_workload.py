@@ -57,6 +57,16 @@ def test_a_load_goes_on_through_a_power_failure_and_ends_with_its_block(cluster:
     assert world_of(cluster).lockers.left() is None
 
 
+def test_one_load_at_a_time_and_another_one_after_it(cluster: ScenarioCluster) -> None:
+    for _ in range(2):
+        with cluster.workload("files", "services") as load:
+            load.wait_progress()
+            with pytest.raises(UsageError, match="a load of this cluster goes on"):
+                cluster.workload("locks").__enter__()
+    with cluster.workload("locks") as other:
+        other.wait_progress()
+
+
 def test_without_a_load_nothing_goes_on(cluster: ScenarioCluster) -> None:
     cluster.pass_time(30)
     assert cluster.caller.call("load_counts") == {"files": 0, "locks": 0, "volumes": 0}

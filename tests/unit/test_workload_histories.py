@@ -30,7 +30,7 @@ def start(trio: Trio, node: int, serial: int, *kinds: str) -> subprocess.Popen[s
         "HIL_SHARED": str(trio.directory),
         "HIL_GUESTD": str(trio.directory / f"programs{node}"),
     }
-    command = [sys.executable, str(Path(on_node.__file__)), str(node), str(serial), "5", *kinds]
+    command = [sys.executable, str(Path(on_node.__file__)), "one", str(node), str(serial), "5", *kinds]
     return subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -64,7 +64,7 @@ def test_real_programs_say_what_is_so(trio: Trio) -> None:  # S7.1, S7.3
             "ended locks as asked",
         ]
     acknowledged = histories.written(said)
-    log = (trio.directory / "load" / "log").read_bytes()
+    log = (trio.directory / "load" / "one").read_bytes()
     assert histories.check_log(log, acknowledged, acknowledged) == sum(acknowledged.values())
     assert histories.check_locks(said, 1) == sum(line.startswith("took") for lines in said for line in lines)
     with Locks(str(trio.directory / "programs0")) as locks:
