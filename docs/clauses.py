@@ -157,11 +157,12 @@ CASES_HEAD = """\
 # Adversarial cases
 
 What has broken clusters on shared disks before, each with the only correct result, and what shows that it comes.
-Written by `docs/clauses.py` from the markers of the scenarios and the remarks beside the tests; a test keeps the two the
-same.
+Written by `docs/clauses.py` from the markers of the scenarios and the remarks beside the tests; a test keeps the two
+the same.
 
-`hil run NAME` runs a scenario on guests, with `--backend sim` in the simulator ([scenarios.md](scenarios.md)); "guests":
-it needs real programs on its nodes. After every one all claims of [checkers.md](checkers.md) are judged.
+`hil run NAME` runs a scenario on guests, with `--backend sim` in the simulator ([scenarios.md](scenarios.md)).
+Where it says "guests" it needs real programs on its nodes. After every one all claims of [checkers.md](checkers.md)
+are judged.
 """
 
 
