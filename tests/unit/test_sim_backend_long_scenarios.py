@@ -14,7 +14,7 @@ from tests.unit.test_sim_backend_scenarios import LONG, ROOT, SCENARIOS, check_p
 
 __all__ = ["evidence"]  # a fixture
 
-SEEDS = 2
+SEEDS = 5
 SEEDS_OF = {"power_failure_under_load": 1}
 """It has 55 rounds."""
 
