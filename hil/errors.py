@@ -20,6 +20,7 @@
     |   |-- GuestdExited         guestd ended on a node that was waited for
     |   `-- EventManagerAway     no event manager took the request: it was not carried out
     `-- InvalidRun           4   a fault did not take hold: neither passed nor failed
+        `-- NothingToStrike        there was nobody whom it could have struck
 
 A scenario tells a failed claim from a broken laboratory by type, a script by exit status (design, "Commands").
 """
@@ -107,6 +108,10 @@ class InvalidRun(HilError):
     """A fault did not take hold or was not undone: the run says nothing."""
 
     exit_status = 4
+
+
+class NothingToStrike(InvalidRun):
+    """A fault found nobody in the role that it is for, or a machine that is off, frozen or struck already."""
 
 
 def by_name(name: str) -> type[HilError]:

@@ -55,6 +55,8 @@ class Backend(Protocol):
 
     name: str
     caller: Calls
+    kind: str
+    """"qemu" or "sim"."""
 
     def reader(self, since: int = 0, *, follow: bool = True) -> Reader:
         """The events after number ``since``; with ``follow`` also those that are yet to come."""
@@ -79,6 +81,9 @@ class Backend(Protocol):
 
         Raises :class:`EventManagerAway` if it was not asked, other errors if that is not known.
         """
+
+    def locks(self, node: Node) -> dict[str, Any]:
+        """What the lock manager of ``node`` knows: the answer to ``{"show": "locks"}`` (docs/programs.md)."""
 
     def await_gone(self, deadline: float) -> None:
         """The stream has ended: return when nothing of the cluster is left."""
@@ -117,6 +122,8 @@ def check_guests() -> None:
 
 class Guests:
     """The bench process that answers to ``name``."""
+
+    kind = "qemu"
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -162,6 +169,14 @@ class Guests:
         except ValueError:
             raise LaboratoryError(f"node {node.id}: the event manager's answer is no JSON: {done.said!r}") from None
         return answer
+
+    def locks(self, node: Node) -> dict[str, Any]:
+        """Over SSH, by `guestctl`. Raises :class:`LaboratoryError` if it does not answer."""
+        done = node.ssh("guestctl locks --json")
+        if done.exited != 0:
+            raise LaboratoryError(f"node {node.id}: {done.stderr.strip()}")
+        shown: dict[str, Any] = json.loads(done.stdout)
+        return shown
 
     def await_gone(self, deadline: float) -> None:
         """The outermost process of the bench ends milliseconds after the bench; nothing tells of that."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from hil import checkpoint
 from hil.bench import address
@@ -30,6 +31,12 @@ from hil.errors import (
     UsageError,
 )
 from hil.view import View
+
+if TYPE_CHECKING:
+    from hil.faults.injection import Injection
+
+Whom = int | str | Node | Iterable[int | str | Node]
+"""Whom a fault strikes."""
 
 Predicate = Callable[[View], str | None]
 """None when the condition holds, else the phrase why not yet."""
@@ -70,6 +77,7 @@ class Cluster:
         self.disk = Disk(self)
         self.services = Services(self)
         self.simulation = Simulation(self)
+        self._draws = random.Random(f"faults of {self.settings['settings'].get('seed', 0)}")
         self.on_event: Callable[[Event, View], None] | None = None
         self._backlog: list[Event] = self._after_first
 
@@ -263,6 +271,23 @@ class Cluster:
         """Let a frozen node go on; fine if it is not frozen."""
         return self._verb("thaw", [node])
 
+    def inject(self, kind: str, whom: Whom, /, **parameters: Any) -> Injection:
+        """A fault of the library (docs/faults.md), which has taken hold when this returns, verified (spec S10.7).
+
+        ``whom``: nodes, their numbers, roles (:mod:`hil.roles`), one or several, resolved now. Ended and verified by
+        :meth:`Injection.heal`, or at the end of a ``with``. Raises :class:`InvalidRun` if it does not take hold,
+        :class:`UsageError` for what is not legal or this back end cannot do.
+        """
+        from hil.faults.injection import inject
+
+        return inject(self, kind, whom, parameters, self._draws)
+
+    def injections(self) -> list[Injection]:
+        """The faults of the library that are in force, whoever has injected them."""
+        from hil.faults.injection import in_force
+
+        return in_force(self)
+
     def down(self) -> None:
         """End the cluster; returns when nothing of it is left. Fine if it is gone already."""
         with contextlib.suppress(BenchDied, UnknownCluster):
@@ -347,6 +372,13 @@ class Cluster:
             if not self._take(left, stop=lambda: predicate(self.view) is None) and self._reader.ended:
                 self._give_up_if_hopeless(needed, about)
                 raise self._bench_died(about)
+        return self.view
+
+    def listen(self, seconds: float, *, about: str) -> View:
+        """Let time pass until something happens, at most so long. Raises as :meth:`wait`."""
+        self._give_up_if_hopeless([], about)
+        if not self._take(seconds) and self._reader.ended:
+            raise self._bench_died(about)
         return self.view
 
     def wait_set_up(self) -> None:
@@ -468,7 +500,12 @@ class Cluster:
     @property
     def default_timeout_s(self) -> float:
         """How long a wait lasts that is not told how long."""
-        return 30.0 * self.backend.speed_factor(self.settings["settings"]["accelerator"])
+        return 30.0 * self.speed_factor
+
+    @property
+    def speed_factor(self) -> float:
+        """By how much this cluster may be slower than one on a fast machine."""
+        return self.backend.speed_factor(self.settings["settings"]["accelerator"])
 
 
 def _place(saved: str | Path) -> Path:

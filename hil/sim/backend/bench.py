@@ -15,7 +15,9 @@ from typing import Any
 
 from guestd.core.config import Config
 from guestd.core.timing import Timing
+from guestd.dlm.shown import everything
 from hil.bench.disk import DiskVerbs, check_nodes
+from hil.bench.injections import InjectionVerbs
 from hil.bench.links import LinkVerbs
 from hil.bench.log import EventLog
 from hil.bench.target import serial_number
@@ -29,6 +31,7 @@ from hil.sim.backend.machine import WAYS, Machine
 from hil.sim.backend.world import ScenarioWorld
 from hil.sim.claims import every_claim
 from hil.sim.options import Options
+from hil.sim.programs import Program
 from hil.sim.run import NO_FAULT_OF_ITS_OWN
 from hil.sim.world import CLUSTER_ID
 from hil.view import RECORDING
@@ -37,10 +40,12 @@ ACCELERATOR = "sim"
 UNTRUE = frozenset({"torn", "lost", "misdirected", "flip", "stale"})
 """Disk faults after which an answer of the disk, on which all claims rest, may not be true."""
 
-OF_THE_CLIENT = ("ask_event_manager",)
+OF_THE_CLIENT = ("ask_event_manager", "locks")
 """Verbs in the place of what goes to a guest over SSH."""
 ONLY_HERE = ("lose_datagrams", "slow_down", "drift")
 """Verbs that guests do not have."""
+OF_FAULTS = ("delay_link", "kill_guestd", "start_mute", "end_mute", "set_clock_rate", "machine_facts")
+"""Verbs in the place of what faults do over SSH to a guest."""
 
 COST_MS_MAX = 1000
 ANSWER_S_MAX = 600.0
@@ -51,7 +56,7 @@ REASON_SIZE_MAX = 800
 """Of a panic, as on guests."""
 
 
-class SimBench(DiskVerbs, LinkVerbs):
+class SimBench(DiskVerbs, LinkVerbs, InjectionVerbs):
     """All machines of one simulated cluster; :meth:`begin` switches them on."""
 
     def __init__(self, config: ClusterConfig, options: Options, run_dir: Path) -> None:
@@ -84,7 +89,9 @@ class SimBench(DiskVerbs, LinkVerbs):
             checkers=every_claim(fence=config.fence, election=config.election),
         )
         self.world = world
-        super().__init__(EventLog(run_dir / "events.jsonl", config.nodes, clock=self.now))
+        DiskVerbs.__init__(self, EventLog(run_dir / "events.jsonl", config.nodes, clock=self.now))
+        LinkVerbs.__init__(self)
+        InjectionVerbs.__init__(self)
         self.links = self._links = SimulatedLinks(world.network, config.nodes)
         self._disk = DirectControl(world.target_disk.target, self.report_fault)
         wwid = identity.wwid(serial_number(config.disk_mib))
@@ -95,6 +102,7 @@ class SimBench(DiskVerbs, LinkVerbs):
         world.on_end = lambda node: self.machines[node.number].ended()
         self._answers: dict[int, dict[str, Any]] = {}  # of event managers, by connection
         self._asked = 0
+        self._mute: dict[tuple[int, str], Program] = {}
         world.event_managers.on_answer = self._answers.__setitem__
 
     def begin(self) -> None:
@@ -201,6 +209,10 @@ class SimBench(DiskVerbs, LinkVerbs):
                 thawed.append(machine.number)
         return {"nodes": nodes, "thawed": thawed}
 
+    def standing(self, nodes: list[int]) -> dict[str, Any]:
+        """How ``nodes`` stand still at this moment, each "vcpu", "process", or None."""
+        return {"how": [machine.frozen for machine in self._chosen(nodes)]}
+
     def ask_event_manager(self, node: int, request: dict[str, Any]) -> dict[str, Any]:
         """Ask the event manager of a node; its answer, for which time passes. Raises :class:`EventManagerAway`."""
         check_nodes([node], len(self.machines))
@@ -248,6 +260,55 @@ class SimBench(DiskVerbs, LinkVerbs):
             machine.drift(ppm)
         return {"nodes": nodes}
 
+    # -- verbs of faults, for what they do over SSH on guests
+
+    def delay_link(self, number: int, pairs: list[list[int]], ms: int) -> dict[str, Any]:
+        """What the first node of each pair sends to the second arrives so much later; ``mend_link`` ends it."""
+        check_nodes([node for pair in pairs for node in pair], len(self.machines))
+        self._links.impair(number, [(one, other) for one, other in pairs], 0, ms * 1000)
+        return {}
+
+    def kill_guestd(self, nodes: list[int]) -> dict[str, Any]:
+        """End the guestd of ``nodes`` as SIGKILL does; their kernels stay."""
+        for machine in self._chosen(nodes):
+            machine.kill_guestd()
+        return {"nodes": nodes}
+
+    def start_mute(self, node: int, program: str, level: int) -> dict[str, Any]:
+        """A program registers at that level of a node, and acknowledges nothing."""
+        (machine,) = self._chosen([node])
+        machine.check_runs()
+        self._mute[node, program] = self.world.programs.start_mute(machine.node, program, level)
+        return {}
+
+    def end_mute(self, node: int, program: str) -> dict[str, Any]:
+        """That program is killed; fine if it has ended with its node."""
+        mute = self._mute.pop((node, program), None)
+        if mute is not None:
+            self.world.programs.kill(mute)
+        return {}
+
+    def set_clock_rate(self, nodes: list[int], ppm: int) -> dict[str, Any]:
+        """The clocks of ``nodes`` run so many millionths too fast from now on, and after the next boots."""
+        self.drift(nodes, ppm)
+        for machine in self._chosen(nodes):
+            machine.node.drift(ppm)
+        return {"nodes": nodes}
+
+    def machine_facts(self, nodes: list[int]) -> dict[str, Any]:
+        """Of ``nodes``: by how much their clocks run too fast, and how long an input takes their processors."""
+        chosen = self._chosen(nodes)
+        return {
+            "ppm": [machine.node.ppm for machine in chosen],
+            "cost_us": [machine.node.cost_us for machine in chosen],
+        }
+
+    def locks(self, node: int) -> dict[str, Any]:
+        """What the lock manager of a node knows, as `guestctl locks` shows it."""
+        (machine,) = self._chosen([node])
+        stack = machine.node.stack
+        return everything(None if stack is None else stack.kernel.locks.manager)
+
     def inject_disk_fault(
         self,
         nodes: list[int] | None,
@@ -281,6 +342,10 @@ class SimBench(DiskVerbs, LinkVerbs):
     def carrier(self, node: int) -> str:
         """Of ``LinkVerbs``."""
         return self._links.carrier(node)
+
+    def seen_carrier(self, node: int) -> str:
+        """Of ``LinkVerbs``."""
+        return "absent" if self.log.power(node) == "off" else self._links.carrier(node)
 
     def set_carrier(self, node: int, state: str) -> None:
         """Of ``LinkVerbs``."""

@@ -14,7 +14,7 @@ from hil.client.backend import Calls, Reader
 from hil.client.connection import Event
 from hil.config import ClusterConfig
 from hil.errors import BenchDied, LaboratoryError, UsageError
-from hil.sim.backend.bench import OF_THE_CLIENT, ONLY_HERE, SimBench
+from hil.sim.backend.bench import OF_FAULTS, OF_THE_CLIENT, ONLY_HERE, SimBench
 from hil.sim.backend.options import scenario_options
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ FOR_EVER_S: Final = 3600.0
 
 class Simulated:
     """One simulated cluster. It has begun when this returns, and waits for somebody to let time pass."""
+
+    kind = "sim"
 
     def __init__(self, config: ClusterConfig, seed: int, asked: Mapping[str, Any] | None = None) -> None:
         """``asked``: options of the simulation instead of those drawn from the seed. Raises :class:`UsageError`."""
@@ -71,6 +73,10 @@ class Simulated:
         """A verb of the bench. Raises :class:`UsageError` where it has none."""
         return self.caller.call("ask_event_manager", node=node.id, request=request)
 
+    def locks(self, node: Node) -> dict[str, Any]:
+        """A verb of the bench."""
+        return self.caller.call("locks", node=node.id)
+
     def await_gone(self, deadline: float) -> None:
         """Nothing of it is outside of this process."""
 
@@ -86,7 +92,7 @@ class SimCaller:
     def call(self, name: str, **arguments: Any) -> dict[str, Any]:
         """Call verb ``name``; its result. Raises what the verb raises."""
         self._backend.require(name)
-        if name not in (*CALLS, *ONLY_HERE, *OF_THE_CLIENT):
+        if name not in (*CALLS, *ONLY_HERE, *OF_THE_CLIENT, *OF_FAULTS):
             raise UsageError(f"no call {name!r}; there are: events, {', '.join((*CALLS, *ONLY_HERE))}")
         if self._over:
             raise BenchDied(f"the bench of {self._backend.name!r} has ended")

@@ -16,14 +16,14 @@ PROGRAM = """
 import json, select, socket, sys
 from hil.bench import namespace
 from hil.bench.namespace import run_command
-from hil.faults import link
+from hil.bench import interconnect
 
 lines = ["link add interconnect type bridge forward_delay 0", "link set interconnect up"]
 for i in (0, 1, 2):
     lines += [f"link add ic{i} type veth peer name card{i}", f"link set ic{i} master interconnect"]
     lines += [f"link set ic{i} up", f"link set card{i} up"]
 run_command(["ip", "-batch", "-"], stdin="\\n".join(lines) + "\\n")
-link.prepare()
+interconnect.prepare()
 cards = []
 for i in (0, 1, 2):
     card = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88B5))
@@ -46,16 +46,16 @@ def all_hear():
 assert all(any(len(hear(sender)) == 2 for _ in range(30)) for sender in (0, 1, 2))
 seen = {"whole": all_hear()}
 for direction in ("out", "in", "both"):
-    link.cut_silently(0, direction)
-    link.cut_silently(0, direction)
+    interconnect.cut_silently(0, direction)
+    interconnect.cut_silently(0, direction)
     seen[direction] = all_hear()
-    seen[f"{direction} healed"] = [sorted(link.heal_silent(0)), all_hear(), sorted(link.heal_silent(0))]
-link.cut_pairs([(0, 1)])
-link.cut_pairs([(0, 1), (1, 2)])
+    seen[f"{direction} healed"] = [sorted(interconnect.heal_silent(0)), all_hear(), sorted(interconnect.heal_silent(0))]
+interconnect.cut_pairs([(0, 1)])
+interconnect.cut_pairs([(0, 1), (1, 2)])
 seen["pairs"] = all_hear()
-seen["pairs, healed in part"] = [sorted(link.heal_silent(0)), all_hear()]
-link.cut_silently(2, "in")
-seen["pairs healed"] = [sorted(link.heal_silent(1)), sorted(link.heal_silent(2)), all_hear()]
+seen["pairs, healed in part"] = [sorted(interconnect.heal_silent(0)), all_hear()]
+interconnect.cut_silently(2, "in")
+seen["pairs healed"] = [sorted(interconnect.heal_silent(1)), sorted(interconnect.heal_silent(2)), all_hear()]
 print(json.dumps(seen))
 """
 WHOLE = [[1, 2], [0, 2], [0, 1]]
