@@ -11,6 +11,7 @@
     |   |-- UnknownCheckpoint    lists the checkpoints that exist
     |   |-- AlreadyUp            a cluster of that name runs
     |   |-- BadConfig            cluster file: which key, what is wrong, what is legal
+    |   |-- BadPlan              plan of faults: each problem with its file and line
     |   |-- BadServiceFile       service files: each problem with its file, line and field
     |   |-- ServiceRefused       what a node's event manager says to a request that is not legal
     |   `-- PreflightFailed      the host lacks something; says what to type
@@ -68,6 +69,10 @@ class AlreadyUp(UsageError):
 
 class BadConfig(UsageError):
     """The cluster file is wrong."""
+
+
+class BadPlan(UsageError):
+    """A plan of faults is wrong; nothing was injected."""
 
 
 class BadServiceFile(UsageError):

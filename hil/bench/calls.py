@@ -37,6 +37,7 @@ CALLS = (
     "begin_injection",
     "note_injection",
     "injections",
+    "note_plan",
     "save_checkpoint",
     "open_ssh",
     "down",

@@ -21,6 +21,7 @@ it.
 """
 
 OVER = ("undone", "nothing")
+PLAN_STEPS = ("begun", "over")
 
 
 class InjectionVerbs(ABC):
@@ -83,6 +84,13 @@ class InjectionVerbs(ABC):
             kind = "fault-injected" if step == "holds" else "fault-healed"
             for node in known["nodes"]:
                 self.log.emit(kind, fault=known["fault"], number=number, node=node, verified=True)
+        return {}
+
+    def note_plan(self, step: str, about: dict[str, Any]) -> dict[str, Any]:
+        """A plan of faults is begun, or over; ``about``: what it is, and what became of it."""
+        if step not in PLAN_STEPS:
+            raise UsageError(f"note_plan: step {step!r}; legal: {', '.join(PLAN_STEPS)}")
+        self.log.emit("fault-plan", **{**about, "step": step})
         return {}
 
     def injections(self) -> dict[str, Any]:

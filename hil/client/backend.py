@@ -6,9 +6,11 @@ on guests that is the host's, in a simulation the virtual clock, which goes on o
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -80,6 +82,15 @@ class Backend(Protocol):
         """One line to the event manager of ``node``, and its answer.
 
         Raises :class:`EventManagerAway` if it was not asked, other errors if that is not known.
+        """
+
+    def another(self) -> Backend:
+        """The same cluster, for another client."""
+
+    def beside(self, act: Callable[[], float | None]) -> Callable[[], None]:
+        """Call ``act`` now, and whenever this clock has come to what it answers, until it answers None.
+
+        What is returned ends that, and returns when ``act`` is not called any more. What ``act`` raises ends it, too.
         """
 
     def locks(self, node: Node) -> dict[str, Any]:
@@ -169,6 +180,28 @@ class Guests:
         except ValueError:
             raise LaboratoryError(f"node {node.id}: the event manager's answer is no JSON: {done.said!r}") from None
         return answer
+
+    def another(self) -> Backend:
+        """Connections of its own."""
+        return Guests(self.name)
+
+    def beside(self, act: Callable[[], float | None]) -> Callable[[], None]:
+        """In a thread."""
+        stopped = threading.Event()
+
+        def run() -> None:
+            with contextlib.suppress(Exception):  # who gave us `act` knows
+                while not stopped.is_set() and (due_s := act()) is not None:
+                    stopped.wait(max(0.0, due_s - self.now()))
+
+        thread = threading.Thread(target=run, name="beside", daemon=True)
+        thread.start()
+
+        def stop() -> None:
+            stopped.set()
+            thread.join()
+
+        return stop
 
     def locks(self, node: Node) -> dict[str, Any]:
         """Over SSH, by `guestctl`. Raises :class:`LaboratoryError` if it does not answer."""

@@ -19,7 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from hil.errors import InvalidRun, LaboratoryError, NothingToStrike
+from hil.errors import InvalidRun, LaboratoryError, NothingToStrike, UsageError
 from hil.faults.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -117,11 +117,14 @@ class Fault(ABC):
         return bool(node.view.ends == self.state["ends"][str(node.id)] and node.view.power in ("running", "paused"))
 
     def shell(self, node: Node, command: str) -> str:
-        """What a shell command on the node says. Raises :class:`InvalidRun` if it fails, or nobody answers."""
+        """What a shell command on the node says. Raises :class:`InvalidRun` if it fails, or nobody answers;
+        :class:`NothingToStrike` if that is no wonder, since the node is no member.
+        """
         try:
             done = node.ssh(command)
-        except LaboratoryError as error:
-            raise InvalidRun(f"{self.kind}: {error}") from None
+        except (LaboratoryError, UsageError) as error:
+            kind = InvalidRun if node.view.state == "joined" else NothingToStrike
+            raise kind(f"{self.kind}: {error}") from None
         if done.exited != 0:
             raise InvalidRun(f"{self.kind} of node {node.id}: {command!r}: {(done.stderr or done.stdout).strip()}")
         return str(done.stdout)

@@ -139,6 +139,10 @@ class Injection:
             self._note("undone")
         return why
 
+    def take_over(self) -> None:
+        """Another fault has its machines: with that one's end this one is over, too."""
+        self._note("undone", why="another fault keeps its machines off")
+
     def begin(self) -> None:
         """Set up and inject. Raises :class:`NothingToStrike`, :class:`InvalidRun`."""
         try:

@@ -102,6 +102,8 @@ class SimBench(DiskVerbs, LinkVerbs, InjectionVerbs):
         world.on_end = lambda node: self.machines[node.number].ended()
         self._answers: dict[int, dict[str, Any]] = {}  # of event managers, by connection
         self._asked = 0
+        self._beside: Callable[[], float | None] | None = None
+        self._beside_us = 0
         self._mute: dict[tuple[int, str], Program] = {}
         world.event_managers.on_answer = self._answers.__setitem__
 
@@ -136,14 +138,39 @@ class SimBench(DiskVerbs, LinkVerbs, InjectionVerbs):
         """Until there is an event after number ``position``, for at most ``seconds``. Raises :class:`Violation`."""
         self._run(self._deadline(seconds), lambda: self.log.position > position)
 
+    def beside(self, act: Callable[[], float | None]) -> Callable[[], None]:
+        """Of ``hil.client.backend.Backend``: ``act`` is called while time passes, at the time that it has asked for."""
+        assert self._beside is None, "one plan at a time"
+        self._beside = act
+        self._beside_us = self.world.queue.now_us
+
+        def stop() -> None:
+            self._beside = None
+
+        return stop
+
+    def _act_beside(self) -> None:
+        """What ``act`` does lets time pass, too: then it is not called again before it is done."""
+        act, self._beside = self._beside, None
+        assert act is not None, "somebody is due"
+        due_s = act()
+        if due_s is not None:
+            self._beside = act
+            self._beside_us = max(self.world.queue.now_us + 1, math.ceil(due_s * 1e6))
+
     def _deadline(self, seconds: float) -> int:
         return self.world.queue.now_us + math.ceil(max(0.0, seconds) * 1_000_000)
 
     def _run(self, end_us: int, enough: Callable[[], bool]) -> None:
         queue = self.world.queue
         try:
-            while not enough() and queue.run_next(end_us):
-                pass
+            while not enough():
+                due = self._beside is not None and self._beside_us <= end_us
+                if queue.run_next(self._beside_us if due else end_us):
+                    continue
+                if not due:
+                    break
+                self._act_beside()
         except HilError:
             raise
         except Exception as error:  # whatever guestd raises is a finding

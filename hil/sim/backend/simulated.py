@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -72,6 +72,14 @@ class Simulated:
     def ask_event_manager(self, node: Node, request: dict[str, Any]) -> dict[str, Any]:
         """A verb of the bench. Raises :class:`UsageError` where it has none."""
         return self.caller.call("ask_event_manager", node=node.id, request=request)
+
+    def another(self) -> Simulated:
+        """There is one world."""
+        return self
+
+    def beside(self, act: Callable[[], float | None]) -> Callable[[], None]:
+        """Between two of the world's events."""
+        return self.bench.beside(act)
 
     def locks(self, node: Node) -> dict[str, Any]:
         """A verb of the bench."""
