@@ -74,7 +74,7 @@ def test_what_cannot_take_hold_on_guests_is_invalid(cluster: Cluster, node: Node
     with pytest.raises(NothingToStrike, match="its guestd is exited"):
         cluster.inject("guestd-kill", node)
     begun = time.monotonic()
-    with pytest.raises(InvalidRun, match="did not take hold within .* it has met no datagram yet"):
+    with pytest.raises(InvalidRun, match=r"did not take hold within .* it has met no datagram yet"):
         cluster.inject("link-silent", node, direction="out")
     with pytest.raises(InvalidRun, match="has struck no command of node 1 yet"):
         cluster.inject("disk-hang", node)
@@ -83,7 +83,7 @@ def test_what_cannot_take_hold_on_guests_is_invalid(cluster: Cluster, node: Node
     for kind in ("clock-step", "clock-drift", "link-delay", "subsystem-hang", "freeze-vcpu", "reset"):
         with pytest.raises(NothingToStrike, match="its machine is off"):
             cluster.inject(kind, node, **GIVEN.get(kind, {}))
-    with pytest.raises(InvalidRun, match="was not notified yet: .*level 10"):
+    with pytest.raises(InvalidRun, match=r"was not notified yet: .*level 10"):
         cluster.inject("subsystem-hang", other, level=10)
     for fault in cluster.injections():
         fault.heal()
