@@ -128,7 +128,7 @@ def mend(number: int) -> None:
 def impairment_frames(number: int) -> tuple[int, int] | None:
     """How many frames that impairment has met, and how many of them it dropped; None: it is not in force.
 
-    All impairments count before any of them drops.
+    All impairments count before any of them drops; of several that would drop a frame one does.
     """
     command = ["nft", "--json", "list", "counters", "table", "bridge", _impairment(number)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -17,7 +17,6 @@ COUNT_MAX = 1_000_000
 LUN_MAX = 255
 SELECTING = ("direction", "lun", "count")
 """Of the parameters, besides ``lba``: which commands, and not what becomes of them."""
-DIRECTION = Choice(("any", "media", *(one.value for one in Direction)), None, "of which commands")
 
 
 class DiskFault(Fault):
@@ -76,11 +75,17 @@ class DiskFault(Fault):
         return [about["number"] for about in self.cluster.disk.status()["faults"]]
 
 
+def _directions(struck: frozenset[Direction]) -> tuple[str, ...]:
+    """What a fault that strikes these may be narrowed to."""
+    groups = ("any", "media") if struck == frozenset(Direction) else ()
+    return (*groups, *(one.value for one in Direction if one in struck))
+
+
 def _made(name: str) -> type[DiskFault]:
     kind = KINDS[name]
     known: dict[str, Parameter | Optional] = dict(kind.parameters)
     if kind.directions:
-        known["direction"] = Optional(DIRECTION)
+        known["direction"] = Optional(Choice(_directions(kind.directions), None, "of which commands"))
         known["lba"] = Optional(Blocks("commands that touch these blocks of 512 bytes"))
     if kind.directions or name == REFUSE_LOGIN:
         known["count"] = Optional(Integer(1, COUNT_MAX, None, "only the next so many commands of each node"))

@@ -53,8 +53,7 @@ class _Impaired(Fault):
         seen = self.call("link_frames", number=self.number)
         if not seen["in_force"]:
             return "it is not in force"
-        met = seen["lost"] if self.share == SHARE_ALL else seen["met"]
-        return None if met else "it has met no datagram yet"
+        return None if seen["met"] else "it has met no datagram yet"
 
     def recover(self) -> None:
         """What others have cut stays cut."""
@@ -70,7 +69,7 @@ class LinkSilent(_Impaired):
 
     kind = "link-silent"
     about = "all datagrams between the node and the others are lost, or those of one direction"
-    held = "a datagram was dropped"
+    held = "it has met a datagram, which was dropped"
     parameters: ClassVar[Parameters] = {"direction": DIRECTION, "others": OTHERS}
 
 
@@ -79,7 +78,7 @@ class LinkLoss(_Impaired):
 
     kind = "link-loss"
     about = "a share of the datagrams between the node and the others is lost"
-    held = "it was decided about a datagram, whether it is lost"
+    held = "it has met a datagram, of which was drawn whether it is lost"
     parameters: ClassVar[Parameters] = {
         "share": Integer(1, SHARE_ALL, None, "how many of a thousand"),
         "direction": DIRECTION,
@@ -97,7 +96,7 @@ class LinkSplit(_Impaired):
 
     kind = "link-split"
     about = "the nodes and the rest do not hear each other, or nodes of different groups"
-    held = "a datagram was dropped"
+    held = "it has met a datagram, which was dropped"
     parameters: ClassVar[Parameters] = {
         "groups": Optional(Groups("instead of the nodes and the rest; who is in none hears everybody"))
     }

@@ -357,6 +357,7 @@ def test_a_role_that_nobody_is_in_makes_the_run_invalid() -> None:
         ("link-split", {"groups": [[0, 1]]}, "groups = [[0, 1]] (legal: two groups or more"),
         ("power-off", {"ms": 3}, "fault power-off: parameter 'ms' is not known (legal: none)"),
         ("disk-error", {"sense": "smell"}, "fault disk-error: sense = 'smell' (legal: medium, hardware"),
+        ("disk-torn", {"direction": "read"}, "fault disk-torn: direction = 'read' (legal: write)"),
         ("disk-hang", {"lba": [9, 3]}, "fault disk-hang: lba = [9, 3] (legal: first and last block"),
         ("clock-drift", {"ppm": 150}, "fault clock-drift: ppm = 150 (legal: multiples of 100)"),
         ("panic", {"reason": "x" * 801}, "(legal: a text of 1 to 800 bytes)"),
