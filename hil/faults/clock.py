@@ -108,15 +108,21 @@ class ClockDrift(Fault):
     def recover(self) -> None:
         """In the simulator also of machines that have booted since: there the rate is the machine's."""
         for node in self.nodes:
-            if self.simulated or self.lives(node):
-                self._set(node, self.state["before"][str(node.id)])
+            if str(node.id) in self._before and (self.simulated or self.lives(node)):
+                self._set(node, self._before[str(node.id)])
 
     def why_not_undone(self) -> str | None:
         """The kernel's word."""
-        return self._why_not(self.state["before"])
+        return self._why_not(self._before)
+
+    @property
+    def _before(self) -> dict[str, int]:
+        """Of each node, once that is known."""
+        found: dict[str, int] = self.state.get("before", {})
+        return found
 
     def _why_not(self, wanted: dict[str, int]) -> str | None:
-        for node in self.nodes:
+        for node in [node for node in self.nodes if str(node.id) in wanted]:
             if self.simulated or self.lives(node):
                 ppm = self._ppm(node)
                 if ppm != wanted[str(node.id)]:

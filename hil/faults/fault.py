@@ -81,6 +81,11 @@ class Fault(ABC):
 
     # -- for the kinds
 
+    def switch(self, action: str, nodes: Sequence[Node]) -> None:
+        """Power of those nodes "off" or "on", if there are any."""
+        if nodes:
+            {"off": self.cluster.power_off, "on": self.cluster.power_on}[action](nodes)
+
     @property
     def simulated(self) -> bool:
         """Which back end it is."""
@@ -114,7 +119,8 @@ class Fault(ABC):
 
     def lives(self, node: Node) -> bool:
         """Whether the machine is still in the life in which it was struck: with it goes all that was in its memory."""
-        return bool(node.view.ends == self.state["ends"][str(node.id)] and node.view.power in ("running", "paused"))
+        noted = self.state.get("ends", {}).get(str(node.id))
+        return bool(node.view.ends == noted and node.view.power in ("running", "paused"))
 
     def shell(self, node: Node, command: str) -> str:
         """What a shell command on the node says. Raises :class:`InvalidRun` if it fails, or nobody answers;

@@ -38,8 +38,8 @@ class GuestdKill(Fault):
     def recover(self) -> None:
         """Nobody starts it again on a machine that goes on."""
         struck = [node for node in self.nodes if node.view.guestd == "exited" or node.view.power != "running"]
-        self.cluster.power_off(struck)
-        self.cluster.power_on(struck)
+        self.switch("off", struck)
+        self.switch("on", struck)
 
     def why_not_undone(self) -> str | None:
         """They boot."""

@@ -114,7 +114,7 @@ class Injection:
         """None when it has taken hold, which is noted then; else why not yet. Raises :class:`InvalidRun`."""
         if self.step != "begun":
             return None
-        why = self.fault.why_not_held()
+        why = _seen(self.fault.why_not_held)
         if why is None:
             self._note("holds")
         return why
@@ -133,7 +133,7 @@ class Injection:
         """None when it is over, which is noted then; else why not yet. Raises :class:`InvalidRun`."""
         if self.step == "undone":
             return None
-        why = self.fault.why_not_undone()
+        why = _seen(self.fault.why_not_undone)
         if why is None:
             self.fault.clean_up()
             self._note("undone")
@@ -165,7 +165,7 @@ class Injection:
         with contextlib.suppress(HilError):
             self._note("failed", why=str(error) or type(error).__name__)
             self.fault.recover()
-            self._await(self.fault.why_not_undone, self.undo_s, "was not undone")
+            self._await(lambda: _seen(self.fault.why_not_undone), self.undo_s, "was not undone")
             self.fault.clean_up()
             self._note("undone")
 
@@ -190,6 +190,14 @@ class Injection:
 
     def _keep(self) -> None:
         self.fault.call("note_injection", number=self.number, state=self.fault.state)
+
+
+def _seen(why_not: Callable[[], str | None]) -> str | None:
+    """A machine that cannot be asked at this moment, since it is frozen, is one more reason why not yet."""
+    try:
+        return why_not()
+    except UsageError as error:
+        return str(error)
 
 
 def begin(

@@ -41,7 +41,7 @@ class Shutdown(Fault):
 
     def recover(self) -> None:
         """Power on."""
-        self.cluster.power_on([node for node in self.nodes if node.view.power == "off"])
+        self.switch("on", [node for node in self.nodes if node.view.power == "off"])
 
     def why_not_undone(self) -> str | None:
         """They boot."""
@@ -76,8 +76,8 @@ class Panic(Fault):
 
     def recover(self) -> None:
         """A machine that has crashed stands until somebody pulls its plug."""
-        self.cluster.power_off([node for node in self.nodes if node.view.power == "crashed"])
-        self.cluster.power_on([node for node in self.nodes if node.view.power == "off"])
+        self.switch("off", [node for node in self.nodes if node.view.power == "crashed"])
+        self.switch("on", [node for node in self.nodes if node.view.power == "off"])
 
     def why_not_undone(self) -> str | None:
         """They boot."""

@@ -81,7 +81,7 @@ class _Reading:
         for key in values:
             if key not in TOP:
                 self._top(key, f"a plan has no such key (legal: {', '.join(TOP)})")
-        until_ms = values.get("until_ms")
+        until_ms: Any = values.get("until_ms")
         if not _whole(until_ms, 1, UNTIL_MS_MAX):
             self._top("until_ms", f"{_shown(until_ms)} (legal: milliseconds, 1 to {UNTIL_MS_MAX})")
             until_ms = UNTIL_MS_MAX
@@ -139,10 +139,11 @@ class _Reading:
         if not self._kind(index, table):
             return []
         before = len(self.wrong)
-        kind, weight, for_ms = table["kind"], table.get("weight", 1), table.get("for_ms")
+        kind, weight = table["kind"], table.get("weight", 1)
+        for_ms: Any = table.get("for_ms")
         if not _whole(weight, 1, WEIGHT_MAX):
             self._note(index, "weight", f"{_shown(weight)} (legal: 1 to {WEIGHT_MAX})")
-        span = for_ms if isinstance(for_ms, list) else [for_ms, for_ms]
+        span: list[Any] = for_ms if isinstance(for_ms, list) else [for_ms, for_ms]
         if len(span) != 2 or not all(_whole(one, 0, UNTIL_MS_MAX) for one in span) or span[0] > span[1]:
             self._note(index, "for_ms", f"{_shown(for_ms)} (legal: milliseconds from 0, or [from, to])")
         offered = table.get("whom")
@@ -170,7 +171,8 @@ class _Reading:
         for key in given:
             if key not in ("every_ms", "from_ms"):
                 self._top("draw", f"draw has no {key!r} (legal: every_ms, from_ms)")
-        every_ms, from_ms = given.get("every_ms"), given.get("from_ms", 0)
+        every_ms: Any = given.get("every_ms")
+        from_ms = given.get("from_ms", 0)
         if not _whole(every_ms, EVERY_MS_MIN, UNTIL_MS_MAX):
             self._top("draw", f"every_ms = {_shown(every_ms)} (legal: milliseconds from {EVERY_MS_MIN})")
         if not _whole(from_ms, 0, until_ms):

@@ -35,7 +35,7 @@ class PowerOff(Fault):
     def recover(self) -> None:
         """Those that had power."""
         struck = [self.cluster.nodes[node] for node in self.state.get("changed", [])]
-        self.cluster.power_on([node for node in struck if node.view.power == "off"])
+        self.switch("on", [node for node in struck if node.view.power == "off"])
 
     def why_not_undone(self) -> str | None:
         """They boot."""

@@ -99,5 +99,7 @@ class SubsystemHang(Fault):
                 self.shell(node, f"rm -f /tmp/{self.name}.*")
 
     def _said(self, kind: str, field: str) -> list[dict[str, object]]:
+        if "since" not in self.state:  # it was never injected
+            return []
         events = self.cluster.events(since=self.state["since"])
         return [event for event in events if event["kind"] == kind and event.get(field) == self.name]

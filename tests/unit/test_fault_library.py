@@ -15,7 +15,7 @@ import pytest
 from hil.client import Node
 from hil.errors import InvalidRun, NothingToStrike, UsageError
 from hil.faults.fault import SIM, Fault
-from hil.faults.library import KINDS, described
+from hil.faults.library import KINDS, check, described
 from hil.scenario import ScenarioCluster
 from hil.sim.backend.options import SETTABLE
 from tests.unit.sim_cluster import plain_node, started, world_of
@@ -203,6 +203,19 @@ def test_a_fault_that_is_not_undone_makes_the_run_invalid_and_stays_in_the_book(
         monkeypatch.undo()
         cluster.injections()[0].heal()  # as another process would
         assert cluster.injections() == []
+
+
+@pytest.mark.parametrize("kind", SIMULATED)
+def test_a_fault_whose_injector_died_before_it_injected_can_be_healed(kind: str) -> None:
+    """Killed between its entry in the book and the fault: what healing needs may be missing."""
+    with started() as cluster:
+        parameters = check(kind, NEEDED.get(kind, {}))
+        cluster.caller.call("begin_injection", fault=kind, whom="1", nodes=[1], parameters=parameters)
+        (fault,) = cluster.injections()
+        assert fault.step == "begun"
+        fault.heal()
+        assert cluster.injections() == []
+        assert cluster.poll().newest.joined() == [0, 1, 2]
 
 
 def test_healing_twice_is_fine() -> None:
