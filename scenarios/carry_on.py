@@ -10,7 +10,7 @@ import pytest
 
 from hil.scenario import ScenarioCluster
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.nightly]
 
 QUIET_S = 5.0
 BACK_S_MAX = 240.0

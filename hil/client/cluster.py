@@ -77,7 +77,6 @@ class Cluster:
         self.disk = Disk(self)
         self.services = Services(self)
         self.simulation = Simulation(self)
-        self._draws = random.Random(f"faults of {self.settings['settings'].get('seed', 0)}")
         self.on_event: Callable[[Event, View], None] | None = None
         self._backlog: list[Event] = self._after_first
 
@@ -280,7 +279,9 @@ class Cluster:
         """
         from hil.faults.injection import inject
 
-        return inject(self, kind, whom, parameters, self._draws)
+        # By what has happened so far: the same in each run of a seed, and not the same node for ever.
+        draw = random.Random(f"fault of seed {self.settings['settings'].get('seed', 0)} after {self.catch_up().n}")
+        return inject(self, kind, whom, parameters, draw)
 
     def injections(self) -> list[Injection]:
         """The faults of the library that are in force, whoever has injected them."""

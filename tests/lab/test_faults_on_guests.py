@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from hil import Cluster
+from hil.beside import Beside
 from hil.client import Node
 from hil.errors import InvalidRun, NothingToStrike, UsageError
 from hil.faults.fault import QEMU
 from hil.faults.library import KINDS
+from hil.faults.plan import FaultPlan, Step, of_events
+from hil.scenario import ScenarioCluster
 
 pytestmark = pytest.mark.lab
 
@@ -89,3 +92,33 @@ def test_what_cannot_take_hold_on_guests_is_invalid(cluster: Cluster, node: Node
         cluster.inject("subsystem-hang", other, level=10)
     for fault in cluster.injections():
         fault.heal()
+
+
+PLAN = FaultPlan(
+    "short",
+    5000,
+    (
+        Step("link-silent", "any_other", 200, 900, {"direction": "out"}),
+        Step("disk-slow", "all", 1500, 900, {"ms": 20}),
+        Step("freeze-vcpu", "master", 3000, 400),
+    ),
+)
+
+
+def test_a_plan_goes_on_while_the_scenario_waits_for_something_else(cluster: Cluster) -> None:  # S10.7
+    before = cluster.catch_up().n
+    with ScenarioCluster(cluster.name) as story:
+        beside = Beside(story, PLAN)
+        cluster.nodes[0].ssh(f"sleep {PLAN.until_ms / 1000 + 1}")  # nobody reads events meanwhile
+        story.wait_faults_over()
+        beside.finish()
+    events = list(cluster.events(since=before))
+    zero = next(event["t"] for event in events if event["kind"] == "fault-plan")
+    begun = [event for event in events if event["kind"] == "injection" and event["step"] == "begun"]
+    assert [event["fault"] for event in begun] == [step.kind for step in PLAN.steps]
+    for event, step in zip(begun, PLAN.steps, strict=True):
+        assert event["t"] - zero >= step.at_ms / 1000
+    again = of_events(events)
+    assert [step.kind for step in again.steps] == [step.kind for step in PLAN.steps]
+    over = next(event for event in events if event["kind"] == "fault-plan" and event["step"] == "over")
+    assert (over["struck"], over["passed_over"]) == (3, 0)
