@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hil.client import Cluster
 from hil.errors import InvalidRun, UsageError
+from hil.faults.fault import backend_of
 from hil.faults.plan import FaultPlan
 from hil.play import Player
 
@@ -27,7 +28,7 @@ class Beside:
 
     def __init__(self, cluster: ScenarioCluster, plan: FaultPlan) -> None:
         """Checks the plan, and begins. Raises :class:`hil.errors.UsageError` for one that this cluster cannot have."""
-        plan.check(len(cluster.nodes), cluster.backend.kind)
+        plan.check(len(cluster.nodes), backend_of(cluster))
         self.plan = plan
         self.problem: Exception | None = None
         for node in cluster.nodes:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Final
 
 from guestd.core.timing import Timing
 from hil.errors import InvalidRun, NothingToStrike, UsageError
+from hil.faults.fault import backend_of
 from hil.faults.injection import Injection, begin
 from hil.faults.plan import FaultPlan, Step
 from hil.faults.simulated_plan import ONLY_SIMULATED, steps_of
@@ -57,7 +58,7 @@ def play(cluster: ScenarioCluster, plan: Plan | FaultPlan) -> list[Fault] | list
         library_plan = FaultPlan("simulated", plan.until_ms, steps)
     else:
         library_plan = plan
-    library_plan.check(len(cluster.nodes), cluster.backend.kind)
+    library_plan.check(len(cluster.nodes), backend_of(cluster))
     for node in cluster.nodes:
         cluster.allow_panic(node)
     player = Player(cluster, library_plan, strict=False)

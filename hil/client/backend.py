@@ -57,8 +57,8 @@ class Backend(Protocol):
 
     name: str
     caller: Calls
-    kind: str
-    """"qemu" or "sim"."""
+    simulated: bool
+    """Whether its nodes are simulated: no real program runs on them."""
 
     def reader(self, since: int = 0, *, follow: bool = True) -> Reader:
         """The events after number ``since``; with ``follow`` also those that are yet to come."""
@@ -84,6 +84,12 @@ class Backend(Protocol):
         Raises :class:`EventManagerAway` if it was not asked, other errors if that is not known.
         """
 
+    def locks_of(self, node: Node) -> dict[str, Any]:
+        """What the lock manager of ``node`` knows: the answer to ``{"show": "locks"}`` (docs/programs.md)."""
+
+    def await_gone(self, deadline: float) -> None:
+        """The stream has ended: return when nothing of the cluster is left."""
+
     def another(self) -> Backend:
         """The same cluster, for another client."""
 
@@ -92,12 +98,6 @@ class Backend(Protocol):
 
         What is returned ends that, and returns when ``act`` is not called any more. What ``act`` raises ends it, too.
         """
-
-    def locks(self, node: Node) -> dict[str, Any]:
-        """What the lock manager of ``node`` knows: the answer to ``{"show": "locks"}`` (docs/programs.md)."""
-
-    def await_gone(self, deadline: float) -> None:
-        """The stream has ended: return when nothing of the cluster is left."""
 
 
 ANSWER_S_MAX = 120.0
@@ -134,7 +134,7 @@ def check_guests() -> None:
 class Guests:
     """The bench process that answers to ``name``."""
 
-    kind = "qemu"
+    simulated = False
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -181,6 +181,21 @@ class Guests:
             raise LaboratoryError(f"node {node.id}: the event manager's answer is no JSON: {done.said!r}") from None
         return answer
 
+    def locks_of(self, node: Node) -> dict[str, Any]:
+        """Over SSH: `guestctl locks` on the node."""
+        done = node.ssh("guestctl locks --json")
+        if done.exited != 0:
+            raise LaboratoryError(f"node {node.id}: {done.stderr.strip()}")
+        known: dict[str, Any] = json.loads(done.stdout)
+        return known
+
+    def await_gone(self, deadline: float) -> None:
+        """The outermost process of the bench ends milliseconds after the bench; nothing tells of that."""
+        while self.name in address.running_clusters():
+            if time.monotonic() > deadline:
+                raise LaboratoryError(f"the bench of {self.name!r} ended, but its name is still taken")
+            time.sleep(0.005)
+
     def another(self) -> Backend:
         """Connections of its own."""
         return Guests(self.name)
@@ -202,21 +217,6 @@ class Guests:
             thread.join()
 
         return stop
-
-    def locks(self, node: Node) -> dict[str, Any]:
-        """Over SSH, by `guestctl`. Raises :class:`LaboratoryError` if it does not answer."""
-        done = node.ssh("guestctl locks --json")
-        if done.exited != 0:
-            raise LaboratoryError(f"node {node.id}: {done.stderr.strip()}")
-        shown: dict[str, Any] = json.loads(done.stdout)
-        return shown
-
-    def await_gone(self, deadline: float) -> None:
-        """The outermost process of the bench ends milliseconds after the bench; nothing tells of that."""
-        while self.name in address.running_clusters():
-            if time.monotonic() > deadline:
-                raise LaboratoryError(f"the bench of {self.name!r} ended, but its name is still taken")
-            time.sleep(0.005)
 
 
 def settings_of(run_dir: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from hil import checkpoint
+from hil import checkpoint, roles
 from hil.bench import address
 from hil.bench.launch import BENCH_LOG
 from hil.client.backend import Backend, Guests, check_guests, settings_of
@@ -212,6 +212,13 @@ class Cluster:
             if node not in than and node.view.state == "joined":
                 return node
         raise ClaimFailed(f"no joined node other than {', '.join(map(repr, than))}")
+
+    def locks(self) -> dict[int, dict[str, Any]]:
+        """What the lock manager of each member knows, by node; of those that stand still nothing is known."""
+        self.poll()
+        frozen = {node for node, faults in self.view.faults.items() if any(one.startswith("freeze") for one in faults)}
+        asked = [node for node in roles.members(self.view) if node not in frozen]
+        return {node: self.backend.locks_of(self.nodes[node]) for node in asked}
 
     # -- verbs ---------------------------------------------------------------------------------------------------
 

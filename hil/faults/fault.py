@@ -89,7 +89,7 @@ class Fault(ABC):
     @property
     def simulated(self) -> bool:
         """Which back end it is."""
-        return self.cluster.backend.kind == SIM
+        return self.cluster.backend.simulated
 
     @property
     def ids(self) -> list[int]:
@@ -134,6 +134,11 @@ class Fault(ABC):
         if done.exited != 0:
             raise InvalidRun(f"{self.kind} of node {node.id}: {command!r}: {(done.stderr or done.stdout).strip()}")
         return str(done.stdout)
+
+
+def backend_of(cluster: Cluster) -> str:
+    """Of :data:`BACKENDS`."""
+    return SIM if cluster.backend.simulated else QEMU
 
 
 def why_not_up(nodes: Sequence[Node]) -> str | None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from hil.errors import HilError, InvalidRun, NothingToStrike, UsageError
 from hil.faults import library
+from hil.faults.fault import backend_of
 from hil.faults.whom import chosen, parsed, written
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def begin(
     ``draw``: decides between nodes that are in the same role; None: the lowest-numbered is struck.
     """
     found = parsed(whom, len(cluster.nodes))
-    values = library.check(kind, parameters, cluster.backend.kind)
+    values = library.check(kind, parameters, backend_of(cluster))
     fault = library.make(cluster, kind, chosen(cluster, found, draw), values)
     about = {"fault": kind, "whom": written(whom), "nodes": fault.ids, "parameters": values}
     number = cluster.caller.call("begin_injection", **about, shown=fault.shown)["number"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hil.errors import UsageError
 from hil.faults.clock import ClockDrift, ClockStep
 from hil.faults.disk import DISK_FAULTS
-from hil.faults.fault import BACKENDS, Fault
+from hil.faults.fault import BACKENDS, Fault, backend_of
 from hil.faults.freeze import FreezeProcess, FreezeVcpu
 from hil.faults.guestd_kill import GuestdKill
 from hil.faults.link import LinkLoss, LinkSilent, LinkSplit
@@ -54,7 +54,7 @@ def check(name: str, parameters: Mapping[str, Any], backend: str | None = None) 
 
 def make(cluster: Cluster, name: str, nodes: Sequence[Node], parameters: Mapping[str, Any]) -> Fault:
     """Raises :class:`UsageError` for what that kind does not have, or this back end cannot."""
-    return kind_of(name)(cluster, nodes, check(name, parameters, cluster.backend.kind))
+    return kind_of(name)(cluster, nodes, check(name, parameters, backend_of(cluster)))
 
 
 def described() -> list[dict[str, Any]]:

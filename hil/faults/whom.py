@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from hil import roles
-from hil.errors import LaboratoryError, UsageError
+from hil.errors import UsageError
 
 if TYPE_CHECKING:
     from hil.client import Cluster, Node
@@ -34,20 +34,6 @@ def parsed(whom: int | str | Node | Iterable[int | str | Node], nodes: int) -> l
 def chosen(cluster: Cluster, whom: list[roles.Role], draw: random.Random | None) -> list[Node]:
     """Who that is now, ascending; none if nobody is in these roles."""
     view = cluster.catch_up()
-    locks = _locks(cluster) if any(role.needs_locks for role in whom) else None
+    locks = cluster.locks() if any(role.needs_locks for role in whom) else None
     found = {node for role in whom for node in role.chosen(view, locks, draw)}
     return [cluster.nodes[node] for node in sorted(found)]
-
-
-def _locks(cluster: Cluster) -> Mapping[int, Mapping[str, Any]]:
-    """Of the members that answer."""
-    found: dict[int, Mapping[str, Any]] = {}
-    silent: LaboratoryError | None = None
-    for node in roles.members(cluster.view):
-        try:
-            found[node] = cluster.backend.locks(cluster.nodes[node])
-        except LaboratoryError as error:
-            silent = error
-    if silent is not None and not found:
-        raise silent
-    return found

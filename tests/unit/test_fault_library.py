@@ -318,7 +318,7 @@ def test_who_holds_a_lock_is_struck(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hil.sim.backend.options.SETTABLE", (*SETTABLE, "lockers"))
     with started(asked={"lockers": 1}) as cluster:
         cluster.pass_time(3)
-        asked = {node.id: cluster.backend.locks(node) for node in cluster.nodes}
+        asked = {node.id: cluster.backend.locks_of(node) for node in cluster.nodes}
         held = sorted(
             (one["name"].removeprefix("program:"), node)
             for node, known in asked.items()

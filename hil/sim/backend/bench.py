@@ -15,7 +15,7 @@ from typing import Any
 
 from guestd.core.config import Config
 from guestd.core.timing import Timing
-from guestd.dlm.shown import everything
+from guestd.dlm import shown
 from hil.bench.disk import DiskVerbs, check_nodes
 from hil.bench.injections import InjectionVerbs
 from hil.bench.links import LinkVerbs
@@ -40,7 +40,7 @@ ACCELERATOR = "sim"
 UNTRUE = frozenset({"torn", "lost", "misdirected", "flip", "stale"})
 """Disk faults after which an answer of the disk, on which all claims rest, may not be true."""
 
-OF_THE_CLIENT = ("ask_event_manager", "locks")
+OF_THE_CLIENT = ("ask_event_manager", "show_locks")
 """Verbs in the place of what goes to a guest over SSH."""
 ONLY_HERE = ("lose_datagrams", "slow_down", "drift")
 """Verbs that guests do not have."""
@@ -257,6 +257,14 @@ class SimBench(DiskVerbs, LinkVerbs, InjectionVerbs):
             raise LaboratoryError(f"node {node}: its event manager has ended, or has not answered in {ANSWER_S_MAX} s")
         return self._answers.pop(connection)
 
+    def show_locks(self, node: int) -> dict[str, Any]:
+        """What the lock manager of a node knows. Raises :class:`LaboratoryError` if guestd does not run there."""
+        check_nodes([node], len(self.machines))
+        stack = self.world.nodes[node].stack
+        if stack is None:
+            raise LaboratoryError(f"node {node}: guestd does not run")
+        return shown.everything(stack.kernel.locks.manager)
+
     # -- verbs that guests do not have
 
     def lose_datagrams(self, share: float) -> dict[str, Any]:
@@ -329,12 +337,6 @@ class SimBench(DiskVerbs, LinkVerbs, InjectionVerbs):
             "ppm": [machine.node.ppm for machine in chosen],
             "cost_us": [machine.node.cost_us for machine in chosen],
         }
-
-    def locks(self, node: int) -> dict[str, Any]:
-        """What the lock manager of a node knows, as `guestctl locks` shows it."""
-        (machine,) = self._chosen([node])
-        stack = machine.node.stack
-        return everything(None if stack is None else stack.kernel.locks.manager)
 
     def inject_disk_fault(
         self,

@@ -34,7 +34,7 @@ FOR_EVER_S: Final = 3600.0
 class Simulated:
     """One simulated cluster. It has begun when this returns, and waits for somebody to let time pass."""
 
-    kind = "sim"
+    simulated = True
 
     def __init__(self, config: ClusterConfig, seed: int, asked: Mapping[str, Any] | None = None) -> None:
         """``asked``: options of the simulation instead of those drawn from the seed. Raises :class:`UsageError`."""
@@ -73,6 +73,13 @@ class Simulated:
         """A verb of the bench. Raises :class:`UsageError` where it has none."""
         return self.caller.call("ask_event_manager", node=node.id, request=request)
 
+    def locks_of(self, node: Node) -> dict[str, Any]:
+        """A verb of the bench."""
+        return self.caller.call("show_locks", node=node.id)
+
+    def await_gone(self, deadline: float) -> None:
+        """Nothing of it is outside of this process."""
+
     def another(self) -> Simulated:
         """There is one world."""
         return self
@@ -80,13 +87,6 @@ class Simulated:
     def beside(self, act: Callable[[], float | None]) -> Callable[[], None]:
         """Between two of the world's events."""
         return self.bench.beside(act)
-
-    def locks(self, node: Node) -> dict[str, Any]:
-        """A verb of the bench."""
-        return self.caller.call("locks", node=node.id)
-
-    def await_gone(self, deadline: float) -> None:
-        """Nothing of it is outside of this process."""
 
 
 class SimCaller:
