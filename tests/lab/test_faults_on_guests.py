@@ -5,7 +5,6 @@ One warm cluster. Faults of one disk command at a time hurt nobody; those that e
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -72,18 +71,19 @@ def test_what_guests_cannot_do_is_refused_by_name(cluster: Cluster, kind: str) -
         cluster.inject(kind, 1, ms=5)
 
 
-def test_what_cannot_take_hold_on_guests_is_invalid(cluster: Cluster, node: Node) -> None:  # S10.7
+def test_what_cannot_take_hold_on_guests_is_invalid(  # S10.7
+    cluster: Cluster, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hil.faults.injection.HOLD_S", 3.0)  # a dozen heartbeats are enough to know
     other = cluster.nodes[0]
     cluster.inject("guestd-kill", node)
     cluster.wait_state(node, "inactive")
     with pytest.raises(NothingToStrike, match="its guestd is exited"):
         cluster.inject("guestd-kill", node)
-    begun = time.monotonic()
     with pytest.raises(InvalidRun, match=r"did not take hold within .* it has met no datagram yet"):
         cluster.inject("link-silent", node, direction="out")
     with pytest.raises(InvalidRun, match="has struck no command of node 1 yet"):
         cluster.inject("disk-hang", node)
-    assert time.monotonic() - begun < 6 * cluster.default_timeout_s
     cluster.power_off([node])
     for kind in ("clock-step", "clock-drift", "link-delay", "subsystem-hang", "freeze-vcpu", "reset"):
         with pytest.raises(NothingToStrike, match="its machine is off"):
