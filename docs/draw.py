@@ -24,6 +24,9 @@ PAGE = ROOT / "docs" / "state-machines.md"
 FAULTS_PAGE = ROOT / "docs" / "disk-faults.md"
 BEGIN, END = "<!-- kinds: made by docs/draw.py -->\n", "<!-- end of kinds -->\n"
 
+LIBRARY_PAGE = ROOT / "docs" / "faults.md"
+LIBRARY = ("<!-- library: made by docs/draw.py -->\n", "<!-- end of library -->\n")
+
 LOCKS_PAGE = ROOT / "docs" / "dlm.md"
 MESSAGES = ("<!-- messages: made by docs/draw.py -->\n", "<!-- end of messages -->\n")
 SIZES = {"B": 1, "?": 1, "I": 4, "Q": 8, "64s": 64}
@@ -108,6 +111,27 @@ def faults_page() -> str:
     kinds = importlib.import_module("hil.scsi.faults.kinds").KINDS
     before, _, rest = FAULTS_PAGE.read_text(encoding="utf-8").partition(BEGIN)
     return f"{before}{BEGIN}{_kinds(kinds)}{END}{rest.partition(END)[2]}"
+
+
+def library_page() -> str:
+    """The page on the fault library as it should be: its table of kinds."""
+    sys.path.insert(0, str(ROOT))
+    described = importlib.import_module("hil.faults.library").described()
+    return _between(LIBRARY_PAGE.read_text(encoding="utf-8"), LIBRARY, _library(described))
+
+
+def _library(described: list[dict[str, Any]]) -> str:
+    lines = ["", "| fault | what it does | took hold when | undone when | parameters |", "|---|---|---|---|---|"]
+    for kind in described:
+        only = "".join(f" Not on {name}: {why}." for name, why in kind["lacking"].items())
+        told = []
+        for name, about in kind["parameters"].items():
+            default = "" if about["default"] is None else f", default {about['default']}"
+            needed = ", needed" if about["needed"] else default
+            told.append(f"`{name}`: {about['about']} ({about['legal']}{needed})")
+        cells = [f"`{kind['fault']}`", f"{kind['about']}.{only}", kind["held"], kind["undone"], "; ".join(told) or "-"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n\n"
 
 
 def _kinds(kinds: Mapping[str, Any]) -> str:
@@ -225,4 +249,5 @@ if __name__ == "__main__":
     EVENTS_PAGE.write_text(events_page(), encoding="utf-8")
     TIMING_PAGE.write_text(timing_page(), encoding="utf-8")
     FAULTS_PAGE.write_text(faults_page(), encoding="utf-8")
+    LIBRARY_PAGE.write_text(library_page(), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")

@@ -33,7 +33,12 @@ GUESTS_MARKER = "guests(why): real programs run on the nodes; refused in a simul
 def add_options(group: pytest.OptionGroup) -> None:
     """``--hil-backend`` and what goes with it."""
     group.addoption("--hil-backend", choices=[QEMU, SIM], default=QEMU, help="real machines (qemu) or simulated ones")
-    group.addoption("--hil-seed", metavar="S", type=int, help="with --hil-backend sim: what the run follows from")
+    group.addoption(
+        "--hil-seed",
+        metavar="S",
+        type=int,
+        help="with --hil-backend sim: what the run follows from; with --hil-faults: what the plan is drawn from",
+    )
 
 
 def is_simulated(config: pytest.Config) -> bool:
@@ -46,12 +51,12 @@ def check(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
     config.addinivalue_line("markers", GUESTS_MARKER)
     seed = config.getoption("hil_seed")
-    if not is_simulated(config):
-        if seed is not None:
-            raise pytest.UsageError(f"--hil-seed {seed}: guests follow from no seed; --hil-backend sim does")
-        return
+    if not is_simulated(config) and seed is not None and config.getoption("hil_faults") is None:
+        raise pytest.UsageError(f"--hil-seed {seed}: guests follow from no seed; --hil-backend sim does")
     if seed is not None and seed < 0:
         raise pytest.UsageError(f"--hil-seed {seed}: legal are 0 and more")
+    if not is_simulated(config):
+        return
     config.add_cleanup(
         refuse_guests(
             "a test that starts guests by itself cannot run with --hil-backend sim; one that takes the fixture"
@@ -68,8 +73,11 @@ def check(config: pytest.Config) -> None:
 
 def seed_of(item: pytest.Item) -> int | None:
     """The seed that the test's cluster follows from; None on guests."""
-    if not is_simulated(item.config):
-        return None
+    return plan_seed(item) if is_simulated(item.config) else None
+
+
+def plan_seed(item: pytest.Item) -> int:
+    """The seed that the test's plan of faults is drawn from, one more for each round."""
     callspec = getattr(item, "callspec", None)
     rounds: int = callspec.params.get("hil_round", 1) if callspec is not None else 1
     return int(item.config.getoption("hil_seed") or 0) + rounds - 1
@@ -77,8 +85,10 @@ def seed_of(item: pytest.Item) -> int | None:
 
 def repeat_options(item: pytest.Item) -> list[str]:
     """What makes ``hil run`` repeat the test on its back end."""
-    seed = seed_of(item)
-    return [] if seed is None else ["--backend", SIM, "--seed", str(seed)]
+    told = ["--backend", SIM] if is_simulated(item.config) else []
+    if (plan := item.config.getoption("hil_faults")) is not None:
+        told += ["--faults", str(plan)]
+    return [*told, "--seed", str(plan_seed(item))] if told else []
 
 
 def name_for(item: pytest.Item) -> str:

@@ -11,6 +11,7 @@
     |   |-- UnknownCheckpoint    lists the checkpoints that exist
     |   |-- AlreadyUp            a cluster of that name runs
     |   |-- BadConfig            cluster file: which key, what is wrong, what is legal
+    |   |-- BadPlan              plan of faults: each problem with its file and line
     |   |-- BadServiceFile       service files: each problem with its file, line and field
     |   |-- ServiceRefused       what a node's event manager says to a request that is not legal
     |   `-- PreflightFailed      the host lacks something; says what to type
@@ -20,6 +21,7 @@
     |   |-- GuestdExited         guestd ended on a node that was waited for
     |   `-- EventManagerAway     no event manager took the request: it was not carried out
     `-- InvalidRun           4   a fault did not take hold: neither passed nor failed
+        `-- NothingToStrike        there was nobody whom it could have struck
 
 A scenario tells a failed claim from a broken laboratory by type, a script by exit status (design, "Commands").
 """
@@ -69,6 +71,10 @@ class BadConfig(UsageError):
     """The cluster file is wrong."""
 
 
+class BadPlan(UsageError):
+    """A plan of faults is wrong; nothing was injected."""
+
+
 class BadServiceFile(UsageError):
     """Service files are wrong; nothing was sent."""
 
@@ -107,6 +113,10 @@ class InvalidRun(HilError):
     """A fault did not take hold or was not undone: the run says nothing."""
 
     exit_status = 4
+
+
+class NothingToStrike(InvalidRun):
+    """A fault found nobody in the role that it is for, or a machine that is off, frozen or struck already."""
 
 
 def by_name(name: str) -> type[HilError]:

@@ -133,7 +133,8 @@ class PanicLedger:
     def _match(self) -> None:
         """Give every panic at most one declaration: the oldest open one that it fulfils."""
         for panic in self.panics:
-            if panic.declared:
+            # One that was only allowed is still there for its order, which may be told after it.
+            if any(declaration.fulfilled_by is panic for declaration in self.declarations):
                 continue
             for declaration in self.declarations:
                 if declaration.fulfilled_by is None and self._fulfils(panic, declaration):

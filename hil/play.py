@@ -1,4 +1,4 @@
-"""Plays a plan of faults on a running cluster, whatever is behind it: the plan that the simulator has shortened, too.
+"""Plays a plan of faults on a running cluster, whatever is behind it: the library's, or one of the simulator.
 
 ::
 
@@ -13,223 +13,225 @@ Times count from the call, so with ``joined=False`` from power on, as in the sim
 off by the plan is switched on again within a second, as by the simulator's operator. A node may panic: which ones do is
 for the checkers to judge, not for the plan.
 
-Differences from the simulator (``hil sim --play``), which repeats the very run: when a cut ends while others are in
-force that have a node with it in common, these are made anew, so a datagram may slip through between the two; a share
-of ``disk-errors`` is 1000; ``drops`` is the machine's own affair.
+:class:`Player` goes on by being called, so a plan is also played beside a scenario (:mod:`hil.beside`).
+
+Differences from the simulator (``hil sim --play``), which repeats the very run: a share of ``disk-errors`` is 1000;
+``drops`` is the machine's own affair.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
 from typing import TYPE_CHECKING, Final
 
 from guestd.core.timing import Timing
-from hil.errors import UsageError
+from hil.errors import InvalidRun, NothingToStrike, UsageError
+from hil.faults.fault import backend_of
+from hil.faults.injection import Injection, begin
+from hil.faults.plan import FaultPlan, Step
+from hil.faults.simulated_plan import ONLY_SIMULATED, steps_of
 from hil.sim.plan import Fault, Plan
 
 if TYPE_CHECKING:
-    from hil.client import Node
-    from hil.client.disk import DiskFault
+    from hil.client import Cluster
     from hil.scenario import ScenarioCluster
 
-__all__ = ["Fault", "Plan", "play"]
-
-ONLY_SIMULATED: Final = {
-    "doom": "no machine can be stopped between two effects of one input",
-    "slow-cpu": "no machine takes a given time for each input",
-    "loss": "the bench's switch drops all or nothing",
-}
-"""Kinds of faults that no bench has, and why."""
+__all__ = ["ONLY_SIMULATED", "Fault", "FaultPlan", "Plan", "Player", "play"]
 
 OPERATOR_S: Final = 0.5
 """How often somebody looks for machines that are off."""
+LOOK_S: Final = 0.1
+"""How often it is looked whether a fault has taken hold, or is undone."""
 
-Heal = Callable[[], None]
 
-
-def play(cluster: ScenarioCluster, plan: Plan) -> list[Fault]:
+def play(cluster: ScenarioCluster, plan: Plan | FaultPlan) -> list[Fault] | list[Step]:
     """Carry out ``plan``, heal all, and wait as long as somebody may yet be forced out for it.
 
-    Returns when all faults are healed and all machines are on. The result: the faults that found nothing to strike (the
+    Returns when all faults are undone and all machines are on. The result: the faults that found nothing to strike (the
     node was off, or nobody was the master). Raises :class:`hil.errors.UsageError`, and nothing has happened, for a plan
-    that this cluster cannot carry out.
+    that this cluster cannot carry out; :class:`InvalidRun` for a fault that was not undone.
     """
-    plan.check(len(cluster.nodes))
-    for fault in plan.faults:
-        _check(fault)
+    if isinstance(plan, Plan):
+        plan.check(len(cluster.nodes))
+        # The order of a plan counts among faults of one moment, and so do its faults in the answer.
+        steps = steps_of(plan, len(cluster.nodes))
+        library_plan = FaultPlan("simulated", plan.until_ms, steps)
+    else:
+        library_plan = plan
+    library_plan.check(len(cluster.nodes), backend_of(cluster))
     for node in cluster.nodes:
         cluster.allow_panic(node)
-    player = _Player(cluster, plan)
-    player.play()
+    player = Player(cluster, library_plan, strict=False)
+    player.begin()
+    while (due_s := player.act()) is not None:
+        cluster.pass_time(max(0.0, due_s - cluster.clock))
+    times = Timing(**cluster.settings["settings"]["timing"])
+    # Who was silent until now may be forced out for it yet.
+    end_s = cluster.clock + (times.death_ms + times.agreed_ms_max) / 1000
+    while (left_s := end_s - cluster.clock) > 0:
+        cluster.pass_time(min(left_s, OPERATOR_S))
+        player.switch_on()
+    if isinstance(plan, Plan):
+        in_order = sorted(plan.faults, key=lambda fault: fault.at_ms)
+        return [in_order[library_plan.steps.index(step)] for step in player.passed_over]
     return player.passed_over
 
 
-def _check(fault: Fault) -> None:
-    only = "only `hil sim --play` can"
-    if fault.kind in ONLY_SIMULATED:
-        raise UsageError(f"fault {fault.kind} at {fault.at_ms} ms: {ONLY_SIMULATED[fault.kind]}; {only}")
-    if fault.kind == "disk-errors" and fault.share != 1000:
-        raise UsageError(
-            f"fault disk-errors at {fault.at_ms} ms: share = {fault.share} (legal: 1000): a target refuses all"
-            f" commands or none; {only}"
-        )
+class Player:
+    """Of one plan on one cluster. After :meth:`begin`, :meth:`act` is to be called whenever its time has come.
 
+    ``strict``: a fault at a fixed time that finds nobody to strike, or meets nothing, makes the run invalid; one that
+    was drawn is passed over in any case.
+    """
 
-class _Player:
-    def __init__(self, cluster: ScenarioCluster, plan: Plan) -> None:
-        self.passed_over: list[Fault] = []
+    def __init__(self, cluster: Cluster, plan: FaultPlan, *, strict: bool) -> None:
+        self.passed_over: list[Step] = []
+        self.struck: list[Step] = []
+        self.over = False
         self._cluster = cluster
         self._plan = plan
-        self._open: dict[int, Heal] = {}
-        self._off: dict[int, int] = {}  # node -> how many faults keep it without power
-        self._frozen: dict[int, Fault] = {}
-        self._cuts: list[list[tuple[int, int]]] = []  # the pairs (from, to) of each cut that is in force
-        self._began_s = cluster.clock
+        self._strict = strict
+        self._waiting = list(plan.steps)
+        self._open: list[tuple[Step, Injection, float]] = []  # with the time until which it must have taken hold
+        self._healing: list[tuple[Injection, float]] = []  # with the time until which it must be undone
+        self.begun_s = 0.0
+        self._operator_s = 0.0
 
-    def play(self) -> None:
-        """All of it."""
-        ends_ms = [min(fault.end_ms, self._plan.until_ms) for fault in self._plan.faults]
-        moments = [(fault.at_ms, 0, index) for index, fault in enumerate(self._plan.faults)]
-        moments += [(end_ms, 1, index) for index, end_ms in enumerate(ends_ms)]
-        for at_ms, ends, index in sorted(moments):
-            self._pass_until(at_ms / 1000)
-            if ends:
-                self._end(index)
-            elif at_ms < self._plan.until_ms:
-                self._strike(index, self._plan.faults[index])
-        self._pass_until(self._plan.until_ms / 1000)
-        times = Timing(**self._cluster.settings["settings"]["timing"])
-        # Who was silent until now may be forced out for it yet.
-        self._pass_until((self._plan.until_ms + times.death_ms + times.agreed_ms_max) / 1000)
-        self._switch_on()
+    def begin(self) -> None:
+        """The times of the plan count from now on."""
+        self.begun_s = self._operator_s = self._cluster.clock
+        self._cluster.caller.call("note_plan", step="begun", about=self._plan.as_dict())
 
-    # -- time
+    def act(self) -> float | None:
+        """Do what is due; when to be called again, by the cluster's clock, None: it is over.
 
-    def _pass_until(self, since_beginning_s: float) -> None:
-        while (left_s := self._began_s + since_beginning_s - self._cluster.clock) > 0:
-            self._cluster.pass_time(min(left_s, OPERATOR_S))
-            self._switch_on()
+        Raises :class:`InvalidRun`.
+        """
+        self._cluster.poll()
+        self._begin_due()
+        self._look()
+        self._end_due()
+        self._look_undone()
+        if self._cluster.clock >= self._operator_s:
+            self._operator_s = self._cluster.clock + OPERATOR_S
+            self.switch_on()
+        if self._cluster.clock >= self._end_s and not self._open and not self._healing:
+            self._finish()
+            return None
+        return self._due_s()
 
-    def _switch_on(self) -> None:
+    def stop(self) -> None:
+        """Before its time is over: nothing more begins, and what is in force is healed. Raises :class:`InvalidRun`."""
+        if self.over:
+            return
+        self._waiting.clear()
+        for step, injection, _ in self._open:
+            self._heal(step, injection)
+        self._open.clear()
+        while self._healing:
+            self._look_undone()
+            if self._healing:
+                self._cluster.pass_time(LOOK_S)
+        self._finish()
+
+    def switch_on(self) -> None:
         """Whoever has panicked, has left or was switched off, unless it is to be off."""
-        seen = [(node, node.view.power) for node in self._cluster.nodes if node.id not in self._off]
+        if not self._plan.operator:
+            return
+        kept = {node.id for _, injection, _ in self._open if injection.fault.boots for node in injection.nodes}
+        kept |= {node.id for injection, _ in self._healing if injection.fault.boots for node in injection.nodes}
+        seen = [(node, node.view.power) for node in self._cluster.nodes if node.id not in kept]
         if crashed := [node for node, power in seen if power == "crashed"]:
             self._cluster.power_cycle(crashed)
         if off := [node for node, power in seen if power == "off" and node.view.power_on_t is not None]:
             self._cluster.power_on(off)
 
+    # -- time
+
+    @property
+    def _end_s(self) -> float:
+        return self.begun_s + self._plan.until_ms / 1000
+
+    def _due_s(self) -> float:
+        now_s = self._cluster.clock
+        due = [self._operator_s, max(self._end_s, now_s + LOOK_S)]
+        due += [self.begun_s + step.at_ms / 1000 for step in self._waiting[:1]]
+        due += [
+            max(self._ends_s(step), now_s + LOOK_S * (injection.step == "begun")) for step, injection, _ in self._open
+        ]
+        if self._healing or any(injection.step == "begun" for _, injection, _ in self._open):
+            due.append(now_s + LOOK_S)
+        return min(due)
+
+    def _ends_s(self, step: Step) -> float:
+        return min(self.begun_s + step.end_ms / 1000, self._end_s)
+
     # -- faults
 
-    def _strike(self, index: int, fault: Fault) -> None:
-        node = None if fault.node is None else self._whom(fault.node)
-        heal: Heal | None = None
-        if fault.node is None or node is not None:
+    def _begin_due(self) -> None:
+        while self._waiting and self.begun_s + self._waiting[0].at_ms / 1000 <= self._cluster.clock:
+            step = self._waiting.pop(0)
+            if step.at_ms >= self._plan.until_ms:
+                continue
+            draw = None if step.seed is None else random.Random(step.seed)
             try:
-                heal = self._begin(fault, node)
-            except UsageError:
-                # Its machine went off between the look and the verb: what cannot be at all was refused before.
-                heal = None
-        if heal is None:
-            self.passed_over.append(fault)
-        else:
-            self._open[index] = heal
+                injection = begin(self._cluster, step.kind, step.whom, step.parameters, draw)
+            except (NothingToStrike, UsageError) as error:
+                # Legal it is, that was checked: its machine went off, or it has no others in the role that it is in.
+                self._pass_over(step, error)
+            else:
+                self._open.append((step, injection, self._cluster.clock + injection.hold_s))
 
-    def _end(self, index: int) -> None:
-        heal = self._open.pop(index, None)
-        if heal is not None:
-            heal()
+    def _look(self) -> None:
+        for step, injection, _ in self._open:
+            if injection.step == "begun" and injection.looks_held() is None:
+                self.struck.append(step)
 
-    def _whom(self, whom: int | str) -> Node | None:
-        cluster = self._cluster
-        if isinstance(whom, int):
-            return cluster.node(whom)
-        master = cluster.master
-        if whom == "master":
-            return master
-        others = [node for node in cluster.nodes if node is not master and node.view.state == "joined"]
-        return others[0] if others else None
+    def _end_due(self) -> None:
+        for entry in list(self._open):
+            step, injection, held_s = entry
+            now_s = self._cluster.clock
+            # What ends a life by itself, as a leave does, is let come to its end.
+            waits = injection.step == "begun" and injection.fault.boots and now_s < held_s
+            if now_s >= self._ends_s(step) and not waits:
+                self._open.remove(entry)
+                self._heal(step, injection)
 
-    def _begin(self, fault: Fault, node: Node | None) -> Heal | None:
-        """What ends it; None if there is nothing to strike."""
-        cluster = self._cluster
-        if fault.kind in ("crash", "power-failure"):
-            nodes = [cluster.node(number) for number in fault.nodes or ()] if node is None else [node]
-            if node is not None and node.view.power not in ("running", "paused"):
-                return None
-            return self._without_power(nodes)
-        if fault.kind.startswith("disk-") or fault.kind == "delay-writes":
-            kinds = {"delay-writes": "delay-writes", "disk-errors": "error"}
-            found = cluster.disk.inject(kinds.get(fault.kind, "hang"), cluster.nodes if node is None else node)
-            return lambda: _heal_disk(found)
-        if fault.kind == "split":
-            return self._split(fault)
-        assert node is not None, f"{fault.kind} strikes no node"
-        if fault.kind.startswith("cut-"):
-            others = [number for number in range(len(cluster.nodes)) if number != node.id]
-            named = [number for number in fault.others or others if number != node.id]
-            return self._cut(node, named, fault.direction or "both")
-        if node.view.power != "running" or node.id in self._frozen:
-            return None
-        if fault.kind.startswith("freeze-"):
-            cluster.freeze(node, fault.kind.removeprefix("freeze-"))
-            self._frozen[node.id] = fault
-            return lambda: self._thaw(node, fault)
-        if fault.kind == "leave":
-            cluster.shutdown(node)
-        else:
-            cluster.panic(node)
-        return lambda: None
+    def _heal(self, step: Step, injection: Injection) -> None:
+        if injection.step == "begun" and (why := injection.looks_held()) is not None:
+            error = InvalidRun(f"{injection} did not take hold: {why}")
+            injection.give_up(error)
+            self._pass_over(step, error)
+            return
+        if step not in self.struck:
+            self.struck.append(step)
+        injection.begin_to_heal()
+        self._healing.append((injection, self._cluster.clock + injection.undo_s))
 
-    def _thaw(self, node: Node, fault: Fault) -> None:
-        if self._frozen.get(node.id) is fault:
-            del self._frozen[node.id]
-            self._cluster.thaw(node)
+    def _look_undone(self) -> None:
+        for entry in list(self._healing):
+            injection, undone_s = entry
+            if (why := injection.looks_undone()) is None or self._lost_again(injection):
+                self._healing.remove(entry)
+            elif self._cluster.clock > undone_s:
+                raise InvalidRun(f"{injection} was not undone within {injection.undo_s:.0f} s: {why}")
 
-    def _without_power(self, nodes: list[Node]) -> Heal:
-        for node in nodes:
-            self._off[node.id] = self._off.get(node.id, 0) + 1
-            self._frozen.pop(node.id, None)
-        self._cluster.power_off(nodes)
+    def _lost_again(self, injection: Injection) -> bool:
+        """Another fault keeps its machines off: they boot when that is over."""
+        kept = {node.id for _, other, _ in self._open if other.fault.boots for node in other.nodes}
+        if injection.fault.boots and kept & set(injection.fault.ids):
+            injection.take_over()
+            return True
+        return False
 
-        def heal() -> None:
-            for node in nodes:
-                self._off[node.id] -= 1
-                if not self._off[node.id]:
-                    del self._off[node.id]
-            self._cluster.power_on([node for node in nodes if node.id not in self._off])
+    def _pass_over(self, step: Step, error: Exception) -> None:
+        self.passed_over.append(step)
+        if self._strict and not step.drawn:
+            raise InvalidRun(f"plan {self._plan.name}, at {step.at_ms} ms: {error}")
 
-        return heal
-
-    def _split(self, fault: Fault) -> Heal:
-        numbers = range(len(self._cluster.nodes))
-        groups = list(fault.groups or ())
-        groups += [(number,) for number in numbers if all(number not in group for group in groups)]
-        group_of = {number: index for index, group in enumerate(groups) for number in group}
-        self._cluster.split(*([self._cluster.node(number) for number in group] for group in groups))
-        return self._in_force(
-            [(one, other) for one in numbers for other in numbers if group_of[one] != group_of[other]]
-        )
-
-    def _cut(self, node: Node, others: list[int], direction: str) -> Heal:
-        self._cluster.cut_link(node, "silent", direction, [self._cluster.node(number) for number in others])
-        pairs = [(node.id, other) for other in others if direction != "in"]
-        return self._in_force(pairs + [(other, node.id) for other in others if direction != "out"])
-
-    def _in_force(self, pairs: list[tuple[int, int]]) -> Heal:
-        self._cuts.append(pairs)
-        return lambda: self._mend(pairs)
-
-    def _mend(self, pairs: list[tuple[int, int]]) -> None:
-        """The bench mends all that a node has a part in: what other faults have cut there is cut again."""
-        self._cuts.remove(pairs)
-        concerned = {number for pair in pairs for number in pair}
-        for number in sorted(concerned):
-            self._cluster.heal_link(self._cluster.node(number))
-        again = {pair for cut in self._cuts for pair in cut if concerned & set(pair)}
-        for number in sorted({one for one, _ in again}):
-            others = [self._cluster.node(other) for one, other in sorted(again) if one == number]
-            self._cluster.cut_link(self._cluster.node(number), "silent", "out", others)
-
-
-def _heal_disk(fault: DiskFault) -> None:
-    fault.heal()
+    def _finish(self) -> None:
+        self.switch_on()
+        self.over = True
+        told = {"name": self._plan.name, "seed": self._plan.seed}
+        counts = {"struck": len(self.struck), "passed_over": len(self.passed_over)}
+        self._cluster.caller.call("note_plan", step="over", about=told | counts)

@@ -57,6 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--hil-report", metavar="DIR", type=Path, help="copy each test's evidence into a directory of DIR")
     group.addoption("--hil-nodes", metavar="N", type=int, help="nodes of each cluster, whatever its marker says")
     group.addoption("--hil-name", metavar="NAME", help="name of the cluster, instead of one made from the test's")
+    group.addoption("--hil-faults", metavar="PLAN", help="a plan of faults, played beside each test (docs/faults.md)")
     group.addoption("--hil-repeat", metavar="N", type=int, default=1, help="run each test N times")
 
 
@@ -115,6 +116,7 @@ def cluster(request: pytest.FixtureRequest, hil_start: StartCluster) -> Iterator
             shared.save(wanted, started)
             phases.running()
             item.stash[CLUSTER] = started
+            _begin_plan(item, started)
             yield started
         except Exception as error:
             _note_verdict(lab, error)
@@ -133,6 +135,8 @@ def cluster(request: pytest.FixtureRequest, hil_start: StartCluster) -> Iterator
 def _finish(item: pytest.Item, lab: Lab, started: ScenarioCluster) -> None:
     """Take the cluster down, unless it is to be kept."""
     item.stash[CLUSTER] = None
+    if started.beside is not None:
+        started.beside.abandon()
     option = item.config.getoption
     lab.kept = option("hil_keep") or (option("hil_keep_failed") and lab.verdict is not Verdict.PASSED)
     if lab.kept:
@@ -208,16 +212,44 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     try:
         yield
     except LaboratoryError as error:
+        _end_plan(item, error)
         # A wait gave up because a node panicked: if nobody declared that, it is the claim that failed.
         _add_violations(item, error)
         _check_panics(item, error)
         raise
     except Exception as error:
+        _end_plan(item, error)
         _add_panics(item, error)
         _add_violations(item, error)
         raise
+    _end_plan(item, None)
     _check_panics(item, None)
     _check_claims(item)
+
+
+def _begin_plan(item: pytest.Item, started: ScenarioCluster) -> None:
+    """``--hil-faults``: the plan strikes from now on."""
+    if (name := item.config.getoption("hil_faults")) is not None:
+        from hil.beside import Beside, find
+        from hil.faults.plan_file import read
+
+        Beside(started, read(find(name), backends.plan_seed(item)))
+
+
+def _end_plan(item: pytest.Item, cause: Exception | None) -> None:
+    """The test is over, and so is the plan. A fault that did not take hold counts more than what came of it."""
+    started: ScenarioCluster | None = item.stash.get(CLUSTER, None)
+    if started is None or started.beside is None:
+        return
+    problem = started.beside.problem
+    try:
+        started.beside.finish()
+    except HilError as error:
+        if cause is None or error is cause:
+            raise
+        if error is problem:
+            raise error from cause
+        cause.add_note(f"hil: {error}")
 
 
 def _check_panics(item: pytest.Item, cause: LaboratoryError | None) -> None:

@@ -49,7 +49,9 @@ class Options:
     """How many nodes may run at once, instead of what is counted."""
     backend: str = QEMU
     seed: int | None = None
-    """What simulated clusters follow from."""
+    """What simulated clusters follow from, and plans of faults."""
+    faults: str | None = None
+    """A plan of faults, played beside each scenario: a file, or the name of one in ``scenarios/faults``."""
 
 
 def available() -> list[Story]:
@@ -128,7 +130,13 @@ def run(targets: Sequence[str], options: Options) -> int:
 
 
 def _check_backend(options: Options) -> None:
-    if options.backend == QEMU and options.seed is not None:
+    if options.faults is not None:
+        from guestd.core.config import NODES_MAX
+        from hil.beside import find
+        from hil.faults.plan_file import read
+
+        read(find(options.faults), options.seed or 0).check(options.nodes or NODES_MAX, options.backend)
+    elif options.backend == QEMU and options.seed is not None:
         raise UsageError(f"--seed {options.seed}: guests follow from no seed; `--backend sim` does")
     if options.backend == SIM and options.keep:
         raise UsageError("--keep: a simulated cluster ends with the process that simulates it; its seed repeats it")
@@ -143,6 +151,8 @@ def arguments(targets: Sequence[str], options: Options) -> list[str]:
         told.append(f"--hil-backend={options.backend}")
     if options.seed is not None:
         told.append(f"--hil-seed={options.seed}")
+    if options.faults is not None:
+        told.append(f"--hil-faults={options.faults}")
     if options.nodes is not None:
         told.append(f"--hil-nodes={options.nodes}")
     if options.name is not None:

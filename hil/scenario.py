@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from hil.checkers import fence
 from hil.client import Cluster, Node
@@ -14,12 +14,17 @@ from hil.errors import ClaimFailed
 from hil.expect import Declaration, PanicLedger, ServiceDeclaration
 from hil.view import Event, View
 
+if TYPE_CHECKING:
+    from hil.beside import Beside
+
 
 class ScenarioCluster(Cluster):
     """Every event that a wait or a poll reads is also entered into :attr:`panics`."""
 
     def __init__(self, name: str, backend: Backend | None = None) -> None:
         self.panics = PanicLedger()
+        self.beside: Beside | None = None
+        """The plan of faults that is played beside the scenario."""
         self.declared_services: dict[str, ServiceDeclaration] = {}
         super().__init__(name, backend)
         self.observe_for(None)
@@ -77,6 +82,16 @@ class ScenarioCluster(Cluster):
             return phrase
 
         self.wait(why_not, within, about=str(declaration))
+
+    def wait_faults_over(self) -> None:
+        """Wait until the plan of `hil run --faults` is over: all is healed then. At once if there is none.
+
+        Raises :class:`hil.errors.InvalidRun` if one of its faults did not take hold, or was not undone.
+        """
+        if self.beside is not None:
+            limit_s = self.beside.plan.until_ms / 1000 + 2 * self.default_timeout_s
+            why_not = self.beside.why_not_over
+            self.wait(lambda view: why_not(), limit_s, about="the plan of faults is over")
 
     def check_panics(self) -> None:
         """Raise :class:`ClaimFailed` if a panic was not declared, or a declared one did not come."""

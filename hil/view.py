@@ -399,7 +399,7 @@ BENCH_KINDS = frozenset(
         *("machine-starting", "machine-started", "machine-stopped", "machine-crashed"),
         *("machine-paused", "machine-resumed", "machine-reset", "machine-saved"),
         *("checkpoint-saved", "checkpoint-restored"),
-        *("fault-injected", "fault-struck", "fault-healed", "events-lost", "garbage"),
+        *("fault-injected", "fault-struck", "fault-healed", "injection", "fault-plan", "events-lost", "garbage"),
     }
 )
 """What the bench alone may say: a guest has no say in what libvirt did (docs/events.md)."""

@@ -21,10 +21,10 @@ import libvirt
 
 from hil import checkpoint
 from hil.bench import seed, target
+from hil.bench.disk_control import FaultControl
 from hil.bench.log import EventLog
 from hil.config import ClusterConfig
 from hil.errors import LaboratoryError, UsageError
-from hil.faults.disk import FaultControl
 from hil.files import copy_sparse
 from hil.qemu.machine import Machine
 

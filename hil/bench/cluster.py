@@ -15,15 +15,16 @@ from typing import Any
 
 import libvirt
 
-from hil.bench import namespace
+from hil.bench import interconnect, namespace
 from hil.bench.beginning import Beginning
 from hil.bench.checkpoint import CheckpointVerbs, go_on, restore
 from hil.bench.disk import DiskVerbs, check_nodes
+from hil.bench.injections import InjectionVerbs
 from hil.bench.links import LinkVerbs
 from hil.bench.log import EventLog
 from hil.checkpoint import Checkpoint
 from hil.errors import InvalidRun, LaboratoryError, UsageError
-from hil.faults import freeze, link
+from hil.qemu import freeze
 from hil.qemu.machine import Machine
 
 REBOOT = -1
@@ -43,12 +44,14 @@ STOPPED_DETAIL = {0: "shutdown", 1: "destroyed", 2: "crashed", 3: "migrated", 4:
 CRASHED_DETAIL = {0: "panicked", 1: "crash-loaded"}
 
 
-class Bench(DiskVerbs, LinkVerbs, CheckpointVerbs):
+class Bench(DiskVerbs, LinkVerbs, InjectionVerbs, CheckpointVerbs):
     """All machines of one cluster. Verbs are called from the clients' threads."""
 
     def __init__(self, log: EventLog) -> None:
-        super().__init__(log)
-        self.links = link
+        DiskVerbs.__init__(self, log)
+        LinkVerbs.__init__(self)
+        InjectionVerbs.__init__(self)
+        self.links = interconnect
         self.stop_requested = threading.Event()
         self.machines: list[Machine] = []
         self.beginning: Beginning | None = None
@@ -127,7 +130,7 @@ class Bench(DiskVerbs, LinkVerbs, CheckpointVerbs):
         return self._order(nodes, "panic", reason=reason)
 
     def freeze(self, nodes: list[int], how: str) -> dict[str, Any]:
-        """Have ``nodes`` stand still: ``how`` is "vcpu" or "process" (see :mod:`hil.faults.freeze`)."""
+        """Have ``nodes`` stand still: ``how`` is "vcpu" or "process" (see :mod:`hil.qemu.freeze`)."""
         if how not in freeze.WAYS:
             raise UsageError(f"freeze: how is {' or '.join(freeze.WAYS)}, not {how!r}")
         for machine in self._chosen(nodes):
@@ -144,6 +147,10 @@ class Bench(DiskVerbs, LinkVerbs, CheckpointVerbs):
                 self.log.emit("fault-healed", fault=f"freeze-{how}", node=machine.node, verified=True)
                 thawed.append(machine.node)
         return {"nodes": nodes, "thawed": thawed}
+
+    def standing(self, nodes: list[int]) -> dict[str, Any]:
+        """How ``nodes`` stand still at this moment, each "vcpu", "process", or None: looked at, not remembered."""
+        return {"how": [machine.stands() for machine in self._chosen(nodes)]}
 
     def open_ssh(self, node: int) -> socket.socket:
         """A TCP connection to the SSH server of ``node`` over the management bridge."""
@@ -186,6 +193,13 @@ class Bench(DiskVerbs, LinkVerbs, CheckpointVerbs):
         """Of ``LinkVerbs``."""
         return self.machines[node].interconnect_link
 
+    def seen_carrier(self, node: int) -> str:
+        """Of ``LinkVerbs``: libvirt's word."""
+        machine = self.machines[node]
+        with machine.held() as domain:
+            machine.check_answers()
+            return "absent" if domain is None else interconnect.carrier(domain, node)
+
     def set_carrier(self, node: int, state: str) -> None:
         """Of ``LinkVerbs``."""
         machine = self.machines[node]
@@ -193,7 +207,7 @@ class Bench(DiskVerbs, LinkVerbs, CheckpointVerbs):
             machine.check_answers()
             if domain is not None:
                 try:
-                    link.set_carrier(domain, node, state)
+                    interconnect.set_carrier(domain, node, state)
                 except libvirt.libvirtError as error:
                     raise LaboratoryError(f"node {node}: its carrier cannot be set {state}: {error}") from None
             machine.interconnect_link = state

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from hil.bench import target
+from hil.bench.disk_control import DiskControl, FaultControl
 from hil.bench.log import EventLog
 from hil.errors import HilError, LaboratoryError, UnknownNode, UsageError
-from hil.faults.disk import DiskControl, FaultControl
 from hil.scsi.faults.kinds import VOLATILE_CACHE
 
 

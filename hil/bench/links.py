@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from hil.bench.disk import check_nodes
 from hil.bench.log import EventLog
@@ -13,10 +13,12 @@ from hil.errors import UsageError
 HOW = ("carrier", "silent")
 DIRECTIONS = ("both", "in", "out")
 """As the node sees it."""
+SHARE_ALL = 1000
+"""Per mille."""
 
 
 class Links(Protocol):
-    """What a silent cut is made with (:mod:`hil.faults.link`, and the simulator's)."""
+    """What a silent cut is made with (:mod:`hil.bench.interconnect`, and the simulator's)."""
 
     def cut_silently(self, node: int, direction: str) -> None:
         """The node's datagrams in ``direction`` are lost; doing it twice is fine."""
@@ -27,12 +29,32 @@ class Links(Protocol):
     def heal_silent(self, node: int) -> set[int]:
         """Undo every silent cut that ``node`` has a part in; which nodes are cut no more."""
 
+    def impair(self, number: int, pairs: Iterable[tuple[int, int]], share: int) -> None:
+        """Datagrams from the first to the second node of each pair are lost, ``share`` per mille of them."""
+
+    def mend(self, number: int) -> None:
+        """End an impairment; fine if there is none of that number."""
+
+    def impairment_frames(self, number: int) -> tuple[int, int] | None:
+        """How many datagrams it has met, and how many of them it has dropped; None: it is not in force."""
+
+
+class Impairment(NamedTuple):
+    """Who is told of as struck, by which fault, and between whom."""
+
+    fault: str
+    nodes: list[int]
+    pairs: list[tuple[int, int]]
+
 
 class LinkVerbs(ABC):
     """Verbs are called from the clients' threads."""
 
     log: EventLog
     links: Links
+
+    def __init__(self) -> None:
+        self._impairments: dict[int, Impairment] = {}
 
     @abstractmethod
     def node_count(self) -> int:
@@ -43,13 +65,17 @@ class LinkVerbs(ABC):
         """ "up" or "down"."""
 
     @abstractmethod
+    def seen_carrier(self, node: int) -> str:
+        """ "up" or "down", as it is and not as it was asked for; "absent" of a machine that is off."""
+
+    @abstractmethod
     def set_carrier(self, node: int, state: str) -> None:
         """ "up" or "down", also of a machine that is off; verified."""
 
     def cut_link(
         self, nodes: list[int], how: str, direction: str = "both", others: list[int] | None = None
     ) -> dict[str, Any]:
-        """Cut the interconnect of ``nodes``: ``how`` is "carrier" or "silent" (see :mod:`hil.faults.link`).
+        """Cut the interconnect of ``nodes``: ``how`` is "carrier" or "silent" (see :mod:`hil.bench.interconnect`).
 
         With ``others`` a silent cut is between ``nodes`` and those alone.
         """
@@ -105,10 +131,68 @@ class LinkVerbs(ABC):
             "fault-injected", fault="link-silent", node=node, direction=direction, others=others, verified=True
         )
 
+    def impair_link(
+        self, number: int, fault: str, nodes: list[int], pairs: list[list[int]], share: int
+    ) -> dict[str, Any]:
+        """Drop ``share`` per mille of what the first node of each pair sends to the second.
+
+        ``number``: of the injection, by which it is mended; ``fault`` and ``nodes``: what the events call it, and whom
+        it strikes.
+        """
+        ways = [(pair[0], pair[1]) for pair in pairs if len(pair) == 2 and pair[0] != pair[1]]
+        if not ways or len(ways) < len(pairs) or not 1 <= share <= SHARE_ALL:
+            raise UsageError(f"impair_link: pairs {pairs}, share {share}; legal: pairs of two nodes, 1 to {SHARE_ALL}")
+        check_nodes([*nodes, *(node for pair in ways for node in pair)], self.node_count())
+        if number in self._impairments:
+            raise UsageError(f"impair_link: number {number} is taken")
+        self._impairments[number] = Impairment(fault, nodes, ways)
+        self.links.impair(number, ways, share)
+        for node in nodes:
+            self.log.emit("fault-injected", fault=fault, number=number, node=node, verified=True)
+        return {}
+
+    def mend_link(self, number: int) -> dict[str, Any]:
+        """End an impairment; fine if there is none of that number. ``lost``: datagrams that it has dropped."""
+        frames = self.links.impairment_frames(number)
+        self.links.mend(number)
+        known = self._impairments.pop(number, None)
+        if known is not None:
+            for node in known.nodes:
+                self.log.emit("fault-healed", fault=known.fault, number=number, node=node, verified=True)
+        return {"lost": 0 if frames is None else frames[1]}
+
+    def link_frames(self, number: int) -> dict[str, Any]:
+        """Of an impairment: whether it is in force, how many datagrams it has met, and how many of them dropped."""
+        frames = self.links.impairment_frames(number)
+        met, lost = frames or (0, 0)
+        return {"in_force": frames is not None, "met": met, "lost": lost}
+
+    def set_carriers(self, nodes: list[int], state: str) -> dict[str, Any]:
+        """Set the carriers of ``nodes`` "up" or "down", and nothing else of their links."""
+        if state not in ("up", "down"):
+            raise UsageError(f"set_carriers: state is up or down, not {state!r}")
+        check_nodes(nodes, self.node_count())
+        for node in nodes:
+            if self.carrier(node) != state:
+                self.set_carrier(node, state)
+                kind = "fault-injected" if state == "down" else "fault-healed"
+                self.log.emit(kind, fault="link-carrier", node=node, verified=True)
+        return {"nodes": nodes}
+
+    def carriers(self, nodes: list[int]) -> dict[str, Any]:
+        """The carriers of ``nodes`` as they are, "up", "down", or "absent" of a machine that is off."""
+        check_nodes(nodes, self.node_count())
+        return {"carriers": [self.seen_carrier(node) for node in nodes]}
+
     def heal_link(self, nodes: list[int]) -> dict[str, Any]:
         """Undo every cut of the interconnect of ``nodes``; fine if there is none."""
         check_nodes(nodes, self.node_count())
         healed = set()
+        for number, impairment in list(self._impairments.items()):
+            ends = {node for pair in impairment.pairs for node in pair}
+            if ends & set(nodes):
+                self.mend_link(number)
+                healed.update(impairment.nodes)
         for each in nodes:
             for node in sorted(self.links.heal_silent(each)):
                 self.log.emit("fault-healed", fault="link-silent", node=node, verified=True)

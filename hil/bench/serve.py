@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hil import warm
-from hil.bench import checkpoint, namespace, seed, target
+from hil.bench import checkpoint, interconnect, namespace, seed, target
 from hil.bench.beginning import Beginning
 from hil.bench.cluster import Bench
 from hil.bench.log import EventLog
@@ -21,7 +21,6 @@ from hil.bench.order import Order
 from hil.bench.server import Server
 from hil.config import ClusterConfig, TimingOverrides, make_config
 from hil.errors import HilError, UsageError
-from hil.faults import link
 from hil.qemu.domain import MachineSpec
 from hil.qemu.hypervisor import Hypervisor
 from hil.qemu.machine import Machine
@@ -84,7 +83,7 @@ def _set_up(stack: ExitStack, order: Order, bench: Bench, scsi: target.ScsiTarge
     if isinstance(scsi, Exception):
         raise scsi
     config = make_config(**order.config)
-    link.prepare()
+    interconnect.prepare()
     hosts = [f"{namespace.MANAGEMENT_PREFIX}{node + 1}" for node in range(config.nodes)]
     if saved is None:
         guests_seed = seed.make_seed(order.run_dir, _guest_config(order, config), hosts)

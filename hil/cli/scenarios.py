@@ -35,7 +35,18 @@ def run(
     backend: BackendOption = Backend.QEMU,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", metavar="S", min=0, help="With --backend sim: the same seed, the same run; default: 0."),
+        typer.Option(
+            "--seed",
+            metavar="S",
+            min=0,
+            help="With --backend sim: the same seed, the same run; with --faults: the same faults; default: 0.",
+        ),
+    ] = None,
+    faults: Annotated[
+        str | None,
+        typer.Option(
+            "--faults", metavar="PLAN", help="Faults beside each scenario: a file, or one of scenarios/faults."
+        ),
     ] = None,
     repeat: Annotated[int, typer.Option("--repeat", metavar="N", min=1, help="Each N times in a row.")] = 1,
     nodes: Nodes = None,
@@ -75,7 +86,7 @@ def run(
             print(f"{story.name:<20} {story.summary}")
         return
     options = runner.Options(repeat=repeat, nodes=nodes, junit=junit, report=report, keep=keep, name=name)
-    options = replace(options, jobs=_jobs(jobs), max_nodes=max_nodes, backend=backend.value, seed=seed)
+    options = replace(options, jobs=_jobs(jobs), max_nodes=max_nodes, backend=backend.value, seed=seed, faults=faults)
     raise typer.Exit(runner.run([runner.find(text) for text in scenario], options))
 
 

@@ -6,9 +6,11 @@ on guests that is the host's, in a simulation the virtual clock, which goes on o
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -87,6 +89,15 @@ class Backend(Protocol):
 
     def await_gone(self, deadline: float) -> None:
         """The stream has ended: return when nothing of the cluster is left."""
+
+    def another(self) -> Backend:
+        """The same cluster, for another client."""
+
+    def beside(self, act: Callable[[], float | None]) -> Callable[[], None]:
+        """Call ``act`` now, and whenever this clock has come to what it answers, until it answers None.
+
+        What is returned ends that, and returns when ``act`` is not called any more. What ``act`` raises ends it, too.
+        """
 
 
 ANSWER_S_MAX = 120.0
@@ -184,6 +195,28 @@ class Guests:
             if time.monotonic() > deadline:
                 raise LaboratoryError(f"the bench of {self.name!r} ended, but its name is still taken")
             time.sleep(0.005)
+
+    def another(self) -> Backend:
+        """Connections of its own."""
+        return Guests(self.name)
+
+    def beside(self, act: Callable[[], float | None]) -> Callable[[], None]:
+        """In a thread."""
+        stopped = threading.Event()
+
+        def run() -> None:
+            with contextlib.suppress(Exception):  # who gave us `act` knows
+                while not stopped.is_set() and (due_s := act()) is not None:
+                    stopped.wait(max(0.0, due_s - self.now()))
+
+        thread = threading.Thread(target=run, name="beside", daemon=True)
+        thread.start()
+
+        def stop() -> None:
+            stopped.set()
+            thread.join()
+
+        return stop
 
 
 def settings_of(run_dir: Path) -> dict[str, Any]:

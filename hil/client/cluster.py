@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -32,7 +33,11 @@ from hil.errors import (
 from hil.view import View
 
 if TYPE_CHECKING:
+    from hil.faults.injection import Injection
     from hil.workloads import Workload
+
+Whom = int | str | Node | Iterable[int | str | Node]
+"""Whom a fault strikes."""
 
 Predicate = Callable[[View], str | None]
 """None when the condition holds, else the phrase why not yet."""
@@ -319,6 +324,25 @@ class Cluster:
         """Let a frozen node go on; fine if it is not frozen."""
         return self._verb("thaw", [node])
 
+    def inject(self, kind: str, whom: Whom, /, **parameters: Any) -> Injection:
+        """A fault of the library (docs/faults.md), which has taken hold when this returns, verified (spec S10.7).
+
+        ``whom``: nodes, their numbers, roles (:mod:`hil.roles`), one or several, resolved now. Ended and verified by
+        :meth:`Injection.heal`, or at the end of a ``with``. Raises :class:`InvalidRun` if it does not take hold,
+        :class:`UsageError` for what is not legal or this back end cannot do.
+        """
+        from hil.faults.injection import inject
+
+        # By what has happened so far: the same in each run of a seed, and not the same node for ever.
+        draw = random.Random(f"fault of seed {self.settings['settings'].get('seed', 0)} after {self.catch_up().n}")
+        return inject(self, kind, whom, parameters, draw)
+
+    def injections(self) -> list[Injection]:
+        """The faults of the library that are in force, whoever has injected them."""
+        from hil.faults.injection import in_force
+
+        return in_force(self)
+
     def down(self) -> None:
         """End the cluster; returns when nothing of it is left. Fine if it is gone already."""
         with contextlib.suppress(BenchDied, UnknownCluster):
@@ -403,6 +427,13 @@ class Cluster:
             if not self._take(left, stop=lambda: predicate(self.view) is None) and self._reader.ended:
                 self._give_up_if_hopeless(needed, about)
                 raise self._bench_died(about)
+        return self.view
+
+    def listen(self, seconds: float, *, about: str) -> View:
+        """Let time pass until something happens, at most so long. Raises as :meth:`wait`."""
+        self._give_up_if_hopeless([], about)
+        if not self._take(seconds) and self._reader.ended:
+            raise self._bench_died(about)
         return self.view
 
     def wait_set_up(self) -> None:
@@ -524,7 +555,12 @@ class Cluster:
     @property
     def default_timeout_s(self) -> float:
         """How long a wait lasts that is not told how long."""
-        return 30.0 * self.backend.speed_factor(self.settings["settings"]["accelerator"])
+        return 30.0 * self.speed_factor
+
+    @property
+    def speed_factor(self) -> float:
+        """By how much this cluster may be slower than one on a fast machine."""
+        return self.backend.speed_factor(self.settings["settings"]["accelerator"])
 
 
 def _place(saved: str | Path) -> Path:

@@ -1,134 +1,100 @@
-"""Faults of the shared disk (spec S10.4): asked for at the SCSI target's control socket, which also tells what they do.
+"""The path of a node to the shared disk, or everybody's: each kind that the SCSI target has (spec S10.4).
 
-One connection carries both, so an answer comes after the events of what it is about: when :meth:`DiskControl.ask`
-returns, ``on_event`` has been called with them. The protocol is in :mod:`hil.scsi.control`.
+The target carries them out and tells what they do (:mod:`hil.scsi.faults.kinds`, docs/disk-faults.md).
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import queue
-import socket
-import threading
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from hil.errors import InvalidRun, LaboratoryError, UsageError
+from hil.errors import NothingToStrike, UsageError
+from hil.faults.fault import Fault
+from hil.faults.parameters import Blocks, Choice, Integer, Optional, Parameter
+from hil.scsi.faults.kinds import KINDS, REFUSE_LOGIN, VOLATILE_CACHE
+from hil.scsi.operation import Direction
 
-ANSWER_TIMEOUT_S = 30.0
-"""The target answers in milliseconds; by then it hangs, or is stopped in a debugger."""
-
-Event = dict[str, Any]
-
-
-class FaultControl(ABC):
-    """Faults that are injected and healed, verified; ``on_event`` hears of what they do."""
-
-    def __init__(self, on_event: Callable[[Event], None]) -> None:
-        self._on_event = on_event
-        self._over: set[int] = set()
-
-    @abstractmethod
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The target's answer. Raises :class:`UsageError` for a request that it refuses."""
-
-    def tell(self, event: Event) -> None:
-        """The target says that this has happened."""
-        if event["event"] == "fault-healed":
-            self._over.add(event["number"])
-        self._on_event(event)
-
-    def inject(self, request: dict[str, Any]) -> int:
-        """A fault is in force when this returns; its number.
-
-        Raises :class:`UsageError`, and :class:`InvalidRun` when the target does not have it after all.
-        """
-        number = int(self.ask(request)["fault"])
-        shown = any(fault["number"] == number for fault in self.status()["faults"])
-        if not shown and number not in self._over:  # a short one may have done all that it was to do
-            raise InvalidRun(f"disk fault {number} ({request['fault']}): the target does not show it")
-        return number
-
-    def heal(self, numbers: list[int]) -> int:
-        """Ends faults, some of which may have ended by themselves; how many commands they let go, in their order.
-
-        Raises :class:`InvalidRun`.
-        """
-        released, there = 0, self._of(numbers)
-        while there:
-            try:
-                released += int(self.ask({"heal": there})["released"])
-            except UsageError:
-                if self._of(there) == there:
-                    raise
-                there = self._of(there)  # one ended in this moment
-                continue
-            break
-        left = self._of(numbers)
-        if left:
-            raise InvalidRun(f"healing disk fault {left[0]}: the target still shows it")
-        return released
-
-    def _of(self, numbers: list[int]) -> list[int]:
-        """Those that are in force."""
-        return [fault["number"] for fault in self.status()["faults"] if fault["number"] in numbers]
-
-    def status(self) -> dict[str, Any]:
-        """Faults in force, each with the commands that it holds, and how many commands there were so far."""
-        return self.ask({"status": True})
+COUNT_MAX = 1_000_000
+LUN_MAX = 255
+SELECTING = ("direction", "lun", "count")
+"""Of the parameters, besides ``lba``: which commands, and not what becomes of them."""
 
 
-class DiskControl(FaultControl):
-    """The bench's connection. Requests may come from any thread; ``on_event`` is called in one of our own."""
+class DiskFault(Fault):
+    """One fault of the target for each node; of a volatile cache one for all."""
 
-    def __init__(self, path: Path, on_event: Callable[[Event], None]) -> None:
-        super().__init__(on_event)
-        self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self._asking = threading.Lock()
-        self._closed = False
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(str(path))
-        threading.Thread(target=self._read, name="disk-control", daemon=True).start()
-        self.ask({"watch": True})
+    name: str
+    """What the target calls it."""
 
-    def close(self) -> None:
-        """No more requests, no more events."""
-        self._closed = True
-        with contextlib.suppress(OSError):  # the target may have hung up already
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+    held = "the target has met a command that it is for"
+    undone = "the target does not show it any more"
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The target's answer. Raises :class:`UsageError` for a request that it refuses."""
-        with self._asking:
-            answer = None
-            if not self._closed:
-                try:
-                    self._socket.sendall(json.dumps(request).encode() + b"\n")
-                    answer = self._answers.get(timeout=ANSWER_TIMEOUT_S)
-                except (OSError, queue.Empty):
-                    pass
-            if answer is None:
-                self.close()  # for good: an answer that is late would be taken for that of the next request
-        if answer is None:
-            raise LaboratoryError("the SCSI target does not answer at its control socket; see bench.log")
-        if not answer.pop("ok"):
-            raise UsageError(answer["error"])
-        return answer
+    def set_up(self) -> None:
+        """Who sends no commands meets no fault."""
+        self.cluster.poll()
+        off = [node for node in self.nodes if node.view.power not in ("running", "paused")]
+        if off and len(off) == len(self.nodes):
+            raise NothingToStrike(f"{self.kind} of node {off[0].id}: its machine is {off[0].view.power}")
 
-    def _read(self) -> None:
-        with self._socket.makefile("rb") as lines:
-            try:
-                for line in lines:
-                    message = json.loads(line)
-                    if "event" in message:
-                        self.tell(message)
-                    else:
-                        self._answers.put(message)
-            except (OSError, ValueError):
-                pass  # closed by us, or the target was killed in the middle of a line
-            finally:
-                self._answers.put(None)  # nobody waits for an answer that cannot come
+    def inject(self) -> None:
+        """In force with the next command."""
+        options = {key: self.values[key] for key in SELECTING if key in self.values}
+        lba = self.values.get("lba")
+        more = {key: value for key, value in self.values.items() if key not in (*SELECTING, "lba")}
+        everybody = self.name == VOLATILE_CACHE and len(self.nodes) == len(self.cluster.nodes)
+        whom = None if everybody else self.nodes
+        try:
+            fault = self.cluster.disk.inject(
+                self.name, whom, lba=None if lba is None else tuple(lba), **options, **more
+            )
+        except UsageError as error:  # its parameters are legal: what is there already does not let it in
+            raise NothingToStrike(f"{self.kind}: {error}") from None
+        self.state["faults"] = fault.numbers
+
+    def why_not_held(self) -> str | None:
+        """The target's word; of a node that runs."""
+        if self.name in (REFUSE_LOGIN, VOLATILE_CACHE):
+            missing = set(self.state["faults"]) - set(self._in_force())
+            return f"the target does not show fault {min(missing)}" if missing else None
+        for node, number in zip(self.nodes, self.state["faults"], strict=True):
+            if number not in self.cluster.view.struck and node.view.power == "running":
+                return f"fault {number} has struck no command of node {node.id} yet"
+        return None
+
+    def recover(self) -> None:
+        """What they held goes on."""
+        numbers = self.state.get("faults", [])
+        healed = [self.cluster.disk.heal(fault=number) for number in numbers]
+        self.state["released"] = sum(int(one["released"]) for one in healed)
+
+    def why_not_undone(self) -> str | None:
+        """The target's word."""
+        left = set(self.state.get("faults", [])) & set(self._in_force())
+        return f"the target still shows fault {min(left)}" if left else None
+
+    def _in_force(self) -> list[int]:
+        return [about["number"] for about in self.cluster.disk.status()["faults"]]
+
+
+def _directions(struck: frozenset[Direction]) -> tuple[str, ...]:
+    """What a fault that strikes these may be narrowed to."""
+    groups = ("any", "media") if struck == frozenset(Direction) else ()
+    return (*groups, *(one.value for one in Direction if one in struck))
+
+
+def _made(name: str) -> type[DiskFault]:
+    kind = KINDS[name]
+    known: dict[str, Parameter | Optional] = dict(kind.parameters)
+    if kind.directions:
+        known["direction"] = Optional(Choice(_directions(kind.directions), None, "of which commands"))
+        known["lba"] = Optional(Blocks("commands that touch these blocks of 512 bytes"))
+    if kind.directions or name == REFUSE_LOGIN:
+        known["count"] = Optional(Integer(1, COUNT_MAX, None, "only the next so many commands of each node"))
+    if name != REFUSE_LOGIN:
+        known["lun"] = Optional(Integer(0, LUN_MAX, None, "of this logical unit"))
+    members: dict[str, Any] = {"kind": f"disk-{name}", "name": name, "about": kind.about, "parameters": known}
+    if not kind.directions:
+        members["held"] = "the target shows it"
+    return type(f"Disk{name.title().replace('-', '')}", (DiskFault,), members)
+
+
+DISK_FAULTS = [_made(name) for name in KINDS]

@@ -1,139 +1,119 @@
-"""Interconnect faults of one node: its carrier down, or a silent cut of one or both directions (spec S10.3).
+"""The interconnect, silently: nobody is told that datagrams are lost (spec S10.3).
 
-* carrier: libvirt sets the link state of the node's card; the guest's driver sees it.
-* silent: nftables in the bridge drops the node's frames, all of them or those from or to some others; nobody sees
-  anything but silence.
-
-Every function verifies what it did and raises :class:`hil.errors.InvalidRun` if it did not take hold (spec S10.7).
-Runs inside the bench's network namespace.
+On guests nftables drops frames in the bridge, in the simulator the network does. Whoever drops counts what it met.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import threading
-from collections.abc import Iterable
-from xml.etree import ElementTree
+from typing import ClassVar
 
-import libvirt
+from hil.bench.links import SHARE_ALL
+from hil.errors import UsageError
+from hil.faults.fault import Fault
+from hil.faults.parameters import Choice, Groups, Integer, Nodes, Optional, Parameters
 
-from hil.bench import namespace
-from hil.bench.namespace import run_command
-from hil.errors import InvalidRun
-from hil.qemu.domain import interconnect_card, interconnect_mac
-
-_RULES = threading.Lock()
-"""Held from looking at the rules to changing them: of two who heal one cut, the second finds none."""
-
-DIRECTIONS = {"both": ("from_node", "to_node"), "out": ("from_node",), "in": ("to_node",)}
-"""Direction, as the node sees it, to the nftables sets that its tap goes into."""
-
-# Sets of interface names; an empty set drops nothing. The forward hook sees frames from one tap to another only: the
-# management bridge is another bridge and is never touched.
-RULES = """\
-table bridge hil {
-  set from_node { type ifname; }
-  set to_node { type ifname; }
-  set pairs { type ifname . ifname; }
-  chain forward {
-    type filter hook forward priority 0; policy accept;
-    iifname @from_node counter drop
-    oifname @to_node counter drop
-    iifname . oifname @pairs counter drop
-  }
-}
-"""
+DIRECTION = Choice(("both", "out", "in"), "both", "as the node sees it: what it sends (out), what it hears (in)")
+OTHERS = Optional(Nodes("the nodes at the other end; default: all others"))
+Pairs = list[tuple[int, int]]
 
 
-def prepare() -> None:
-    """Load the rule set, with nothing cut."""
-    run_command(["nft", "-f", "-"], stdin=RULES)
+class _Impaired(Fault):
+    undone = "whoever drops them shows that nothing is dropped for this fault any more"
+
+    def set_up(self) -> None:
+        """A machine that is off sends nothing."""
+        self.need_on()
+        self.pairs()
+
+    def pairs(self) -> Pairs:
+        """From, to. Raises :class:`UsageError`."""
+        numbers = range(len(self.cluster.nodes))
+        others = self.values.get("others") or [node for node in numbers if node not in self.ids] or list(numbers)
+        for other in others:
+            self.cluster.node(other)
+        direction = self.values["direction"]
+        found = {(node, other) for node in self.ids for other in others if node != other and direction != "in"}
+        found |= {(other, node) for node in self.ids for other in others if node != other and direction != "out"}
+        if not found:
+            raise UsageError(f"fault {self.kind}: nodes {self.ids} have no others at the other end of {others}")
+        return sorted(found)
+
+    @property
+    def share(self) -> int:
+        """Per mille."""
+        return SHARE_ALL
+
+    def inject(self) -> None:
+        """Everywhere at the same instant."""
+        about = {"number": self.number, "fault": self.kind, "nodes": self.ids}
+        self.call("impair_link", **about, pairs=self.pairs(), share=self.share)
+
+    def why_not_held(self) -> str | None:
+        """It has met a datagram."""
+        seen = self.call("link_frames", number=self.number)
+        if not seen["in_force"]:
+            return "it is not in force"
+        return None if seen["met"] else "it has met no datagram yet"
+
+    def recover(self) -> None:
+        """What others have cut stays cut."""
+        self.state["lost"] = self.call("mend_link", number=self.number)["lost"]
+
+    def why_not_undone(self) -> str | None:
+        """A look."""
+        return "it is in force" if self.call("link_frames", number=self.number)["in_force"] else None
 
 
-def cut_silently(node: int, direction: str) -> None:
-    """Drop ``node``'s frames in ``direction`` ("both", "in", "out"); doing it twice is fine."""
-    with _RULES:
-        for name in DIRECTIONS[direction]:
-            run_command(["nft", "add", "element", "bridge", "hil", name, _element(node)])
-        missing = [name for name in DIRECTIONS[direction] if not _is_cut(node, name)]
-    if missing:
-        raise InvalidRun(f"silent cut of node {node}: nftables does not show its tap in {', '.join(missing)}")
+class LinkSilent(_Impaired):
+    """Its card keeps its carrier."""
+
+    kind = "link-silent"
+    about = "all datagrams between the node and the others are lost, or those of one direction"
+    held = "it has met a datagram, which was dropped"
+    parameters: ClassVar[Parameters] = {"direction": DIRECTION, "others": OTHERS}
 
 
-def cut_pairs(pairs: Iterable[tuple[int, int]]) -> None:
-    """Drop the frames from the first to the second node of each of ``pairs``, all from the same instant on."""
-    wanted = set(pairs)
-    with _RULES:
-        if wanted:
-            run_command(["nft", "add", "element", "bridge", "hil", "pairs", _pairs(wanted)])
-        missing = wanted - _cut_pairs()
-    if missing:
-        raise InvalidRun(f"silent cut between nodes: nftables does not show {_listed(missing)}")
+class LinkLoss(_Impaired):
+    """Each frame by itself, whatever was lost before."""
+
+    kind = "link-loss"
+    about = "a share of the datagrams between the node and the others is lost"
+    held = "it has met a datagram, of which was drawn whether it is lost"
+    parameters: ClassVar[Parameters] = {
+        "share": Integer(1, SHARE_ALL, None, "how many of a thousand"),
+        "direction": DIRECTION,
+        "others": OTHERS,
+    }
+
+    @property
+    def share(self) -> int:
+        """As given."""
+        return int(self.values["share"])
 
 
-def heal_silent(node: int) -> set[int]:
-    """Undo every silent cut that ``node`` has a part in; which nodes are cut no more, ``node`` among them."""
-    with _RULES:
-        before = _cut_nodes()
-        for name in (name for name in DIRECTIONS["both"] if _is_cut(node, name)):
-            run_command(["nft", "delete", "element", "bridge", "hil", name, _element(node)])
-        pairs = {pair for pair in _cut_pairs() if node in pair}
-        if pairs:
-            run_command(["nft", "delete", "element", "bridge", "hil", "pairs", _pairs(pairs)])
-        after = _cut_nodes()
-    if node in after:
-        raise InvalidRun(f"healing node {node}: nftables still shows its tap in a cut")
-    return before - after
+class LinkSplit(_Impaired):
+    """Everywhere at the same instant."""
 
+    kind = "link-split"
+    about = "the nodes and the rest do not hear each other, or nodes of different groups"
+    held = "it has met a datagram, which was dropped"
+    parameters: ClassVar[Parameters] = {
+        "groups": Optional(Groups("instead of the nodes and the rest; who is in none hears everybody"))
+    }
 
-def set_carrier(domain: libvirt.virDomain, node: int, link: str) -> None:
-    """Set the carrier of ``node``'s running machine to ``link`` ("up" or "down")."""
-    domain.updateDeviceFlags(interconnect_card(node, link), libvirt.VIR_DOMAIN_AFFECT_LIVE)
-    seen = _carrier(ElementTree.fromstring(domain.XMLDesc()).iter("interface"), interconnect_mac(node))
-    if seen != link:
-        raise InvalidRun(f"carrier of node {node}: asked for {link}, libvirt shows {seen}")
+    def set_up(self) -> None:
+        """Of groups it is enough that somebody sends."""
+        self.pairs()
+        if "groups" not in self.values:
+            self.need_on()
 
-
-def _carrier(cards: Iterable[ElementTree.Element], mac: str) -> str:
-    for card in cards:
-        address, link = card.find("mac"), card.find("link")
-        if address is not None and address.get("address") == mac:
-            return "up" if link is None else link.get("state", "up")
-    return "absent"
-
-
-def _pairs(pairs: Iterable[tuple[int, int]]) -> str:
-    taps = [f'"{namespace.interconnect_tap(a)}" . "{namespace.interconnect_tap(b)}"' for a, b in sorted(pairs)]
-    return f"{{ {', '.join(taps)} }}"
-
-
-def _listed(pairs: Iterable[tuple[int, int]]) -> str:
-    return ", ".join(f"{a} to {b}" for a, b in sorted(pairs))
-
-
-def _cut_nodes() -> set[int]:
-    """The nodes that have a part in any silent cut."""
-    whole = {node for name in DIRECTIONS["both"] for (node,) in _elements(name)}
-    return whole | {node for pair in _cut_pairs() for node in pair}
-
-
-def _cut_pairs() -> set[tuple[int, int]]:
-    return {(a, b) for a, b in _elements("pairs")}
-
-
-def _elements(name: str) -> list[list[int]]:
-    """The nodes in each element of a set."""
-    listed = json.loads(run_command(["nft", "--json", "list", "set", "bridge", "hil", name]))
-    found = next(one["set"] for one in listed["nftables"] if "set" in one).get("elem", [])
-    taps = [element["concat"] if isinstance(element, dict) else [element] for element in found]
-    return [[namespace.node_of_tap(tap) for tap in element] for element in taps]
-
-
-def _element(node: int) -> str:
-    return f'{{ "{namespace.interconnect_tap(node)}" }}'
-
-
-def _is_cut(node: int, name: str) -> bool:
-    command = ["nft", "get", "element", "bridge", "hil", name, _element(node)]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    def pairs(self) -> Pairs:
+        """Between the groups."""
+        rest = [node.id for node in self.cluster.nodes if node.id not in self.ids]
+        groups = self.values.get("groups") or [self.ids, rest]
+        if not all(groups):
+            raise UsageError(
+                f"fault {self.kind}: nodes {self.ids} are all that there are: nobody is left to split from"
+            )
+        group_of = {self.cluster.node(node).id: index for index, group in enumerate(groups) for node in group}
+        return [(one, other) for one in group_of for other in group_of if group_of[one] != group_of[other]]

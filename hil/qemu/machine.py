@@ -15,8 +15,7 @@ import libvirt
 
 from hil.bench.log import EventLog
 from hil.errors import InvalidRun, LaboratoryError, UsageError
-from hil.faults import freeze
-from hil.qemu import memory
+from hil.qemu import freeze, memory
 from hil.qemu.channel import GuestChannel
 from hil.qemu.domain import MachineSpec, domain_xml
 from hil.qemu.hypervisor import Hypervisor
@@ -46,7 +45,7 @@ class Machine:
         self._log = log
         self.plug_pulled = False
         self.frozen: str | None = None
-        """How (:data:`hil.faults.freeze.WAYS`)."""
+        """How (:data:`hil.qemu.freeze.WAYS`)."""
         self._domain: libvirt.virDomain | None = None
         self._channel: GuestChannel | None = None
         self._lock = threading.Lock()
@@ -154,6 +153,16 @@ class Machine:
                 freeze.continue_process(self._process(domain))
             self.frozen = None
             return how
+
+    def stands(self) -> str | None:
+        """How the machine stands still at this moment: by its emulator's threads, then by libvirt's word."""
+        with self._lock:
+            domain = self._domain
+            if domain is None or self._log.power(self.node) == "off":
+                return None
+            if freeze.stands(self._process(domain)):
+                return "process"
+            return "vcpu" if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED else None
 
     def _process(self, domain: libvirt.virDomain) -> int:
         try:

@@ -31,6 +31,30 @@ if TYPE_CHECKING:
 _SENT: Final = 1  # in the digest
 
 
+class Impairment:
+    """What is wrong between some nodes. ``met``: datagrams that it was asked about; ``lost``: of these.
+
+    ``loss``: the share that it drops, by ``draw``; ``delay_us``: by how much later the others arrive. A datagram that
+    is delayed is in its sender's memory: it is gone when that is.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[int, int]], loss: float, delay_us: int, draw: Callable[[], float]) -> None:
+        self.pairs = tuple(pairs)
+        self.loss = loss
+        self.delay_us = delay_us
+        self.draw = draw
+        self.met = 0
+        self.lost = 0
+
+    def loses(self) -> bool:
+        """Whether the next one is lost."""
+        self.met += 1
+        if self.loss and self.draw() < self.loss:
+            self.lost += 1
+            return True
+        return False
+
+
 class Network:
     """``counts``: what became of datagrams, by receiver. ``on_changed`` is called after each cut and each heal."""
 
@@ -47,6 +71,7 @@ class Network:
         self._nodes: Sequence[Node] = ()
         self._cuts: dict[tuple[int, int], int] = {}  # (from, to) -> how many faults cut it
         self._deaf: list[int] = [0] * options.nodes  # by sender: mask of those that it does not reach
+        self._impaired: dict[tuple[int, int], list[Impairment]] = {}
         self.loss = options.loss_share / 1000
         self.on_changed: Callable[[], None] = lambda: None
         self.counts = {"sent": 0, "told": 0, "cut": 0, "lost": 0, "late": 0, "duplicated": 0}
@@ -66,13 +91,19 @@ class Network:
         loss, late, duplicate = self.loss, self._late, self._duplicate
         receivers = []
         delay_us = int(draw_delay() * self._delay_us)  # drawn whoever hears it: what is lost changes no other delay
-        whole = not (loss or late or duplicate or unreached)
+        whole = not (loss or late or duplicate or unreached or self._impaired)
         for node in self._nodes:
             number = node.number
             if number == sender or node.stack is None:
                 continue
             if whole:
                 receivers.append(node)
+            elif (
+                self._impaired
+                and (impaired := self._impaired.get((sender, number)))
+                and self._spoiled(impaired, sender, node, datagram, delay_us, counted=not unreached >> number & 1)
+            ):
+                continue
             elif unreached >> number & 1:
                 counts["cut"] += 1
             elif loss and draw_lost() < loss:
@@ -98,7 +129,14 @@ class Network:
         node, delay_us = self._nodes[receiver], int(draw_delay() * self._delay_us)
         if node.stack is None:
             return
-        if self._deaf[sender] >> receiver & 1:
+        cut = bool(self._deaf[sender] >> receiver & 1)
+        if (
+            self._impaired
+            and (impaired := self._impaired.get((sender, receiver)))
+            and self._spoiled(impaired, sender, node, Datagram(payload), delay_us, counted=not cut)
+        ):
+            return
+        if cut:
             counts["cut"] += 1
         elif self.loss and draw_lost() < self.loss:
             counts["lost"] += 1
@@ -126,6 +164,51 @@ class Network:
             if not self._cuts[pair]:
                 self._deaf[pair[0]] &= ~(1 << pair[1])
         self.on_changed()
+
+    def impair(self, impairment: Impairment) -> None:
+        """From now on, until ``mend``. One that loses everything is a cut as well."""
+        for pair in impairment.pairs:
+            self._impaired.setdefault(pair, []).append(impairment)
+        if impairment.loss >= 1:
+            self.cut(impairment.pairs)
+
+    def mend(self, impairment: Impairment) -> None:
+        """It is over."""
+        for pair in impairment.pairs:
+            self._impaired[pair].remove(impairment)
+            if not self._impaired[pair]:
+                del self._impaired[pair]
+        if impairment.loss >= 1:
+            self.heal(impairment.pairs)
+
+    def _spoiled(
+        self,
+        impairments: Sequence[Impairment],
+        sender: int,
+        receiver: Node,
+        datagram: Datagram,
+        delay_us: int,
+        *,
+        counted: bool,
+    ) -> bool:
+        """All of them are asked. Whether the datagram is lost by one, or is on its way already, but late."""
+        lost = [one.loses() for one in impairments]
+        if not counted:  # it is cut: whoever counts that is asked next
+            return False
+        if any(lost):
+            self.counts["lost"] += 1
+            return True
+        more_us = sum(one.delay_us for one in impairments)
+        if more_us:
+            self._queue.after(
+                more_us, self._leaves_late, sender, self._nodes[sender].life, receiver, datagram, delay_us
+            )
+        return bool(more_us)
+
+    def _leaves_late(self, sender: int, life: int, receiver: Node, datagram: Datagram, delay_us: int) -> None:
+        node = self._nodes[sender]
+        if node.life == life and node.stack is not None:
+            self._queue.after(delay_us, self._arrive, (receiver,), datagram)
 
     def reaches(self, sender: int, receiver: int) -> bool:
         """Whether what that node says gets to the other one, for all that is cut."""

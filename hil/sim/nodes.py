@@ -16,6 +16,7 @@ is nothing to inject.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from hil.sim.world import World
 
 _INPUT: Final = 3  # in the digest
+_KILLED: Final = 128 + 9  # what a shell says of SIGKILL
 _SOCKET_DATAGRAMS: Final = 200  # what a socket's buffer holds
 _CODES: Final = {kind: code for code, kind in enumerate(sorted(Input.__subclasses__(), key=lambda kind: kind.__name__))}
 _TICK: Final = Tick()
@@ -85,6 +87,7 @@ class Node:
         self._frozen_us = 0
         self._config = config
         self._zero_us = 0
+        self._rate = 0.001
         self.drift(drift_ppm)
         self._orders = 0
         self._cost_us = 0
@@ -144,8 +147,13 @@ class Node:
     # -- faults
 
     def drift(self, ppm: int) -> None:
-        """Its clock runs so much too fast. To be set while it is off: time is counted from the boot."""
-        self._rate = (1_000_000 + ppm) / 1_000_000_000  # milliseconds of its clock in a microsecond
+        """From now on its clock runs so much too fast; where it is, it stays."""
+        rate = (1_000_000 + ppm) / 1_000_000_000  # milliseconds of its clock in a microsecond
+        if self.stack is not None:
+            ran_us = self.world.queue.now_us - self._zero_us
+            self._zero_us = self.world.queue.now_us - math.ceil(ran_us * self._rate / rate)
+        self.ppm = ppm
+        self._rate = rate
         self._period_us = int(self._config.timing.heartbeat_ms / self._rate)
 
     def freeze(self, how: Freeze, *, drops: bool) -> None:
@@ -171,6 +179,11 @@ class Node:
         assert self.frozen is not None, f"node {self.number} is not frozen"
         self.frozen.append((action, arguments))
 
+    @property
+    def cost_us(self) -> int:
+        """What each input takes."""
+        return self._cost_us
+
     def slow(self, cost_us: int) -> None:
         """Each input takes that long; 0: none. What waits at the end is done at once."""
         self._cost_us = cost_us
@@ -178,6 +191,10 @@ class Node:
         if not cost_us:
             while self._inbox and self.stack is not None:
                 self._handle(self._inbox.popleft())
+
+    def kill(self) -> None:
+        """Its guestd ends as a process that was killed does; its kernel stays."""
+        self._exit(Exit(_KILLED))
 
     def order(self, order: str, reason: str = "") -> int:
         """Of an operator: leave, panic, status; its number."""

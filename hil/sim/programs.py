@@ -131,6 +131,20 @@ class Programs:
         """Whether a program of the present life of that node does not acknowledge any more."""
         return any(program.hangs and program.runs for program in self.all if program.node.number == number)
 
+    def start_mute(self, node: Node, name: str, order: int) -> Program:
+        """One that registers there now, and acknowledges nothing."""
+        program = Program(node, name, order, {})
+        program.hangs = True
+        self.all.append(program)
+        self._say(program, len(self.all), {"register": {"name": name, "order": order, "on_death": "gone"}})
+        return program
+
+    def kill(self, program: Program) -> None:
+        """It counts as gone, and nobody starts it again."""
+        if program.runs:
+            program.ended = True
+            program.node.give(program.life, ProgramGone(self.all.index(program) + 1))
+
     def _strikes(self, number: int) -> bool:
         return bool(self._share) and self.enabled and self._ill[number].random() < self._share
 

@@ -39,6 +39,12 @@ def test_the_kinds_of_disk_faults_are_those_of_the_target() -> None:
     assert "| `volatile-cache` |" in draw.faults_page()
 
 
+def test_the_kinds_of_the_fault_library_are_those_of_its_table() -> None:
+    draw = drawn()
+    assert draw.LIBRARY_PAGE.read_text(encoding="utf-8") == draw.library_page(), "run: .venv/bin/python docs/draw.py"
+    assert "| `link-silent` |" in draw.library_page()
+
+
 def test_the_messages_of_the_lock_manager_are_those_of_guestd() -> None:
     draw = drawn()
     assert draw.LOCKS_PAGE.read_text(encoding="utf-8") == draw.locks_page(), "run: .venv/bin/python docs/draw.py"

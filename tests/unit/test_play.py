@@ -1,12 +1,7 @@
-"""Playing a plan on a cluster: what the bench is asked for, when, and what is refused before anything has happened.
-
-The bench writes down what it is asked for; the client, its connection and the event stream are the real ones, and the
-clock is one that the test moves.
-"""
+"""Playing a plan on a cluster: what happens when, and what is refused before anything has happened."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,179 +10,152 @@ import pytest
 
 from guestd.core.timing import Timing
 from hil.errors import ClaimFailed, UsageError
+from hil.faults.plan import FaultPlan, Step, of_events
 from hil.play import Fault, Plan, play
 from hil.scenario import ScenarioCluster
-from hil.view import View
-from tests.unit.fake_bench import FakeBench, fake_bench
-
-NUMBERS = itertools.count(1)
-
-
-class Timed(ScenarioCluster):
-    """A cluster whose time passes when it is told to."""
-
-    now_s = 0.0
-
-    @property
-    def clock(self) -> float:
-        """Seconds."""
-        return self.now_s
-
-    def pass_time(self, seconds: float) -> View:
-        """At once."""
-        self.now_s += seconds
-        return self.poll()
-
-
-class Bench(FakeBench):
-    """Also has a disk whose faults are noted."""
-
-    def inject_disk_fault(
-        self,
-        nodes: list[int] | None,
-        kind: str,
-        direction: str | None,
-        lba: list[int] | None,
-        lun: int | None,
-        count: int | None,
-        seconds: float | None,
-        parameters: dict[str, Any],
-    ) -> dict[str, Any]:
-        assert (direction, lba, lun, count, seconds, parameters) == (None, None, None, None, None, {})
-        self._note("inject_disk_fault", nodes=nodes, kind=kind)
-        return {"faults": [10 + node for node in nodes or []]}
-
-    def heal_disk(self, nodes: list[int] | None, fault: int | None = None) -> dict[str, Any]:
-        self._note("heal_disk", fault=fault)
-        return {"healed": [fault], "released": 0}
+from tests.unit.sim_cluster import started, world_of
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBench]:
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScenarioCluster]:
     """Three nodes, all joined, node 0 the master."""
-    monkeypatch.setattr("tests.unit.fake_bench.FakeBench", Bench)
-    with fake_bench(f"t-play-{next(NUMBERS)}", tmp_path / "run") as made:
-        made.all_joined()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with started() as made:
+        assert made.master is made.nodes[0]
         yield made
 
 
-@pytest.fixture
-def cluster(bench: FakeBench) -> Iterator[Timed]:
-    with Timed(bench.name) as connected:
-        connected.catch_up()
-        yield connected
+def seen(cluster: ScenarioCluster, *steps: str) -> list[tuple[float, str, str, list[int]]]:
+    """When which fault came to these steps, in seconds since the plan began: (s, fault, step, nodes)."""
+    events = list(cluster.events())
+    (zero,) = [event["t"] for event in events if event["kind"] == "fault-plan" and event["step"] == "begun"]
+    wanted = steps or ("begun", "recovering")
+    return [
+        (round(event["t"] - zero, 1), event["fault"], event["step"], event["nodes"])
+        for event in events
+        if event["kind"] == "injection" and event["step"] in wanted
+    ]
 
 
-def asked(bench: FakeBench, cluster: Timed, *faults: Fault, until_ms: int = 9000) -> list[tuple[float, str, Any]]:
-    """What the bench was asked for, and at which second."""
-    noted: list[tuple[float, str, Any]] = []
-    bench.on_call = lambda call, arguments: noted.append((round(cluster.now_s, 3), call, arguments))
-    play(cluster, Plan(until_ms, faults))
-    bench.on_call = None
-    return noted
+def faults(*given: Fault, until_ms: int = 9000) -> Plan:
+    return Plan(until_ms, given)
 
 
-def test_each_fault_begins_and_ends_at_its_time(bench: FakeBench, cluster: Timed) -> None:  # S10.7
-    assert asked(
-        bench,
-        cluster,
+def test_each_fault_begins_and_ends_at_its_time(cluster: ScenarioCluster) -> None:  # S10.7
+    plan = faults(
         Fault("freeze-process", 1200, 700, node=1, drops=True),
         Fault("cut-one-way", 2000, 1000, node=2, others=(0, 1), direction="in"),
         Fault("leave", 4000, node="other"),
-    ) == [
-        (1.2, "freeze", {"nodes": [1], "how": "process"}),
-        (1.9, "thaw", {"nodes": [1]}),
-        (2.0, "cut_link", {"nodes": [2], "how": "silent", "direction": "in", "others": [0, 1]}),
-        (3.0, "heal_link", {"nodes": [0]}),
-        (3.0, "heal_link", {"nodes": [1]}),
-        (3.0, "heal_link", {"nodes": [2]}),
-        (4.0, "shutdown", {"nodes": [1]}),
-    ]
-
-
-def test_it_ends_when_nobody_can_be_forced_out_for_it_any_more(bench: FakeBench, cluster: Timed) -> None:
-    asked(bench, cluster, until_ms=5000)
-    times = Timing(**cluster.settings["settings"]["timing"])
-    assert cluster.now_s == pytest.approx(5 + (times.death_ms + times.agreed_ms_max) / 1000)
-
-
-def test_who_has_no_power_gets_it_back_at_its_time_and_not_before(bench: FakeBench, cluster: Timed) -> None:
-    noted = asked(bench, cluster, Fault("power-failure", 1000, 3000, nodes=(0, 2)))
-    assert [one for one in noted if one[0] <= 4.0] == [
-        (1.0, "power_off", {"nodes": [0, 2]}),
-        (4.0, "power_on", {"nodes": [0, 2]}),
-    ]
-
-
-def test_somebody_switches_on_who_has_panicked_or_left(bench: FakeBench, cluster: Timed) -> None:
-    def hurt(call: str, arguments: dict[str, Any]) -> None:
-        if call == "panic":
-            bench.panic_node(arguments["nodes"][0], "ordered")
-        elif call == "power_cycle":
-            bench.boot(arguments["nodes"][0])
-
-    bench.on_call = hurt
-    play(cluster, Plan(9000, (Fault("panic", 1000, node=2),)))
-    assert [call for call, _ in bench.calls] == ["panic", "power_cycle"]
-
-
-def test_a_cut_that_others_share_is_made_anew_when_one_of_them_ends(bench: FakeBench, cluster: Timed) -> None:
-    noted = asked(
-        bench,
-        cluster,
-        Fault("split", 1000, 2000, groups=((0,), (1, 2))),
-        Fault("cut-link", 1500, 4000, node=2, others=(0,)),
     )
-    assert noted[:2] == [
-        (1.0, "split", {"groups": [[0], [1, 2]]}),
-        (1.5, "cut_link", {"nodes": [2], "how": "silent", "others": [0]}),
+    assert play(cluster, plan) == []
+    assert seen(cluster)[:5] == [
+        (1.2, "freeze-process", "begun", [1]),
+        (1.9, "freeze-process", "recovering", [1]),
+        (2.0, "link-silent", "begun", [2]),
+        (3.0, "link-silent", "recovering", [2]),
+        (4.0, "shutdown", "begun", [1]),
     ]
-    assert [one for one in noted if one[0] == 3.0 and one[1] == "cut_link"] == [
-        (3.0, "cut_link", {"nodes": [0], "how": "silent", "direction": "out", "others": [2]}),
-        (3.0, "cut_link", {"nodes": [2], "how": "silent", "direction": "out", "others": [0]}),
-    ]
-    assert [one[1] for one in noted if one[0] == 5.5] == ["heal_link", "heal_link"]
+    assert [step for _, _, step, _ in seen(cluster, "undone")] == ["undone"] * 3
 
 
-def test_disk_faults_are_those_of_the_target(bench: FakeBench, cluster: Timed) -> None:
-    assert asked(
-        bench,
-        cluster,
+def test_it_ends_when_nobody_can_be_forced_out_for_it_any_more(cluster: ScenarioCluster) -> None:
+    begun = cluster.clock
+    play(cluster, faults(until_ms=5000))
+    times = Timing(**cluster.settings["settings"]["timing"])
+    assert cluster.clock - begun == pytest.approx(5 + (times.death_ms + times.agreed_ms_max) / 1000, abs=0.01)
+
+
+def test_who_has_no_power_gets_it_back_at_its_time_and_not_before(cluster: ScenarioCluster) -> None:
+    before = cluster.view.t
+    play(cluster, faults(Fault("power-failure", 1000, 3000, nodes=(0, 2))))
+    told = [event for event in cluster.events() if event["kind"] == "power" and event["t"] > before]
+    assert [(round(event["t"] - before, 1), event["action"], event["nodes"]) for event in told] == [
+        (1.0, "off", [0, 2]),
+        (4.0, "on", [0, 2]),
+    ]
+    cluster.wait_joined()
+
+
+def test_two_power_failures_overlap_and_the_later_end_counts(cluster: ScenarioCluster) -> None:
+    plan = faults(Fault("power-failure", 1000, 2000, nodes=(1, 2)), Fault("crash", 1500, 4000, node=2))
+    assert play(cluster, plan) == [plan.faults[1]]  # it was off already
+    cluster.wait_joined()
+
+
+def test_somebody_switches_on_who_has_panicked_or_left(cluster: ScenarioCluster) -> None:
+    play(cluster, faults(Fault("panic", 1000, node=2), Fault("leave", 5000, node=1), until_ms=12_000))
+    cluster.wait_joined()
+    assert [node.view.incarnation for node in cluster.nodes] == [1, 2, 2]
+
+
+def test_a_cut_that_others_share_goes_on_when_one_of_them_ends(cluster: ScenarioCluster) -> None:
+    network = world_of(cluster).network
+    reached: dict[str, bool] = {}
+    step = cluster.pass_time
+
+    def looking(seconds: float) -> Any:
+        for clock, name in ((2.5, "both"), (4.0, "one"), (6.0, "none")):
+            if name not in reached and cluster.clock - begun >= clock:
+                reached[name] = network.reaches(2, 0)
+        return step(seconds)
+
+    cluster.pass_time = looking  # type: ignore[method-assign]
+    begun = cluster.clock
+    plan = faults(Fault("split", 1000, 2000, groups=((0,), (1, 2))), Fault("cut-link", 1500, 4000, node=2, others=(0,)))
+    play(cluster, plan)
+    assert reached == {"both": False, "one": False, "none": True}
+
+
+def test_disk_faults_are_those_of_the_target(cluster: ScenarioCluster) -> None:
+    plan = faults(
         Fault("disk-hang-all", 1000, 500),
         Fault("delay-writes", 2000, 500, node="master"),
         Fault("disk-errors", 3000, 500, node=2, share=1000),
-    ) == [
-        (1.0, "inject_disk_fault", {"nodes": [0, 1, 2], "kind": "hang"}),
-        *((1.5, "heal_disk", {"fault": number}) for number in (10, 11, 12)),
-        (2.0, "inject_disk_fault", {"nodes": [0], "kind": "delay-writes"}),
-        (2.5, "heal_disk", {"fault": 10}),
-        (3.0, "inject_disk_fault", {"nodes": [2], "kind": "error"}),
-        (3.5, "heal_disk", {"fault": 12}),
+    )
+    play(cluster, plan)
+    told = [event for event in cluster.events() if event["kind"] == "fault-injected"]
+    assert [(event["fault"], event["node"]) for event in told] == [
+        *(("disk-hang", node) for node in (0, 1, 2)),
+        ("disk-delay-writes", 0),
+        ("disk-error", 2),
     ]
+    assert cluster.disk.status()["faults"] == []
 
 
-def test_all_is_healed_when_the_plan_ends(bench: FakeBench, cluster: Timed) -> None:
-    noted = asked(bench, cluster, Fault("disk-hang", 1000, 60_000, node=1), until_ms=4000)
-    assert noted[-1] == (4.0, "heal_disk", {"fault": 11})
+def test_datagrams_are_lost_for_a_while(cluster: ScenarioCluster) -> None:
+    play(cluster, faults(Fault("loss", 1000, 4000, share=400)))
+    assert world_of(cluster).network.counts["lost"] > 20
 
 
-def test_what_finds_nothing_to_strike_is_passed_over_and_told(bench: FakeBench, cluster: Timed) -> None:
+def test_all_is_healed_when_the_plan_ends(cluster: ScenarioCluster) -> None:
+    play(cluster, faults(Fault("disk-hang", 1000, 60_000, node=1), until_ms=4000))
+    assert seen(cluster)[-1] == (4.0, "disk-hang", "recovering", [1])
+    assert cluster.injections() == []
+
+
+def test_what_finds_nothing_to_strike_is_passed_over_and_told(cluster: ScenarioCluster) -> None:
     frozen = Fault("freeze-vcpu", 1000, 3000, node=1, drops=False)
     again, orders = Fault("freeze-process", 2000, 500, node=1, drops=False), Fault("leave", 2200, node=1)
     assert play(cluster, Plan(5000, (frozen, again, orders))) == [again, orders]
-    assert [call for call, _ in bench.calls] == ["freeze", "thaw"]
+    assert [one[1] for one in seen(cluster, "nothing")] == ["freeze-process", "shutdown"]
 
 
-def test_a_node_may_panic_while_a_plan_is_played_and_not_before(bench: FakeBench, cluster: Timed) -> None:  # S10.8
-    bench.panic_node(1, "for nothing")
-    cluster.catch_up()
-    bench.boot(1)
-    play(cluster, Plan(1000))
-    bench.panic_node(2, "forced out")
-    cluster.catch_up()
+def test_a_node_may_panic_while_a_plan_is_played_and_not_before(cluster: ScenarioCluster) -> None:  # S10.8
+    quiet, loud = cluster.nodes[1], cluster.nodes[2]
+    world_of(cluster).nodes[1].order("panic", "for nothing")
+    cluster.wait_crashed(quiet)
+    cluster.power_cycle([quiet])
+    cluster.wait_joined()
+    play(cluster, faults(Fault("cut-node", 500, 8000, node=2), until_ms=9000))
+    assert loud.view.incarnation == 2, "it was to be forced out"
     with pytest.raises(ClaimFailed, match="node 1 panicked") as refused:
         cluster.check_panics()
     assert "node 2" not in str(refused.value)
+
+
+def test_a_panic_that_is_ordered_where_any_is_allowed_is_the_one_that_was_declared(cluster: ScenarioCluster) -> None:
+    play(cluster, faults(Fault("panic", 1000, node=2)))
+    cluster.check_panics()
 
 
 @pytest.mark.parametrize(
@@ -195,16 +163,50 @@ def test_a_node_may_panic_while_a_plan_is_played_and_not_before(bench: FakeBench
     [
         (Fault("doom", 5, 100, node=0, effects=3), "fault doom at 5 ms: no machine can be stopped between two effects"),
         (Fault("slow-cpu", 5, 100, node=0, cost_us=9), "fault slow-cpu at 5 ms: no machine takes a given time"),
-        (Fault("loss", 5, 100, share=9), "fault loss at 5 ms: the bench's switch drops all or nothing; only `hil sim"),
         (Fault("disk-errors", 5, 100, node=0, share=300), "fault disk-errors at 5 ms: share = 300 (legal: 1000)"),
         (Fault("crash", 5, node=3), "fault crash at 5 ms: node 3 (legal: 0 to 2)"),
     ],
 )
 def test_what_no_bench_can_do_is_refused_by_name_before_anything_starts(
-    bench: FakeBench, cluster: Timed, fault: Fault, told: str
+    cluster: ScenarioCluster, fault: Fault, told: str
 ) -> None:
+    before, clock = cluster.view.n, cluster.clock
     with pytest.raises(UsageError) as refused:
         play(cluster, Plan(9000, (Fault("panic", 1, node=0), fault)))
     assert told in str(refused.value)
-    assert bench.calls == []
-    assert cluster.now_s == 0.0
+    assert cluster.poll().n == before
+    assert cluster.clock == clock
+
+
+# -- plans of the library
+
+
+def test_what_a_run_has_had_is_a_plan_again(cluster: ScenarioCluster) -> None:
+    plan = FaultPlan(
+        "given",
+        12_000,
+        (
+            Step("freeze-vcpu", "2", 1000, 800),
+            Step("link-silent", "master", 3000, 1000, {"direction": "out"}),
+            Step("power-off", "1,2", 6000, 2000),
+        ),
+    )
+    assert play(cluster, plan) == []
+    again = of_events(cluster.events())
+    assert [(step.kind, step.whom, step.at_ms, step.for_ms) for step in again.steps] == [
+        ("freeze-vcpu", "2", 1000, 800),
+        ("link-silent", "0", 3000, 1000),
+        ("power-off", "1,2", 6000, 2000),
+    ]
+    assert again.steps[1].parameters == {"direction": "out"}
+
+
+def test_a_fault_on_nodes_that_another_keeps_off_is_over_with_that_one(cluster: ScenarioCluster) -> None:
+    plan = FaultPlan("given", 9000, (Step("reset", "1", 1000, 200), Step("power-off", "1", 1100, 3000)))
+    play(cluster, plan)
+    cluster.wait_joined()
+    assert cluster.injections() == []
+
+
+def test_an_empty_stream_of_events_is_an_empty_plan() -> None:
+    assert of_events([]).steps == ()

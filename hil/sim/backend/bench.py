@@ -17,6 +17,7 @@ from guestd.core.config import Config
 from guestd.core.timing import Timing
 from guestd.dlm import shown
 from hil.bench.disk import DiskVerbs, check_nodes
+from hil.bench.injections import InjectionVerbs
 from hil.bench.links import LinkVerbs
 from hil.bench.log import EventLog
 from hil.bench.target import serial_number
@@ -31,6 +32,7 @@ from hil.sim.backend.machine import WAYS, Machine
 from hil.sim.backend.world import ScenarioWorld
 from hil.sim.claims import every_claim
 from hil.sim.options import Options
+from hil.sim.programs import Program
 from hil.sim.run import NO_FAULT_OF_ITS_OWN
 from hil.sim.world import CLUSTER_ID
 from hil.view import RECORDING
@@ -43,6 +45,8 @@ OF_THE_CLIENT = ("ask_event_manager", "show_locks", "begin_load", "load_counts",
 """Verbs in the place of what goes to a guest over SSH."""
 ONLY_HERE = ("lose_datagrams", "slow_down", "drift")
 """Verbs that guests do not have."""
+OF_FAULTS = ("delay_link", "kill_guestd", "start_mute", "end_mute", "set_clock_rate", "machine_facts")
+"""Verbs in the place of what faults do over SSH to a guest."""
 
 COST_MS_MAX = 1000
 ANSWER_S_MAX = 600.0
@@ -53,7 +57,7 @@ REASON_SIZE_MAX = 800
 """Of a panic, as on guests."""
 
 
-class SimBench(DiskVerbs, LinkVerbs):
+class SimBench(DiskVerbs, LinkVerbs, InjectionVerbs):
     """All machines of one simulated cluster; :meth:`begin` switches them on."""
 
     def __init__(self, config: ClusterConfig, options: Options, run_dir: Path) -> None:
@@ -86,7 +90,9 @@ class SimBench(DiskVerbs, LinkVerbs):
             checkers=every_claim(fence=config.fence, election=config.election),
         )
         self.world = world
-        super().__init__(EventLog(run_dir / "events.jsonl", config.nodes, clock=self.now))
+        DiskVerbs.__init__(self, EventLog(run_dir / "events.jsonl", config.nodes, clock=self.now))
+        LinkVerbs.__init__(self)
+        InjectionVerbs.__init__(self)
         self.links = self._links = SimulatedLinks(world.network, config.nodes)
         self._disk = DirectControl(world.target_disk.target, self.report_fault)
         wwid = identity.wwid(serial_number(config.disk_mib))
@@ -97,6 +103,9 @@ class SimBench(DiskVerbs, LinkVerbs):
         world.on_end = lambda node: self.machines[node.number].ended()
         self._answers: dict[int, dict[str, Any]] = {}  # of event managers, by connection
         self._asked = 0
+        self._beside: Callable[[], float | None] | None = None
+        self._beside_us = 0
+        self._mute: dict[tuple[int, str], Program] = {}
         world.event_managers.on_answer = self._answers.__setitem__
         self._load = SimulatedLoad(world, self.pass_time)
 
@@ -131,14 +140,39 @@ class SimBench(DiskVerbs, LinkVerbs):
         """Until there is an event after number ``position``, for at most ``seconds``. Raises :class:`Violation`."""
         self._run(self._deadline(seconds), lambda: self.log.position > position)
 
+    def beside(self, act: Callable[[], float | None]) -> Callable[[], None]:
+        """Of ``hil.client.backend.Backend``: ``act`` is called while time passes, at the time that it has asked for."""
+        assert self._beside is None, "one plan at a time"
+        self._beside = act
+        self._beside_us = self.world.queue.now_us
+
+        def stop() -> None:
+            self._beside = None
+
+        return stop
+
+    def _act_beside(self) -> None:
+        """What ``act`` does lets time pass, too: then it is not called again before it is done."""
+        act, self._beside = self._beside, None
+        assert act is not None, "somebody is due"
+        due_s = act()
+        if due_s is not None:
+            self._beside = act
+            self._beside_us = max(self.world.queue.now_us + 1, math.ceil(due_s * 1e6))
+
     def _deadline(self, seconds: float) -> int:
         return self.world.queue.now_us + math.ceil(max(0.0, seconds) * 1_000_000)
 
     def _run(self, end_us: int, enough: Callable[[], bool]) -> None:
         queue = self.world.queue
         try:
-            while not enough() and queue.run_next(end_us):
-                pass
+            while not enough():
+                due = self._beside is not None and self._beside_us <= end_us
+                if queue.run_next(self._beside_us if due else end_us):
+                    continue
+                if not due:
+                    break
+                self._act_beside()
         except HilError:
             raise
         except Exception as error:  # whatever guestd raises is a finding
@@ -203,6 +237,10 @@ class SimBench(DiskVerbs, LinkVerbs):
                 self.log.emit("fault-healed", fault=f"freeze-{how}", node=machine.number, verified=True)
                 thawed.append(machine.number)
         return {"nodes": nodes, "thawed": thawed}
+
+    def standing(self, nodes: list[int]) -> dict[str, Any]:
+        """How ``nodes`` stand still at this moment, each "vcpu", "process", or None."""
+        return {"how": [machine.frozen for machine in self._chosen(nodes)]}
 
     def ask_event_manager(self, node: int, request: dict[str, Any]) -> dict[str, Any]:
         """Ask the event manager of a node; its answer, for which time passes. Raises :class:`EventManagerAway`."""
@@ -278,6 +316,49 @@ class SimBench(DiskVerbs, LinkVerbs):
             machine.drift(ppm)
         return {"nodes": nodes}
 
+    # -- verbs of faults, for what they do over SSH on guests
+
+    def delay_link(self, number: int, pairs: list[list[int]], ms: int) -> dict[str, Any]:
+        """What the first node of each pair sends to the second arrives so much later; ``mend_link`` ends it."""
+        check_nodes([node for pair in pairs for node in pair], len(self.machines))
+        self._links.impair(number, [(one, other) for one, other in pairs], 0, ms * 1000)
+        return {}
+
+    def kill_guestd(self, nodes: list[int]) -> dict[str, Any]:
+        """End the guestd of ``nodes`` as SIGKILL does; their kernels stay."""
+        for machine in self._chosen(nodes):
+            machine.kill_guestd()
+        return {"nodes": nodes}
+
+    def start_mute(self, node: int, program: str, level: int) -> dict[str, Any]:
+        """A program registers at that level of a node, and acknowledges nothing."""
+        (machine,) = self._chosen([node])
+        machine.check_runs()
+        self._mute[node, program] = self.world.programs.start_mute(machine.node, program, level)
+        return {}
+
+    def end_mute(self, node: int, program: str) -> dict[str, Any]:
+        """That program is killed; fine if it has ended with its node."""
+        mute = self._mute.pop((node, program), None)
+        if mute is not None:
+            self.world.programs.kill(mute)
+        return {}
+
+    def set_clock_rate(self, nodes: list[int], ppm: int) -> dict[str, Any]:
+        """The clocks of ``nodes`` run so many millionths too fast from now on, and after the next boots."""
+        self.drift(nodes, ppm)
+        for machine in self._chosen(nodes):
+            machine.node.drift(ppm)
+        return {"nodes": nodes}
+
+    def machine_facts(self, nodes: list[int]) -> dict[str, Any]:
+        """Of ``nodes``: by how much their clocks run too fast, and how long an input takes their processors."""
+        chosen = self._chosen(nodes)
+        return {
+            "ppm": [machine.node.ppm for machine in chosen],
+            "cost_us": [machine.node.cost_us for machine in chosen],
+        }
+
     def inject_disk_fault(
         self,
         nodes: list[int] | None,
@@ -311,6 +392,10 @@ class SimBench(DiskVerbs, LinkVerbs):
     def carrier(self, node: int) -> str:
         """Of ``LinkVerbs``."""
         return self._links.carrier(node)
+
+    def seen_carrier(self, node: int) -> str:
+        """Of ``LinkVerbs``."""
+        return "absent" if self.log.power(node) == "off" else self._links.carrier(node)
 
     def set_carrier(self, node: int, state: str) -> None:
         """Of ``LinkVerbs``."""

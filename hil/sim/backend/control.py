@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from hil.bench.disk_control import Event, FaultControl
 from hil.errors import UsageError
-from hil.faults.disk import Event, FaultControl
 from hil.scsi.control import answer
 from hil.scsi.target import Target
 

@@ -1,10 +1,12 @@
-"""Silent cuts of the simulated interconnect, as :mod:`hil.faults.link` makes them on guests: sets, not counts."""
+"""Silent cuts of the simulated interconnect, as :mod:`hil.bench.interconnect` makes them: sets, not counts."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 
-from hil.sim.network import Network
+from hil.bench.links import SHARE_ALL
+from hil.sim.network import Impairment, Network
 
 
 class SimulatedLinks:
@@ -18,6 +20,7 @@ class SimulatedLinks:
         self._pairs: dict[tuple[int, int], None] = {}
         self._down: dict[int, None] = {}
         self._cut: set[tuple[int, int]] = set()
+        self._impairments: dict[int, Impairment] = {}
 
     def cut_silently(self, node: int, direction: str) -> None:
         """Both ways, what it hears ("in"), or what the others hear of it ("out")."""
@@ -40,6 +43,23 @@ class SimulatedLinks:
         self._pairs = {pair: None for pair in self._pairs if node not in pair}
         self._apply()
         return before - self._nodes()
+
+    def impair(self, number: int, pairs: Iterable[tuple[int, int]], share: int, delay_us: int = 0) -> None:
+        """A share per mille is lost, and the rest is late. Whom it strikes follows from the number."""
+        draw = random.Random(f"impairment {number}").random
+        made = self._impairments[number] = Impairment(tuple(pairs), share / SHARE_ALL, delay_us, draw)
+        self._network.impair(made)
+
+    def mend(self, number: int) -> None:
+        """Fine if there is none."""
+        made = self._impairments.pop(number, None)
+        if made is not None:
+            self._network.mend(made)
+
+    def impairment_frames(self, number: int) -> tuple[int, int] | None:
+        """How many datagrams it has met, and how many of them it dropped; None: it is not in force."""
+        made = self._impairments.get(number)
+        return None if made is None else (made.met, made.lost)
 
     def set_carrier(self, node: int, state: str) -> None:
         """ "up" or "down"."""

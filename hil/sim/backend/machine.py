@@ -190,6 +190,17 @@ class Machine:
         self._running()
         self.node.slow(cost_us)
 
+    def kill_guestd(self) -> None:
+        """It ends as by SIGKILL. Raises :class:`UsageError` unless the machine runs, and its guestd with it."""
+        self.check_runs()
+        if self.node.stack is None:
+            raise UsageError(f"node {self.number}'s guestd does not run")
+        self.node.kill()
+
+    def check_runs(self) -> None:
+        """Raises :class:`UsageError` unless the machine runs and is not frozen."""
+        self._running()
+
     def _running(self) -> None:
         power = self._log.power(self.number)
         if self.frozen is not None and power in ("running", "paused"):

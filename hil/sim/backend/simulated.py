@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,7 @@ from hil.client.backend import Calls, Reader
 from hil.client.connection import Event
 from hil.config import ClusterConfig
 from hil.errors import BenchDied, LaboratoryError, UsageError
-from hil.sim.backend.bench import OF_THE_CLIENT, ONLY_HERE, SimBench
+from hil.sim.backend.bench import OF_FAULTS, OF_THE_CLIENT, ONLY_HERE, SimBench
 from hil.sim.backend.options import scenario_options
 
 if TYPE_CHECKING:
@@ -80,6 +80,14 @@ class Simulated:
     def await_gone(self, deadline: float) -> None:
         """Nothing of it is outside of this process."""
 
+    def another(self) -> Simulated:
+        """There is one world."""
+        return self
+
+    def beside(self, act: Callable[[], float | None]) -> Callable[[], None]:
+        """Between two of the world's events."""
+        return self.bench.beside(act)
+
 
 class SimCaller:
     """Of ``hil.client.backend.Calls``. Arguments and results are checked and are plain data, as over a socket."""
@@ -92,7 +100,7 @@ class SimCaller:
     def call(self, name: str, **arguments: Any) -> dict[str, Any]:
         """Call verb ``name``; its result. Raises what the verb raises."""
         self._backend.require(name)
-        if name not in (*CALLS, *ONLY_HERE, *OF_THE_CLIENT):
+        if name not in (*CALLS, *ONLY_HERE, *OF_THE_CLIENT, *OF_FAULTS):
             raise UsageError(f"no call {name!r}; there are: events, {', '.join((*CALLS, *ONLY_HERE))}")
         if self._over:
             raise BenchDied(f"the bench of {self._backend.name!r} has ended")

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from hil.bench.disk_control import DiskControl
 from hil.errors import LaboratoryError, UsageError
-from hil.faults.disk import DiskControl
 from hil.scsi.iscsi import pdu as p
 from hil.scsi.sense import Status
 from hil.view import View

@@ -16,14 +16,14 @@ PROGRAM = """
 import json, select, socket, sys
 from hil.bench import namespace
 from hil.bench.namespace import run_command
-from hil.faults import link
+from hil.bench import interconnect
 
 lines = ["link add interconnect type bridge forward_delay 0", "link set interconnect up"]
 for i in (0, 1, 2):
     lines += [f"link add ic{i} type veth peer name card{i}", f"link set ic{i} master interconnect"]
     lines += [f"link set ic{i} up", f"link set card{i} up"]
 run_command(["ip", "-batch", "-"], stdin="\\n".join(lines) + "\\n")
-link.prepare()
+interconnect.prepare()
 cards = []
 for i in (0, 1, 2):
     card = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88B5))
@@ -46,16 +46,36 @@ def all_hear():
 assert all(any(len(hear(sender)) == 2 for _ in range(30)) for sender in (0, 1, 2))
 seen = {"whole": all_hear()}
 for direction in ("out", "in", "both"):
-    link.cut_silently(0, direction)
-    link.cut_silently(0, direction)
+    interconnect.cut_silently(0, direction)
+    interconnect.cut_silently(0, direction)
     seen[direction] = all_hear()
-    seen[f"{direction} healed"] = [sorted(link.heal_silent(0)), all_hear(), sorted(link.heal_silent(0))]
-link.cut_pairs([(0, 1)])
-link.cut_pairs([(0, 1), (1, 2)])
+    seen[f"{direction} healed"] = [sorted(interconnect.heal_silent(0)), all_hear(), sorted(interconnect.heal_silent(0))]
+interconnect.cut_pairs([(0, 1)])
+interconnect.cut_pairs([(0, 1), (1, 2)])
 seen["pairs"] = all_hear()
-seen["pairs, healed in part"] = [sorted(link.heal_silent(0)), all_hear()]
-link.cut_silently(2, "in")
-seen["pairs healed"] = [sorted(link.heal_silent(1)), sorted(link.heal_silent(2)), all_hear()]
+seen["pairs, healed in part"] = [sorted(interconnect.heal_silent(0)), all_hear()]
+interconnect.cut_silently(2, "in")
+seen["pairs healed"] = [sorted(interconnect.heal_silent(1)), sorted(interconnect.heal_silent(2)), all_hear()]
+
+interconnect.impair(1, [(0, 1)], 1000)
+interconnect.impair(2, [(0, 1), (1, 0), (2, 0)], 1000)
+seen["impaired"] = [interconnect.impairment_frames(1), all_hear(), interconnect.impairment_frames(1)]
+seen["impaired, both met"] = interconnect.impairment_frames(2)
+interconnect.mend(2)
+interconnect.mend(2)
+seen["mended in part"] = [all_hear(), interconnect.impairment_frames(2)]
+interconnect.mend(1)
+seen["mended"] = all_hear()
+interconnect.impair(3, [(0, 1)], 300)
+heard = 0
+for _ in range(400):
+    cards[0].send(b"\\xff" * 6 + bytes([2, 0, 0, 0, 0, 0]) + b"\\x88\\xb5" + b"x" * 46)
+    if _ % 50 == 49:
+        while select.select([cards[1]], [], [], 0.2)[0]:
+            cards[1].recv(100)
+            heard += 1
+seen["lossy"] = [heard, interconnect.impairment_frames(3)]
+interconnect.mend(3)
 print(json.dumps(seen))
 """
 WHOLE = [[1, 2], [0, 2], [0, 1]]
@@ -91,6 +111,23 @@ def test_a_heal_lets_everything_pass_and_says_whether_there_was_a_cut(seen: dict
 
 def test_a_cut_between_nodes_leaves_the_others_alone(seen: dict[str, Any]) -> None:  # A7
     assert seen["pairs"] == [[2], [0], [0, 1]]
+
+
+def test_impairments_of_one_link_end_one_by_one_and_each_counts_what_it_has_met(seen: dict[str, Any]) -> None:
+    before, heard, (met, lost) = seen["impaired"]
+    assert (before, heard, met) == ([0, 0], [[2], [2], [1]], 1)
+    other_met, other_lost = seen["impaired, both met"]
+    assert other_met == 3
+    assert lost + other_lost == 3  # both have met a frame, and one of them has dropped it
+    assert seen["mended in part"] == [[[2], [0, 2], [0, 1]], None]
+    assert seen["mended"] == WHOLE
+
+
+def test_an_impairment_drops_its_share(seen: dict[str, Any]) -> None:
+    heard, (met, lost) = seen["lossy"]
+    assert 400 <= met < 410  # the kernels of the cards have something to say, too
+    assert heard <= met - lost < heard + 10
+    assert 60 < lost < 180  # 120; seven standard deviations
 
 
 def test_a_heal_undoes_what_a_node_has_a_part_in_and_names_those_that_are_whole_again(seen: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from hil.errors import InvalidRun
-from hil.faults import freeze
+from hil.qemu import freeze
 
 THREADS = "import threading, time; [threading.Thread(target=time.sleep, args=(60,)).start() for _ in range(3)]; print()"
 

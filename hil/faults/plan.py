@@ -1,0 +1,149 @@
+"""A plan of the library's faults: which, when, on whom, how long; drawn from a seed where that is left open.
+
+A plan is read from a file (:mod:`hil.faults.plan_file`), made of one of the simulator (:mod:`hil.sim.plan`), or taken
+from the events of a run. :mod:`hil.play` carries it out. What is drawn depends on the plan and the seed alone, so it
+is the same on both back ends.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hil.errors import UsageError
+from hil.faults import library
+from hil.faults.whom import parsed
+
+
+@dataclass(frozen=True)
+class Step:
+    """One fault of a plan: it begins at ``at_ms`` since the beginning, and is healed ``for_ms`` later."""
+
+    kind: str
+    whom: str
+    at_ms: int
+    for_ms: int
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    drawn: bool = False
+    """Chance has chosen it: that it finds nobody to strike is chance, too."""
+    seed: str | None = None
+    """Decides between nodes that are in the same role; None: the lowest-numbered is struck."""
+
+    @property
+    def end_ms(self) -> int:
+        """When it is healed."""
+        return self.at_ms + self.for_ms
+
+    def __str__(self) -> str:
+        given = "".join(f" {name}={value}" for name, value in self.parameters.items())
+        return f"{self.kind} {self.whom} at {self.at_ms} ms for {self.for_ms} ms{given}"
+
+
+@dataclass(frozen=True)
+class FaultPlan:
+    """``steps`` in the order in which they begin; at ``until_ms`` all that is in force is healed."""
+
+    name: str
+    until_ms: int
+    steps: tuple[Step, ...] = ()
+    operator: bool = True
+    """Somebody switches on again whoever is off and is not kept off by the plan."""
+    seed: int = 0
+
+    def check(self, nodes: int, backend: str) -> None:
+        """Raises :class:`UsageError` unless a cluster of so many nodes can have it, on that back end."""
+        for step in self.steps:
+            try:
+                parsed(step.whom, nodes)
+                values = library.check(step.kind, step.parameters, backend)
+                named = [*values.get("others", []), *(node for group in values.get("groups", []) for node in group)]
+                if beyond := [node for node in named if node >= nodes]:
+                    raise UsageError(f"fault {step.kind}: no node {beyond[0]}; there are 0 to {nodes - 1}")
+            except UsageError as error:
+                raise UsageError(f"plan {self.name}: at {step.at_ms} ms: {error}") from None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the event ``fault-plan``."""
+        return asdict(self) | {"steps": [asdict(step) for step in self.steps]}
+
+    def table(self) -> list[str]:
+        """One line for each fault, for people."""
+        return [str(step) for step in self.steps] or [f"no faults for {self.until_ms} ms"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of the faults of which a plan draws: each of its lists is what one value is drawn from."""
+
+    kind: str
+    whom: tuple[str, ...]
+    weight: int
+    for_ms: tuple[int, int]
+    parameters: Mapping[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """When faults are drawn: ``every_ms`` on average from the end of one to the beginning of the next."""
+
+    every_ms: int
+    from_ms: int
+    choices: tuple[Choice, ...]
+
+
+def draw(drawing: Drawing, until_ms: int, seed: int) -> list[Step]:
+    """One after the other; none is cut short by the end of the plan."""
+    randomness = random.Random(f"fault plan {seed}")
+    weights = [choice.weight for choice in drawing.choices]
+    steps: list[Step] = []
+    at_ms = drawing.from_ms
+    while True:
+        at_ms += int(randomness.expovariate(1 / drawing.every_ms))
+        chosen = randomness.choices(drawing.choices, weights)[0]
+        for_ms = randomness.randint(*chosen.for_ms)
+        whom = randomness.choice(chosen.whom)
+        parameters = {name: randomness.choice(values) for name, values in chosen.parameters.items()}
+        if at_ms + for_ms > until_ms:
+            return steps
+        drawn = f"fault {len(steps)} of {seed}"
+        steps.append(Step(chosen.kind, whom, at_ms, for_ms, parameters, drawn=True, seed=drawn))
+        at_ms += for_ms
+
+
+def of_events(events: Iterable[Mapping[str, Any]], name: str = "recorded") -> FaultPlan:
+    """What was injected in a run, by its events: the same kinds on the same nodes, at the same times since its start.
+
+    What never took hold is left out. The times count from the first event ``fault-plan`` if there is one, else from
+    the first event.
+    """
+    begun_s: float | None = None
+    first_s: float | None = None
+    until_s = 0.0
+    known: dict[int, dict[str, Any]] = {}
+    for event in events:
+        first_s = event["t"] if first_s is None else first_s
+        until_s = event["t"]
+        if event["kind"] == "fault-plan" and begun_s is None:
+            begun_s = event["t"]
+        if event["kind"] != "injection":
+            continue
+        number, step = event["injection"], event["step"]
+        if step == "begun":
+            known[number] = {"begun": event, "end": None, "held": False}
+        elif number in known:
+            known[number]["held"] |= step == "holds"
+            if step in ("recovering", "failed") and known[number]["end"] is None:
+                known[number]["end"] = event["t"]
+    zero_s = begun_s if begun_s is not None else (first_s or 0.0)
+    steps = []
+    for one in known.values():
+        begun = one["begun"]
+        if one["held"] and begun["t"] >= zero_s:
+            at_ms = round((begun["t"] - zero_s) * 1000)
+            end_s = until_s if one["end"] is None else one["end"]
+            whom = ",".join(map(str, begun["nodes"]))
+            for_ms = max(0, round((end_s - begun["t"]) * 1000))
+            steps.append(Step(begun["fault"], whom, at_ms, for_ms, begun["parameters"]))
+    return FaultPlan(name, max(1, round((until_s - zero_s) * 1000)), tuple(steps))
