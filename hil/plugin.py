@@ -10,7 +10,7 @@
 
 A test fails when its claim does (``assert``, :class:`hil.errors.ClaimFailed`), and also when a node panics that the
 test did not declare with ``cluster.expecting_panic(node)`` or ``cluster.expect_panic(node)`` (spec S10.8), or when a
-claim about every run does not hold (docs/checkers.md). A laboratory that broke and a fault that did not take hold are
+claim about every run does not hold (docs/checkers.md): that is looked at while the test waits, and at its end. A laboratory that broke and a fault that did not take hold are
 shown as such, with a word and a user property of their own.
 """
 
@@ -251,6 +251,9 @@ def _check_claims(item: pytest.Item) -> None:
 
 def _add_violations(item: pytest.Item, error: Exception) -> None:
     """The test failed for a reason of its own; a claim that does not hold may be why."""
+    started: ScenarioCluster | None = item.stash.get(CLUSTER, None)
+    if started is not None and started.claims is not None and started.claims.violation is error:
+        return  # it is the very reason
     try:
         _check_claims(item)
     except HilError as violated:
