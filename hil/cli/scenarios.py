@@ -20,6 +20,14 @@ def register(app: typer.Typer) -> None:
     app.command("demo")(demo)
 
 
+class Profile(StrEnum):
+    """Which of the tests of the scenarios."""
+
+    ALL = "all"
+    QUICK = "quick"
+    NIGHTLY = "nightly"
+
+
 class Demo(StrEnum):
     """The demos that exist."""
 
@@ -37,7 +45,19 @@ def run(
         int | None,
         typer.Option("--seed", metavar="S", min=0, help="With --backend sim: the same seed, the same run; default: 0."),
     ] = None,
-    repeat: Annotated[int, typer.Option("--repeat", metavar="N", min=1, help="Each N times in a row.")] = 1,
+    repeat: Annotated[int | None, typer.Option("--repeat", metavar="N", min=1, help="Each N times.")] = None,
+    until_failure: Annotated[
+        bool,
+        typer.Option(
+            "--until-failure", help="Repeat all of them until one does not pass; --repeat: so often at most (1000)."
+        ),
+    ] = False,
+    shard: Annotated[
+        str | None, typer.Option("--shard", metavar="I/N", help="Part I of N: all N together run each test once.")
+    ] = None,
+    profile: Annotated[
+        Profile, typer.Option("--profile", help="quick: without the tests marked `nightly`; nightly: only those.")
+    ] = Profile.ALL,
     nodes: Nodes = None,
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML.")] = None,
     report: Annotated[Path | None, typer.Option("--report", metavar="DIR", help="Copy the evidence there.")] = None,
@@ -74,7 +94,8 @@ def run(
         for story in runner.available():
             print(f"{story.name:<20} {story.summary}")
         return
-    options = runner.Options(repeat=repeat, nodes=nodes, junit=junit, report=report, keep=keep, name=name)
+    options = runner.Options(repeat=repeat, until_failure=until_failure, shard=shard, profile=profile.value)
+    options = replace(options, nodes=nodes, junit=junit, report=report, keep=keep, name=name)
     options = replace(options, jobs=_jobs(jobs), max_nodes=max_nodes, backend=backend.value, seed=seed)
     raise typer.Exit(runner.run([runner.find(text) for text in scenario], options))
 
