@@ -32,6 +32,8 @@ class Demo(StrEnum):
     """The demos that exist."""
 
     POWER_FAILURE = "power-failure"
+    SPLIT = "split"
+    FREEZE = "freeze"
 
 
 def run(
@@ -112,22 +114,38 @@ def _jobs(text: str) -> int | None:
 def demo(
     story: Annotated[Demo, typer.Argument(help="Which one.")],
     nodes: Nodes = None,
+    *,
+    backend: BackendOption = Backend.QEMU,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="S", min=0, help="With --backend sim: what it follows from.")
+    ] = 0,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster running.")] = False,
     as_json: AsJson = False,
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="The cluster's name.")] = "demo",
 ) -> None:
-    """Show a story: power-failure pulls the plug of a whole cluster and watches it come back.
+    """Show a story, while programs write to the shared file system and services run.
 
-    With --json: one object with cluster, run_dir, accelerator, first_join, total, and nodes: a list of {node, off,
-    kernel, guestd, joined}; all times in seconds, kernel, guestd and joined since power on.
+    power-failure pulls the plug of all nodes and watches them come back; split cuts a minority off; freeze has one node
+    stand still until the others have gone on without it. What was acknowledged must be there at the end.
+
+    With --json: one object with cluster, run_dir, accelerator, acknowledged and verified (writes: before the fault, and
+    read back on every node at the end). Of power-failure also first_join, total, nodes (a list of {node, off, kernel,
+    guestd, joined}), services ({service, before, node, registered}), journals (of which nodes they were replayed); of
+    split and freeze also fault, survivors, epoch, victims ({node, fenced_by, fenced, panicked, reason, refused_writes,
+    joined}), services. All times are seconds: since power on, or since the fault; off: without power.
     """
     from hil.cli.progress import JoinProgress
     from hil.config import make_config
-    from hil.demo import power_failure, report_lines
+    from hil.demos.cut_off import freeze, split
+    from hil.demos.power_failure import power_failure
 
-    assert story is Demo.POWER_FAILURE
+    stories: dict[Demo, Any] = {Demo.POWER_FAILURE: power_failure, Demo.SPLIT: split, Demo.FREEZE: freeze}
     values: dict[str, Any] = {"name": name} | ({"nodes": nodes} if nodes is not None else {})
     config = make_config(**values)
+    simulated = backend is Backend.SIM
     with JoinProgress(config.name) as display:
-        report = power_failure(config, display, keep=keep)
-    print(json.dumps(report.as_dict(), indent=2) if as_json else "\n".join(report_lines(report)))
+        report = stories[story](config, display, seed=seed if simulated else None, keep=keep)
+    if as_json:
+        print(json.dumps(report.as_dict(), indent=2))
+        return
+    print("\n".join([*report.lines(), f"all of it, checked once more: hil replay --check {report.run_dir}"]))
