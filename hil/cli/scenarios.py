@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hil.cli import completion
 from hil.cli.options import AsJson, Backend, BackendOption, Nodes
 from hil.errors import UsageError
 
@@ -39,7 +40,11 @@ class Demo(StrEnum):
 def run(
     scenario: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SCENARIO...", help="Names, files, or FILE::TEST; without any: the list."),
+        typer.Argument(
+            metavar="SCENARIO...",
+            help="Names, files, or FILE::TEST; without any: the list.",
+            autocompletion=completion.scenarios,
+        ),
     ] = None,
     *,
     backend: BackendOption = Backend.QEMU,

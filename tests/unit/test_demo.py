@@ -79,7 +79,9 @@ def benches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Fa
 
             bench.on_call = react
             started.append(bench)
-            return cls(config.name)
+            cluster: Cluster = cls(config.name)
+            cluster.on_event = on_event
+            return cluster
 
         monkeypatch.setattr(Cluster, "up", classmethod(up))
         yield started
