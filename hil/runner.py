@@ -154,8 +154,8 @@ def arguments(targets: Sequence[str], options: Options) -> list[str]:
         told.append("--hil-until-failure")
     if options.shard is not None:
         told.append(f"--hil-shard={options.shard}")
-    if (mark := MARKS[options.profile]) is not None:
-        told += ["-m", mark]
+    if marks := _marks(targets, options):
+        told += ["-m", " and ".join(marks)]
     if options.backend != QEMU:
         told.append(f"--hil-backend={options.backend}")
     if options.seed is not None:
@@ -174,6 +174,13 @@ def arguments(targets: Sequence[str], options: Options) -> list[str]:
         # A scenario takes half a minute: each is handed out when a worker is free, wherever others of its file run.
         told += ["-n", str(options.jobs), "--dist=load", "--maxschedchunk=1"]
     return [*told, "--", *targets]
+
+
+def _marks(targets: Sequence[str], options: Options) -> list[str]:
+    """What the tests must be marked with. Who asks the simulator for a whole directory gets what it can run."""
+    profile = MARKS[options.profile]
+    everything = all(Path(target).is_dir() for target in targets)
+    return [*([profile] if profile else []), *(["not guests"] if options.backend == SIM and everything else [])]
 
 
 class Collector:

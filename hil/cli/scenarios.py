@@ -89,6 +89,7 @@ def run(
     """Run scenarios, each on a cluster of its own.
 
     With --backend sim in the simulator: the same guestd, on a virtual clock; with --repeat each round has another seed.
+    Of a directory the tests that need real programs on the nodes are left out then; named alone, they are refused.
 
     With --jobs, several side by side, each phase told as it comes; what does not fit into cores and memory waits.
 

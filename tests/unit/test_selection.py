@@ -92,3 +92,14 @@ def test_the_profiles_are_those_of_the_marker(tmp_path: Path, capfd: pytest.Capt
         told = capfd.readouterr().out
         ran[profile] = [name for name in ("quick", "long") if f"::test_{name} PASSED" in told]
     assert ran == {"all": ["quick", "long"], "quick": ["quick"], "nightly": ["long"]}
+
+
+def test_of_a_directory_the_simulator_runs_what_it_can(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    story = tmp_path / "story.py"
+    story.write_text(
+        "import pytest\ndef test_one(): pass\n@pytest.mark.guests('real programs')\ndef test_real(cluster): pass\n"
+    )
+    assert runner.run([str(tmp_path)], Options(backend="sim")) == 0
+    assert "1 passed, 1 deselected" in capfd.readouterr().out
+    assert runner.run([f"{story}::test_real"], Options(backend="sim")) == 2
+    assert "real programs; `--backend qemu` has them" in capfd.readouterr().out
