@@ -148,6 +148,7 @@ def arguments(targets: Sequence[str], options: Options) -> list[str]:
     """What pytest is told for ``options``."""
     told = [*plugin_arguments(), "--import-mode=importlib", "-p", "no:cacheprovider", "-v"]
     told += ["-o", "python_files=*.py"]
+    told += ["-W", "ignore:Module already imported so cannot be rewritten"]  # of hil itself: this process runs it
     if options.repeat is not None:
         told.append(f"--hil-repeat={options.repeat}")
     if options.until_failure:

@@ -216,6 +216,25 @@ def test_the_page_of_the_events_has_every_kind_and_no_other() -> None:
     assert sorted(told - texts) == []
 
 
+def commands_in(page: Path) -> list[str]:
+    """What is typed in a page's blocks: all lines that begin with the command line's name, by whatever door."""
+    lines = page.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    return [line for line in lines if re.match(r"^\s*(- run: |- )?(\$ )?(\./run |\.venv/bin/)?hil [a-z]", line)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_has_people_type_is_there(page: Path) -> None:
+    reference = program("reference")
+    options = {verb.words: " ".join(name for name, _ in reference.parameters(verb)) for verb in reference.verbs()}
+    for line in commands_in(page):
+        typed = re.split(r"[|;#]| -- ", line.partition("hil ")[2])[0]
+        words = typed.split()
+        verb = next((f"hil {' '.join(words[:n])}" for n in (2, 1) if f"hil {' '.join(words[:n])}" in options), None)
+        assert verb is not None, line
+        asked = re.findall(r"(?<=\s)--?[a-z][a-z-]*", f" {typed}")
+        assert [option for option in asked if option not in options[verb].replace(",", "").split()] == [], line
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
