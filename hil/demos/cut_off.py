@@ -147,7 +147,7 @@ def _story(cluster: ScenarioCluster, display: Display, fault: Fault, count: int)
             for node in victims:
                 cluster.wait_state(node, "inactive")
             epoch = cluster.view.epoch
-            display.say(f"{told} out, by force; {named(survivors)} went on in epoch {epoch}")
+            display.say(f"{told}: forced out; {named(survivors)} went on in epoch {epoch}")
             if fault.end is not None:
                 display.say(f"{told} goes on, and does not know what it has missed")
                 fault.end(cluster, victims)

@@ -24,9 +24,10 @@ from hil.scsi.digest import DIGEST_BYTES
 from hil.scsi.ledger_records import Entry, NexusName, RegistrationEnded
 from hil.sim.options import draw
 from hil.view import Event, View
+from tests.mutations.catalogue import BY_NAME
 from tests.unit.fake_bench import FakeBench, fake_bench
 from tests.unit.sim_recordings import NO_SENSE, WRITE_10, Run, packed, record
-from tests.unit.test_checkers_recorded import FORGED, not_fenced, simulated
+from tests.unit.test_checkers_recorded import FORGED, SEEDS_MAX, not_fenced, simulated
 
 __all__ = ["simulated"]
 
@@ -123,6 +124,22 @@ def test_a_forged_run_is_found_before_its_end(  # S2.5, S3.2, S4.4, S4.5, S6.1, 
         return
     assert f"{claim}: " in str(live.violation)
     assert told < len(run.stream(0)) - 1, "the last event is the end of the bench"
+
+
+@pytest.mark.parametrize(
+    ("mutant", "claim"),
+    [("no-fence", "fence_first"), ("barrier-skipped", "transitions"), ("writes-elsewhere", "one_writer")],
+)
+def test_a_guestd_that_is_broken_on_purpose_is_found_before_the_end(  # S2.5, S4.5, S6.1
+    mutant: str, claim: str, tmp_path: Path
+) -> None:
+    broken = BY_NAME[mutant]
+    with broken.applied():
+        for seed in range(SEEDS_MAX):
+            live, _ = follow(record(broken.options(seed)), tmp_path / str(seed), seed, late=True)
+            if live.violation is not None:
+                break
+    assert f"{claim}: " in str(live.violation)
 
 
 # -- the wait of a scenario
