@@ -124,8 +124,9 @@ def demo(
     *,
     backend: BackendOption = Backend.QEMU,
     seed: Annotated[
-        int, typer.Option("--seed", metavar="S", min=0, help="With --backend sim: what it follows from.")
-    ] = 0,
+        int | None,
+        typer.Option("--seed", metavar="S", min=0, help="With --backend sim: what it follows from; default: 0."),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster running.")] = False,
     as_json: AsJson = False,
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="The cluster's name.")] = "demo",
@@ -149,9 +150,12 @@ def demo(
     stories: dict[Demo, Any] = {Demo.POWER_FAILURE: power_failure, Demo.SPLIT: split, Demo.FREEZE: freeze}
     values: dict[str, Any] = {"name": name} | ({"nodes": nodes} if nodes is not None else {})
     config = make_config(**values)
-    simulated = backend is Backend.SIM
+    if backend is Backend.SIM:
+        seed = seed or 0
+    elif seed is not None:
+        raise UsageError(f"--seed {seed}: guests follow from no seed; `--backend sim` does")
     with JoinProgress(config.name) as display:
-        report = stories[story](config, display, seed=seed if simulated else None, keep=keep)
+        report = stories[story](config, display, seed=seed, keep=keep)
     if as_json:
         print(json.dumps(report.as_dict(), indent=2))
         return

@@ -139,6 +139,12 @@ def test_each_is_a_command_with_lines_for_people_and_json_for_programs(
     assert {"run_dir", "services", "acknowledged", "verified"} <= told.keys()
 
 
+@pytest.mark.parametrize("typed", [["--seed", "1"], ["--nodes", "1"], ["--backend", "sim", "--nodes", "65"]])
+def test_what_cannot_be_is_refused_before_anything_starts(typed: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["demo", "freeze", *typed]) == 2
+    assert not paths.runs_dir().exists()
+
+
 def test_a_simulated_cluster_cannot_be_kept(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["demo", "split", "--backend", "sim", "--keep"]) == 2
     assert "leave --backend sim out" in capsys.readouterr().err
