@@ -6,7 +6,8 @@ are dealt out in turn, so each is in one shard, whatever order they were collect
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+from dataclasses import dataclass
+from typing import Self
 
 import pytest
 
@@ -16,7 +17,8 @@ ROUNDS_UNTIL_FAILURE: int = 1000
 """Of ``--until-failure`` without ``--repeat``: pytest collects each round before the first begins."""
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True)
+class Shard:
     """``index`` of ``count``, from 1."""
 
     index: int

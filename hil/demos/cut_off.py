@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from hil.demos.display import LOAD, PROGRESS, Display, named, shown
+from hil.demos.display import LOAD, PROGRESS, Display, named, nothing_lost, shown
 from hil.errors import LaboratoryError
 from hil.scsi.fenced_writes import writes_after_removal
 
@@ -89,11 +89,7 @@ class Report:
         ]
         lines = [f"{named(self.survivors)} went on, in epoch {self.epoch}; seconds since the fault ({self.fault}):"]
         lines += [f"{seconds:8.2f}  {text}" for seconds, text in sorted(told)]
-        lines.append(
-            f"writes that were acknowledged before the fault: {self.acknowledged}; lost: 0"
-            f" ({self.verified} read back on every node, the later ones included)"
-        )
-        return lines
+        return [*lines, nothing_lost(self.acknowledged, self.verified, "the fault")]
 
 
 @dataclass(frozen=True)

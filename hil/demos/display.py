@@ -79,3 +79,8 @@ def shown(config: ClusterConfig, display: Display, *, seed: int | None, keep: bo
 def named(nodes: Sequence[Node | int]) -> str:
     """Such as "node 1" and "nodes 0, 2"."""
     return ("node " if len(nodes) == 1 else "nodes ") + ", ".join(str(int(node)) for node in nodes)
+
+
+def nothing_lost(acknowledged: int, verified: int, fault: str) -> str:
+    """What a load's check has shown; one that finds less raises."""
+    return f"all {acknowledged} writes that were acknowledged before {fault} are there; every node has read {verified}"

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from hil.demos.chart import Bar, chart
-from hil.demos.display import LOAD, PROGRESS, Display, named, shown
+from hil.demos.display import LOAD, PROGRESS, Display, named, nothing_lost, shown
 from hil.errors import LaboratoryError
 
 if TYPE_CHECKING:
@@ -77,10 +77,7 @@ class Report:
         ]
         whose = f"replayed, of {named(self.journals)}" if self.journals else "empty: no change was under way"
         lines.append(f"journals of the shared file system: {whose}")
-        lines.append(
-            f"writes that were acknowledged before the power failure: {self.acknowledged}; lost: 0"
-            f" ({self.verified} read back on every node, the later ones included)"
-        )
+        lines.append(nothing_lost(self.acknowledged, self.verified, "the power failure"))
         lines.append(f"total: {self.total:.2f} s from power on until all {len(self.nodes)} nodes have joined")
         return lines
 
@@ -131,6 +128,7 @@ def _story(cluster: ScenarioCluster, display: Display, load: Any, first_join: fl
     load.resume()
     load.wait_progress()
     verified = load.check()["files"]
+    cluster.check_panics()
     return Report(
         cluster=cluster.name,
         run_dir=str(cluster.run_dir),

@@ -130,6 +130,7 @@ def test_each_is_a_command_with_lines_for_people_and_json_for_programs(
     assert main.main(["demo", name, "--backend", "sim", "--nodes", "2", "--seed", "4"]) == 0
     out, err = capsys.readouterr()
     assert "writes that were acknowledged before" in out
+    assert "are there; every node has read" in out
     assert max(map(len, out.splitlines())) <= 120 + len(str(paths.runs_dir()))
     assert "programs write to the shared file system" in err
     assert main.main(["demo", name, "--backend", "sim", "--nodes", "2", "--seed", "4", "--json"]) == 0

@@ -103,7 +103,7 @@ def test_an_honest_run_is_never_found_wrong(honest: Run, late: bool, tmp_path: P
 def test_every_part_of_an_honest_run_is_honest(honest: Run) -> None:
     """A suspicion has all that came so far judged, whatever is on its way yet."""
     recording = honest.recording(1, contents=False)
-    lengths = random.Random(1).sample(range(1, len(recording.events)), 60)
+    lengths = random.Random(1).sample(range(1, len(recording.events)), 25)
     for length in lengths:
         judgement = judge(replace(recording, events=recording.events[:length]))
         assert judgement.violated == [], judgement.failure()
@@ -132,12 +132,13 @@ def test_a_guestd_that_is_broken_on_purpose_is_found_before_the_end(  # S2.5, S4
     mutant: str, claim: str, tmp_path: Path
 ) -> None:
     broken = BY_NAME[mutant]
+    found: ClaimFailed | None = None
     with broken.applied():
         for seed in range(SEEDS_MAX):
             live, _ = follow(record(broken.options(seed)), tmp_path / str(seed), seed, late=True)
-            if live.violation is not None:
+            if (found := live.violation) is not None:
                 break
-    assert f"{claim}: " in str(live.violation)
+    assert f"{claim}: " in str(found)
 
 
 # -- the wait of a scenario
