@@ -14,6 +14,7 @@ import pytest
 from hil.client.backend import ONLY_SIMULATED, refuse_guests
 from hil.errors import UsageError
 from hil.lab import cluster_name, unique_cluster_name
+from hil.selection import round_of
 
 if TYPE_CHECKING:
     from hil.config import ClusterConfig
@@ -78,9 +79,7 @@ def seed_of(item: pytest.Item) -> int | None:
 
 def plan_seed(item: pytest.Item) -> int:
     """The seed that the test's plan of faults is drawn from, one more for each round."""
-    callspec = getattr(item, "callspec", None)
-    rounds: int = callspec.params.get("hil_round", 1) if callspec is not None else 1
-    return int(item.config.getoption("hil_seed") or 0) + rounds - 1
+    return int(item.config.getoption("hil_seed") or 0) + round_of(item) - 1
 
 
 def repeat_options(item: pytest.Item) -> list[str]:

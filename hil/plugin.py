@@ -10,8 +10,8 @@
 
 A test fails when its claim does (``assert``, :class:`hil.errors.ClaimFailed`), and also when a node panics that the
 test did not declare with ``cluster.expecting_panic(node)`` or ``cluster.expect_panic(node)`` (spec S10.8), or when a
-claim about every run does not hold (docs/checkers.md). A laboratory that broke and a fault that did not take hold are
-shown as such, with a word and a user property of their own.
+claim about every run does not hold (docs/checkers.md); that is looked at while the test waits, and at its end. That
+the laboratory broke, or a fault did not take hold, is shown as such, with a word and a user property of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hil import backends, room, troubles
+from hil import backends, room, selection, troubles
 from hil.errors import AlreadyUp, ClaimFailed, HilError, LaboratoryError
 from hil.lab import Lab
 from hil.parallel import Controller, Worker, is_controller, is_worker
@@ -58,13 +58,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--hil-nodes", metavar="N", type=int, help="nodes of each cluster, whatever its marker says")
     group.addoption("--hil-name", metavar="NAME", help="name of the cluster, instead of one made from the test's")
     group.addoption("--hil-faults", metavar="PLAN", help="a plan of faults, played beside each test (docs/faults.md)")
-    group.addoption("--hil-repeat", metavar="N", type=int, default=1, help="run each test N times")
+    selection.add_options(group)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker and what else belongs to this plugin; refuse what does not exist."""
     config.addinivalue_line("markers", MARKER)
     backends.check(config)
+    selection.check(config)
     config.stash[CHECKPOINTS] = backends.PreparedAnew() if backends.is_simulated(config) else SharedCheckpoints()
     config.add_cleanup(config.stash[CHECKPOINTS].remove)
     config.pluginmanager.register(troubles.Troubles(), "hil-troubles")
@@ -79,10 +80,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """``--hil-repeat N``: every test N times."""
-    count = metafunc.config.getoption("hil_repeat")
+    count = selection.rounds(metafunc.config)
     if count > 1:
         metafunc.fixturenames.append("hil_round")
         metafunc.parametrize("hil_round", range(1, count + 1), ids=[f"round{i}" for i in range(1, count + 1)])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """After what ``-k`` and ``-m`` leave out: the tests of this shard, in the order of the rounds."""
+    selection.choose(config, items)
 
 
 @pytest.fixture(scope="session")
@@ -195,7 +202,7 @@ def _repeat_command(item: pytest.Item) -> str:
     """The command that runs this very test again."""
     path = os.path.relpath(item.path, item.config.invocation_params.dir)
     inside = item.nodeid.partition("::")[2]
-    if item.config.getoption("hil_repeat") > 1:
+    if selection.rounds(item.config) > 1:
         inside = inside.partition("[")[0]
     command = ["hil", "run", f"{path}::{inside}"]
     if (nodes := item.config.getoption("hil_nodes")) is not None:
@@ -283,6 +290,9 @@ def _check_claims(item: pytest.Item) -> None:
 
 def _add_violations(item: pytest.Item, error: Exception) -> None:
     """The test failed for a reason of its own; a claim that does not hold may be why."""
+    started: ScenarioCluster | None = item.stash.get(CLUSTER, None)
+    if started is not None and started.claims is not None and started.claims.violation is error:
+        return  # it is the very reason
     try:
         _check_claims(item)
     except HilError as violated:

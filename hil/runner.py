@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hil.errors import PreflightFailed, UnknownScenario, UsageError
+from hil.selection import Shard
 from hil.verdict import EXIT_STATUS, Verdict, overall
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 QEMU, SIM = "qemu", "sim"
 CHECKOUT = Path(__file__).resolve().parents[1]
 INTERRUPTED = 130
+ALL = "all"
+MARKS: dict[str, str | None] = {ALL: None, "quick": "not nightly", "nightly": "nightly"}
+"""Profiles, and which tests each has: by pytest's expressions of markers."""
 PROPERTY = "hil-verdict"
 """The user property of a test's report that holds its verdict; also in JUnit XML."""
 
@@ -37,7 +41,11 @@ class Story:
 class Options:
     """What ``hil run`` was asked for besides the scenarios; None: not given."""
 
-    repeat: int = 1
+    repeat: int | None = None
+    until_failure: bool = False
+    shard: str | None = None
+    """I/N."""
+    profile: str = ALL
     nodes: int | None = None
     junit: Path | None = None
     report: Path | None = None
@@ -99,7 +107,7 @@ def run(targets: Sequence[str], options: Options) -> int:
     """Run the scenarios ``targets`` (see :func:`find`); the exit status.
 
     Raises :class:`hil.errors.BadConfig` for a name or a number of nodes that no cluster can have, and
-    :class:`hil.errors.UsageError` for a fixed name of clusters that run side by side.
+    :class:`hil.errors.UsageError` for a shard that is none, and for a fixed name of clusters that run side by side.
     """
     if importlib.util.find_spec("pytest") is None:
         raise PreflightFailed("pytest is not installed; `pip install pytest` in hil's environment installs it")
@@ -109,6 +117,8 @@ def run(targets: Sequence[str], options: Options) -> int:
     from hil.config import make_config
 
     _check_backend(options)
+    if options.shard is not None:
+        Shard.parse(options.shard)
     # What no scenario could run with is refused here, once, and not by every test with a traceback of its own.
     asked = {"nodes": options.nodes, "name": options.name}
     config = make_config(**{key: value for key, value in asked.items() if value is not None})
@@ -124,7 +134,7 @@ def run(targets: Sequence[str], options: Options) -> int:
         raise PreflightFailed(
             "pytest-xdist is not installed; `pip install pytest-xdist` installs it; --jobs 1 needs none"
         )
-    collector = Collector()
+    collector = Collector(may_be_empty=options.shard is not None)
     status = pytest.main(arguments(targets, replace(options, jobs=jobs)), plugins=[collector])
     return exit_status(int(status), collector)
 
@@ -146,7 +156,15 @@ def arguments(targets: Sequence[str], options: Options) -> list[str]:
     """What pytest is told for ``options``."""
     told = [*plugin_arguments(), "--import-mode=importlib", "-p", "no:cacheprovider", "-v"]
     told += ["-o", "python_files=*.py"]
-    told.append(f"--hil-repeat={options.repeat}")
+    told += ["-W", "ignore:Module already imported so cannot be rewritten"]  # of hil itself: this process runs it
+    if options.repeat is not None:
+        told.append(f"--hil-repeat={options.repeat}")
+    if options.until_failure:
+        told.append("--hil-until-failure")
+    if options.shard is not None:
+        told.append(f"--hil-shard={options.shard}")
+    if marks := _marks(targets, options):
+        told += ["-m", " and ".join(marks)]
     if options.backend != QEMU:
         told.append(f"--hil-backend={options.backend}")
     if options.seed is not None:
@@ -169,10 +187,20 @@ def arguments(targets: Sequence[str], options: Options) -> list[str]:
     return [*told, "--", *targets]
 
 
+def _marks(targets: Sequence[str], options: Options) -> list[str]:
+    """What the tests must be marked with. Who asks the simulator for a whole directory gets what it can run."""
+    profile = MARKS[options.profile]
+    everything = all(Path(target).is_dir() for target in targets)
+    return [*([profile] if profile else []), *(["not guests"] if options.backend == SIM and everything else [])]
+
+
 class Collector:
     """Gathers the verdicts of a pytest session from its reports."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_be_empty: bool = False) -> None:
+        """``may_be_empty``: that other shards have all the tests is no mistake."""
+        self.may_be_empty = may_be_empty
+        self.deselected = False
         self.verdicts: list[Verdict] = []
         self.collected_badly = False
         self.interrupted = False
@@ -185,6 +213,10 @@ class Collector:
         """Called for every file."""
         self.collected_badly |= report.failed
 
+    def pytest_deselected(self) -> None:
+        """Called when tests are left out."""
+        self.deselected = True
+
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Called on Ctrl-C; and, with an exception derived from it, when a file cannot be loaded."""
         self.interrupted |= excinfo.type is KeyboardInterrupt
@@ -194,6 +226,8 @@ def exit_status(pytest_status: int, collector: Collector) -> int:
     """hil's exit status, from pytest's (0 passed, 1 failed, 2 interrupted, 3 internal, 4 usage, 5 no tests)."""
     if collector.interrupted:
         return INTERRUPTED
+    if pytest_status == 5 and collector.deselected and collector.may_be_empty:
+        return EXIT_STATUS[Verdict.PASSED]
     if collector.collected_badly or pytest_status in {4, 5}:
         return EXIT_STATUS[Verdict.REFUSED]
     if pytest_status == 3:

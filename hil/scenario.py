@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from hil.checkers import fence
+from hil.checkers.live import LiveClaims
 from hil.client import Cluster, Node
 from hil.client.backend import Backend
 from hil.config import ClusterConfig
@@ -17,16 +18,25 @@ from hil.view import Event, View
 if TYPE_CHECKING:
     from hil.beside import Beside
 
+LOOK_S = 0.25
+"""How often a wait in which nothing is told looks at the disk's ledger."""
+
 
 class ScenarioCluster(Cluster):
-    """Every event that a wait or a poll reads is also entered into :attr:`panics`."""
+    """Every event that a wait or a poll reads is also entered into :attr:`panics`, and held against the claims about
+    every run (docs/checkers.md): what reads it raises :class:`ClaimFailed`, once, if one of them does not hold.
+    """
 
     def __init__(self, name: str, backend: Backend | None = None) -> None:
         self.panics = PanicLedger()
         self.beside: Beside | None = None
         """The plan of faults that is played beside the scenario."""
         self.declared_services: dict[str, ServiceDeclaration] = {}
+        self.claims: LiveClaims | None = None
         super().__init__(name, backend)
+        if not self.backend.simulated:  # a simulation judges itself, with each event
+            fence, election = self.config.fence, self.config.election
+            self.claims = LiveClaims(self.run_dir, self.first_event, fence=fence, election=election)
         self.observe_for(None)
 
     @classmethod
@@ -172,7 +182,32 @@ class ScenarioCluster(Cluster):
             raise ClaimFailed("no node was fenced: that it has written nothing since shows nothing")
         return fence.check(self.disk.records())
 
+    def down(self) -> None:
+        """As :meth:`hil.client.Cluster.down`; what is read meanwhile is judged no more."""
+        if self.claims is not None:
+            self.claims.close()
+        super().down()
+
+    def close(self) -> None:
+        """As :meth:`hil.client.Cluster.close`."""
+        if self.claims is not None:
+            self.claims.close()
+        super().close()
+
     def _observe(self, event: Event, view: View) -> None:
         self.panics.apply(event)
         if self._listener is not None:
             self._listener(event, view)
+        if self.claims is not None:
+            self.claims.tell(event)
+
+    def _take(self, timeout: float, stop: Callable[[], bool] | None = None) -> bool:
+        if self.claims is None:
+            return super()._take(timeout, stop)
+        deadline = self.clock + timeout
+        while True:
+            left_s = deadline - self.clock
+            taken = super()._take(max(0.0, min(left_s, LOOK_S)), stop)
+            self.claims.look()
+            if taken or self._reader.ended or left_s <= LOOK_S:
+                return taken

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -34,12 +35,15 @@ class Troubles:
 
     def __init__(self) -> None:
         self._by_test: dict[str, dict[str, str]] = {}
+        self._passed: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Called for setup, call and teardown of every test, wherever it ran."""
         told = getattr(report, ATTRIBUTE, None)
         if told is not None:
             self._by_test[report.nodeid] = told
+        elif report.when == "call" and report.passed:
+            self._passed.add(report.nodeid)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Verdict, how to repeat it, where the evidence is."""
@@ -52,3 +56,12 @@ class Troubles:
                 terminalreporter.write_line(f"evidence:  {told['evidence']}")
             if told["kept"]:
                 terminalreporter.write_line(f"kept up:   `hil down {told['kept']}` ends it")
+        if self._by_test:
+            terminalreporter.section("hil", sep="-")
+            terminalreporter.write_line(self._counts())
+
+    def _counts(self) -> str:
+        """How many tests have which verdict; what is not zero."""
+        counts = Counter(told["verdict"] for told in self._by_test.values())
+        counts[Verdict.PASSED] += len(self._passed - self._by_test.keys())
+        return "verdicts: " + ", ".join(f"{counts[one]} {one}" for one in Verdict if counts[one])

@@ -76,25 +76,40 @@ def concerns(record: Record) -> bool:
 
 def facts(records: Iterable[Record], nodes: int, cluster_id: bytes, contents: Contents | None) -> list[Fact]:
     """In their order; ``nodes``: commands of other nexuses, which are none of the cluster's, are left out."""
-    found: list[Fact] = []
-    keys: dict[int, list[tuple[int, int]]] = {}  # nexus -> (arrival of the command, incarnation)
-    for record in records:
-        if not concerns(record) or not isinstance(record, (RegistrationEnded, Entry)) or record.nexus.number >= nodes:
-            continue
+    reader = FactReader(nodes, cluster_id, contents)
+    return [fact for record in records if (fact := reader.fact(record)) is not None]
+
+
+class FactReader:
+    """Which fact a record is, record after record."""
+
+    def __init__(self, nodes: int, cluster_id: bytes, contents: Contents | None) -> None:
+        self._nodes = nodes
+        self._cluster_id = cluster_id
+        self._contents = contents
+        self._keys: dict[int, list[tuple[int, int]]] = {}  # nexus -> (arrival of the command, incarnation)
+
+    def fact(self, record: Record) -> Fact | None:
+        """None: nothing follows from it."""
+        if not concerns(record) or not isinstance(record, (RegistrationEnded, Entry)):
+            return None
+        if record.nexus.number >= self._nodes:
+            return None
         if isinstance(record, RegistrationEnded):
-            if (life := life_of(record.key)) is not None:
-                found.append(Removed(record.order, Removal(*life, by=record.by.number)))
-        elif record.opcode == _RESERVE_OUT:
+            life = life_of(record.key)
+            return None if life is None else Removed(record.order, Removal(*life, by=record.by.number))
+        if record.opcode == _RESERVE_OUT:
             life = life_of(int.from_bytes(record.digest[:8], "big"))
-            if life is not None:
-                keys.setdefault(record.nexus.number, []).append((record.arrival_ns, life[1]))
-                found.append(Keyed(record.order, *life))
-        else:
-            registered = keys.get(record.nexus.number, ())
-            incarnation = next((one for at, one in reversed(registered) if at <= record.arrival_ns), 0)
-            written = _record(contents.get(record.order, ()), nodes, cluster_id) if contents is not None else None
-            found.append(Landed(record.order, record.nexus.number, incarnation, record.lba, record.blocks, written))
-    return found
+            if life is None:
+                return None
+            self._keys.setdefault(record.nexus.number, []).append((record.arrival_ns, life[1]))
+            return Keyed(record.order, *life)
+        registered = self._keys.get(record.nexus.number, ())
+        incarnation = next((one for at, one in reversed(registered) if at <= record.arrival_ns), 0)
+        written = None
+        if self._contents is not None:
+            written = _record(self._contents.get(record.order, ()), self._nodes, self._cluster_id)
+        return Landed(record.order, record.nexus.number, incarnation, record.lba, record.blocks, written)
 
 
 def _record(pieces: Sequence[tuple[int, bytes]], nodes: int, cluster_id: bytes) -> Ballot | Commit | Match | None:

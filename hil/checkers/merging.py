@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 ENDS: Final = ("machine-stopped", "machine-crashed", "machine-reset")
 """Kinds of the bench after which a life is over."""
 
-_GAPS: Final = {"events-lost": "events were lost", "garbage": "there is a line that is no event"}
+GAPS: Final = {"events-lost": "events were lost", "garbage": "there is a line that is no event"}
+"""Kinds of the bench after which the rest of a life is not looked at, and why."""
 
 HEAD: Final = frozenset({"n", "t", "kind", "node", "guest_n", "guest_t"})
 """Fields of an event that are the bench's."""
@@ -176,8 +177,8 @@ def _whole(events: Sequence[Event]) -> tuple[list[Event], list[str]]:
             break
         if event["kind"] == "guestd-started":
             lost.discard(node)
-        if event["kind"] in _GAPS and node not in lost:
-            why = _GAPS[event["kind"]]
+        if event["kind"] in GAPS and node not in lost:
+            why = GAPS[event["kind"]]
             notes.append(f"event {event['n']}: {why} of node {node}; the rest of that life is not looked at")
             lost.add(node)
         if node not in lost or event["kind"] in BENCH_KINDS:

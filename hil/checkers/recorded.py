@@ -31,22 +31,15 @@ if TYPE_CHECKING:
 
 def judge(recording: Recording, checkers: Sequence[Checker] | None = None) -> Judgement:
     """All claims about a run, or these."""
-    recorded = Recorded(recording)
-    asked = (
-        every_checker(fence=recording.fence, election=recording.election, refusals=True)
-        if checkers is None
-        else checkers
-    )
-    rulings = {_name(one): _unjudged(one, recorded) for one in asked}
-    judged = [one for one in asked if not rulings[_name(one)].lacks]
-    _Telling(recorded, judged, rulings).tell()
-    return Judgement(
-        recording.where,
-        (*rulings.values(), *(_never_judged() if checkers is None else ())),
-        len(recording.events),
-        len(recording.records or ()),
-        tuple(recorded.notes),
-    )
+    telling = tell(recording, checkers)
+    return telling.judgement((*telling.rulings.values(), *(_never_judged() if checkers is None else ())))
+
+
+def tell(recording: Recording, checkers: Sequence[Checker] | None = None) -> Telling:
+    """All of a recording, in an order that may have been."""
+    telling = Telling(Recorded(recording), checkers)
+    telling.tell()
+    return telling
 
 
 def check(directory: Path) -> Judgement:
@@ -61,32 +54,52 @@ def check(directory: Path) -> Judgement:
     return judgement
 
 
-class _Telling:
+class Telling:
     """Tells all observations; who finds a violation hears no more."""
 
-    def __init__(self, recorded: Recorded, judged: Sequence[Checker], rulings: dict[str, Ruling]) -> None:
+    def __init__(self, recorded: Recorded, checkers: Sequence[Checker] | None = None) -> None:
+        """``checkers``: None for all claims."""
+        recording = recorded.recording
+        asked = (
+            every_checker(fence=recording.fence, election=recording.election, refusals=True)
+            if checkers is None
+            else checkers
+        )
+        self.rulings = {_name(one): _unjudged(one, recorded) for one in asked}
         self._recorded = recorded
-        self._rulings = rulings
-        self._judged = list(judged)
+        self._judged = [one for one in asked if not self.rulings[_name(one)].lacks]
         self._told: list[Item | Fact] = []
         self._lives: dict[tuple[int, int], RecordedLife] = {}  # (node, incarnation)
         for checker in self._judged:
             checker.begin(recorded)
 
+    @property
+    def violated(self) -> bool:
+        """Whether a claim does not hold."""
+        return any(ruling.violation is not None for ruling in self.rulings.values())
+
+    def judgement(self, rulings: Sequence[Ruling] | None = None) -> Judgement:
+        """What came of it so far; ``rulings``: None for those of the checkers."""
+        recording = self._recorded.recording
+        told = tuple(self.rulings.values() if rulings is None else rulings)
+        commands = len(recording.records or ())
+        return Judgement(recording.where, told, len(recording.events), commands, tuple(self._recorded.notes))
+
     def tell(self) -> None:
-        """From the beginning to the end."""
+        """All of the recording, from the beginning to the end."""
         place = 0
         for item in self._recorded.merged():
             while place < item.place:
-                self._fact(self._recorded.facts[place])
+                self.fact(self._recorded.facts[place])
                 place += 1
-            self._event(item)
+            self.event(item)
         for fact in self._recorded.facts[place:]:
-            self._fact(fact)
+            self.fact(fact)
         if Observation.REST in self._recorded.provides:
             self._ask(lambda one: one.finished())
 
-    def _event(self, item: Item) -> None:
+    def event(self, item: Item) -> None:
+        """One event of a node, or of its machine's end."""
         self._told.append(item)
         event, life = item.event, item.life
         kind = event["kind"]
@@ -102,7 +115,8 @@ class _Telling:
         if kind == "guestd-exited":
             self._ask(lambda one: one.ended(life))
 
-    def _fact(self, fact: Fact) -> None:
+    def fact(self, fact: Fact) -> None:
+        """One fact of the disk."""
         self._told.append(fact)
         if isinstance(fact, Keyed):
             self._ask(lambda one: one.keyed(fact.node, fact.incarnation))
@@ -135,8 +149,8 @@ class _Telling:
         last = self._told[-1] if self._told else None
         place = f"event {last.event['n']}" if isinstance(last, Item) else f"command {last.order}" if last else ""
         led = causes(self._told)
-        before = self._rulings[_name(checker)]
-        self._rulings[_name(checker)] = Ruling(before.name, before.claim, what, place, led, (), before.without)
+        before = self.rulings[_name(checker)]
+        self.rulings[_name(checker)] = Ruling(before.name, before.claim, what, place, led, (), before.without)
 
 
 def _enter(life: RecordedLife, event: Event) -> None:

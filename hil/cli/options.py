@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hil.cli import completion
 from hil.errors import UsageError
 
 
@@ -17,15 +18,31 @@ class Backend(StrEnum):
     SIM = "sim"
 
 
-Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="The cluster; default: the only running one.")]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        help="The cluster; default: the only running one.",
+        autocompletion=completion.clusters,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for programs; its keys are stable.")]
 BackendOption = Annotated[Backend, typer.Option("--backend", help="Real machines (qemu) or simulated ones (sim).")]
 Nodes = Annotated[
     int | None, typer.Option("--nodes", metavar="N", help="How many nodes, 2 to 64; default: the file's, or 3.")
 ]
-NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="A node's number, from 0; `n0` is understood too.")]
+NodeArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NODE", help="A node's number, from 0; `n0` is understood too.", autocompletion=completion.nodes
+    ),
+]
 NodeArguments = Annotated[
-    list[str], typer.Argument(metavar="NODE...|all", help="Numbers of nodes, from 0; or `all` of them.")
+    list[str],
+    typer.Argument(
+        metavar="NODE...|all", help="Numbers of nodes, from 0; or `all` of them.", autocompletion=completion.nodes
+    ),
 ]
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from hil.cli import completion
 from hil.cli.options import AsJson
 from hil.errors import UsageError
 
@@ -19,7 +20,12 @@ def register(app: typer.Typer) -> None:
 
 def replay(
     run: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="A run's directory, or a cluster; default: the newest run.")
+        str | None,
+        typer.Argument(
+            metavar="RUN",
+            help="A run's directory, or a cluster; default: the newest run.",
+            autocompletion=completion.runs,
+        ),
     ] = None,
     *,
     check: Annotated[bool, typer.Option("--check", help="Judge what was recorded.")] = False,

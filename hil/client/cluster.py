@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -70,6 +71,7 @@ class Cluster:
         except BaseException:
             self._reader.close()
             raise
+        self.first_event = first
         self.run_dir = self.backend.run_dir(first)
         self.view = View(first["nodes"])
         self.view.apply(first)
@@ -80,7 +82,7 @@ class Cluster:
         self.services = Services(self)
         self.simulation = Simulation(self)
         self.on_event: Callable[[Event, View], None] | None = None
-        self._backlog: list[Event] = self._after_first
+        self._backlog = deque(self._after_first)
 
     @classmethod
     def connect(cls, name: str | None = None) -> Self:
@@ -503,17 +505,19 @@ class Cluster:
 
     def _take(self, timeout: float, stop: Callable[[], bool] | None = None) -> bool:
         """Apply the next events; False if none came. Stops after the event that makes ``stop()`` true."""
-        events = self._backlog or self._reader.read(timeout)
-        self._backlog = []
-        for position, event in enumerate(events):
+        if not self._backlog:
+            self._backlog.extend(self._reader.read(timeout))
+        taken = bool(self._backlog)
+        while self._backlog:
+            # What is left, by `stop` or by whoever raises, is for the next wait: a state that passes by must not be
+            # missed.
+            event = self._backlog.popleft()
             self.view.apply(event)
             if self.on_event is not None:
                 self.on_event(event, self.view)
             if stop is not None and stop():
-                # The rest is for the next wait: a state that passes by must not be missed.
-                self._backlog = events[position + 1 :]
                 break
-        return bool(events)
+        return taken
 
     def _give_up_if_hopeless(self, needed: list[Node], about: str) -> None:
         if self.view.stopping is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shlex
 import socket
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 SSH_USER = "root"
 SSH_PATIENCE_S = 60.0
 """For a handshake with an emulated processor that is busy booting; on an idle one it takes 0.3 s."""
+
+
+_SILENT = logging.NullHandler()
 
 
 class Exchanged(NamedTuple):
@@ -112,6 +116,8 @@ class Node:
         import invoke
         import paramiko
 
+        # What breaks a connection is raised; that a node has lost its power is not to be told a second time, on stderr.
+        logging.getLogger("paramiko").addHandler(_SILENT)
         run_dir = self.cluster.run_dir
         with self.open_ssh() as connected:
             connection = fabric.Connection(

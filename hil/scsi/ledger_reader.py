@@ -77,17 +77,35 @@ def read_nexuses(path: str | PathLike[str]) -> list[NexusName]:
 
 def read_records(file: BinaryIO, path: str) -> Iterator[tuple[int, Record]]:
     """Each record with the offset of its end. Raises ``NotALedger``."""
-    check_header(file.read(HEADER.size), path)
-    reader = _Reader()
-    data, start, end = b"", 0, HEADER.size
-    while more := file.read(_RECORDS_PER_READ * RECORD_BYTES):
-        data, start = data[start:] + more, 0
-        while (length := _length(data, start, path)) and start + length <= len(data):
-            record = reader.take(data, start)
-            start += length
-            end += length
-            if record is not None:
-                yield end, record
+    yield from Follower(file, path).more()
+
+
+class Follower:
+    """Reads a ledger while it is written."""
+
+    def __init__(self, file: BinaryIO, path: str) -> None:
+        """``file``: at its beginning. Raises ``NotALedger``."""
+        check_header(file.read(HEADER.size), path)
+        self._file = file
+        self._path = path
+        self._reader = _Reader()
+        self._rest = b""
+        self._end = HEADER.size
+
+    def more(self) -> Iterator[tuple[int, Record]]:
+        """What is there beyond what was read before: each record with the offset of its end. Raises ``NotALedger``.
+
+        To be read to its end: who stops earlier has lost the rest.
+        """
+        while more := self._file.read(_RECORDS_PER_READ * RECORD_BYTES):
+            data, start = self._rest + more, 0
+            while (length := _length(data, start, self._path)) and start + length <= len(data):
+                record = self._reader.take(data, start)
+                start += length
+                self._end += length
+                if record is not None:
+                    yield self._end, record
+            self._rest = data[start:]
 
 
 def check_header(found: bytes, path: str) -> None:

@@ -141,6 +141,11 @@ class Run:
             if event["kind"] == kind and all(event.get(key) == value for key, value in fields.items())
         ]
 
+    def ledger_head(self) -> bytes:
+        """What the ledger's file begins with: its header, and who the nexuses are."""
+        names = [NexusName(node, f"iqn.2026-11.hil:n{node}", f"127.0.0.1:{3260 + node}") for node in range(self.nodes)]
+        return b"".join([ledger_records.header(0, 0), *map(ledger_records.pack_nexus, names)])
+
     def keep(self, directory: Path, *, contents: bool = True) -> Path:
         """As files, the way in which a bench leaves them."""
         directory.mkdir(parents=True, exist_ok=True)
@@ -148,9 +153,7 @@ class Run:
             file.writelines(json.dumps(event) + "\n" for event in self.stream())
         config = make_config(name="demo", nodes=self.nodes, election=self.election).model_dump()
         (directory / "cluster.json").write_text(json.dumps({"config": config, "settings": {}}), encoding="utf-8")
-        names = [NexusName(node, f"iqn.2026-11.hil:n{node}", f"127.0.0.1:{3260 + node}") for node in range(self.nodes)]
-        packed = [ledger_records.header(0, 0), *map(ledger_records.pack_nexus, names), *map(_packed, self.records)]
-        (directory / LEDGER).write_bytes(b"".join(packed))
+        (directory / LEDGER).write_bytes(self.ledger_head() + b"".join(map(packed, self.records)))
         if contents:
             kept = KeptData(directory / KEPT_DATA)
             kept.follow(str(directory / LEDGER), bytes(16), 0)
@@ -184,7 +187,8 @@ def record(options: Options) -> Run:
     return Run(len(lines), lines, recorder.records, recorder.contents, timing, options.election)
 
 
-def _packed(record: Record) -> bytes:
+def packed(record: Record) -> bytes:
+    """As in the ledger's file."""
     if isinstance(record, RegistrationEnded):
         return ledger_records.pack_ended(record.order, record.nexus.number, 0, record.key, record.by.number, 0)
     assert isinstance(record, Entry)

@@ -1,9 +1,9 @@
-"""The demo's story and its times, with a fake's machines."""
+"""The demos, told by simulated clusters; what goes wrong on the way, with a fake's machines."""
 
 import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +11,23 @@ from typing import Any
 
 import pytest
 
+from hil import paths
+from hil.bench.address import running_clusters
+from hil.checkers.recorded import check
 from hil.cli import main
 from hil.client import Cluster
 from hil.config import ClusterConfig, make_config
-from hil.demo import NodeTimes, Report, node_times, power_failure, report_lines
-from hil.errors import BenchDied, ClaimFailed, LaboratoryError
+from hil.demos import cut_off
+from hil.demos.chart import Bar, chart
+from hil.demos.cut_off import freeze, split
+from hil.demos.power_failure import NodeTimes, node_times, power_failure, replayed
+from hil.errors import BenchDied, ClaimFailed, LaboratoryError, UsageError
 from hil.view import Event, View
+from hil.workloads.workload import Workload
 from tests.unit.fake_bench import FakeBench, fake_bench
+
+Story = Callable[..., Any]
+STORIES = {"power-failure": power_failure, "split": split, "freeze": freeze}
 
 
 @dataclass
@@ -57,7 +67,9 @@ def benches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Fa
     started: list[FakeBench] = []
     with ExitStack() as stack:
 
-        def up(config: ClusterConfig, *, cold: bool = False, on_event: Any = None, on_image: Any = None) -> Cluster:
+        def up(
+            cls: Any, config: ClusterConfig, *, cold: bool = False, on_event: Any = None, on_image: Any = None
+        ) -> Cluster:
             bench = stack.enter_context(fake_bench(config.name, tmp_path / config.name, config.nodes))
             bench.all_joined()
 
@@ -67,41 +79,117 @@ def benches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Fa
 
             bench.on_call = react
             started.append(bench)
-            cluster = Cluster(config.name)
+            cluster: Cluster = cls(config.name)
             cluster.on_event = on_event
             return cluster
 
-        monkeypatch.setattr(Cluster, "up", up)
+        monkeypatch.setattr(Cluster, "up", classmethod(up))
         yield started
 
 
-def test_the_story_is_told_and_the_cluster_is_gone_afterwards(name: str, benches: list[FakeBench]) -> None:
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.mark.parametrize("nodes", [2, 3, 8])
+def test_after_a_power_failure_nothing_that_was_acknowledged_is_lost(nodes: int) -> None:  # A25
     screen = Screen()
-    report = power_failure(make_config(name=name), screen)
-    assert [call for call, _ in benches[0].calls] == ["power_off", "power_on", "down"]
-    assert benches[0].calls[0][1] == {"nodes": [0, 1, 2]}
-    assert screen.titles == ["cold start", "power failure", "mass reboot"]
-    assert [node.node for node in report.nodes] == [0, 1, 2]
-    assert all(0 <= node.guestd <= node.joined <= report.total for node in report.nodes)
+    report = power_failure(make_config(nodes=nodes), screen, seed=nodes)
+    assert screen.titles[0] == "cold start"
+    assert screen.titles[-3:] == ["power failure", "mass reboot", "is everything there?"]
+    assert [one.node for one in report.nodes] == list(range(nodes))
+    assert all(0 <= one.guestd <= one.joined <= report.total for one in report.nodes)
+    assert {one.service for one in report.services} == {"load-0", "load-1", "load-2"}
+    assert all(one.registered > 0 for one in report.services)
+    assert report.verified > report.acknowledged >= 10
+    check(Path(report.run_dir))
 
 
-def test_a_cluster_that_is_to_be_kept_is_kept(name: str, benches: list[FakeBench]) -> None:
-    screen = Screen()
-    power_failure(make_config(name=name), screen, keep=True)
-    assert [call for call, _ in benches[0].calls] == ["power_off", "power_on"]
-    assert screen.lines[-1] == f"cluster {name} stays up; `hil down {name}` ends it"
+@pytest.mark.parametrize("nodes", [2, 3, 8])
+@pytest.mark.parametrize("story", [split, freeze])
+def test_who_cannot_be_heard_is_fenced_and_panics_and_the_others_go_on(nodes: int, story: Story) -> None:  # S5.2, S6.2
+    report = story(make_config(nodes=nodes), Screen(), seed=1)
+    victims = [one.node for one in report.victims]
+    assert len(victims) == (max(1, (nodes - 1) // 2) if story is split else 1)
+    assert sorted([*victims, *report.survivors]) == list(range(nodes))
+    for one in report.victims:
+        assert one.fenced_by in report.survivors
+        assert 0 < one.fenced <= one.panicked < one.joined
+        assert "forced out" in one.reason
+    assert report.services, "a service ran on one of them"
+    assert all(one.before in victims and one.node in report.survivors for one in report.services)
+    assert report.verified > report.acknowledged
+    check(Path(report.run_dir))
 
 
-def test_a_cluster_that_does_not_come_back_is_taken_down_all_the_same(
+@pytest.mark.parametrize("name", STORIES)
+def test_each_is_a_command_with_lines_for_people_and_json_for_programs(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["demo", name, "--backend", "sim", "--nodes", "2", "--seed", "4"]) == 0
+    out, err = capsys.readouterr()
+    assert "writes that were acknowledged before" in out
+    assert "are there; every node has read" in out
+    assert max(map(len, out.splitlines())) <= 120 + len(str(paths.runs_dir()))
+    assert "programs write to the shared file system" in err
+    assert main.main(["demo", name, "--backend", "sim", "--nodes", "2", "--seed", "4", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["cluster"] == "demo"
+    assert told["accelerator"] == "sim"
+    assert {"run_dir", "services", "acknowledged", "verified"} <= told.keys()
+
+
+@pytest.mark.parametrize("typed", [["--seed", "1"], ["--nodes", "1"], ["--backend", "sim", "--nodes", "65"]])
+def test_what_cannot_be_is_refused_before_anything_starts(typed: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["demo", "freeze", *typed]) == 2
+    assert not paths.runs_dir().exists()
+
+
+def test_a_simulated_cluster_cannot_be_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["demo", "split", "--backend", "sim", "--keep"]) == 2
+    assert "leave --backend sim out" in capsys.readouterr().err
+    with pytest.raises(UsageError):
+        freeze(make_config(nodes=2), Screen(), seed=1, keep=True)
+
+
+def test_a_write_that_is_lost_fails_the_demo(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lost(self: Workload) -> dict[str, int]:
+        raise ClaimFailed("record 7 of n0 was acknowledged, and is not there")
+
+    monkeypatch.setattr("hil.workloads.simulated.SimulatedWorkload.check", lost)
+    assert main.main(["demo", "power-failure", "--backend", "sim", "--nodes", "2"]) == 1
+    assert "record 7 of n0 was acknowledged, and is not there" in capsys.readouterr().err
+
+
+def test_a_cluster_that_does_not_join_is_taken_down_all_the_same(
     name: str, benches: list[FakeBench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(self: Cluster) -> View:
         raise ClaimFailed("node 1 is inactive")
 
     monkeypatch.setattr(Cluster, "wait_joined", never)
+    for story in STORIES.values():
+        with pytest.raises(ClaimFailed):
+            story(make_config(name=name), Screen())
+        assert [call for call, _ in benches[-1].calls] == ["down"]
+        assert name not in running_clusters()
+
+
+def test_a_cluster_that_is_to_be_kept_is_kept_when_it_fails_too(
+    name: str, benches: list[FakeBench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(self: Cluster) -> View:
+        raise ClaimFailed("node 1 is inactive")
+
+    monkeypatch.setattr(Cluster, "wait_joined", never)
+    screen = Screen()
     with pytest.raises(ClaimFailed):
-        power_failure(make_config(name=name), Screen())
-    assert [call for call, _ in benches[0].calls] == ["down"]
+        power_failure(make_config(name=name), screen, keep=True)
+    assert benches[0].calls == []
+    assert screen.lines[-1] == f"cluster {name} stays up; `hil down {name}` ends it"
 
 
 def test_a_bench_that_dies_is_told_and_not_hidden_by_the_cleaning_up(
@@ -114,6 +202,26 @@ def test_a_bench_that_dies_is_told_and_not_hidden_by_the_cleaning_up(
     monkeypatch.setattr(Cluster, "wait_joined", die)
     with pytest.raises(BenchDied):
         power_failure(make_config(name=name), Screen())
+
+
+def test_the_journals_are_those_that_said_something() -> None:
+    told = [{"kind": "journal-replayed", "node": 0, "subject": node, "found": node != 1} for node in (2, 1, 2)]
+    assert replayed([*told, {"kind": "fenced", "subject": 0}]) == [2]
+
+
+def test_a_moment_that_the_stream_does_not_tell_is_no_moment() -> None:
+    with pytest.raises(LaboratoryError, match="the event stream does not tell: fenced"):
+        cut_off.of_kind([{"kind": "fenced", "subject": 1, "t": 1.0}], "fenced", subject=2)
+
+
+def test_the_chart_has_a_bar_for_each_with_its_stages_in_proportion() -> None:
+    bars = [Bar("node 0", (("kernel", 2.0), ("joined", 4.0))), Bar("node 12", (("kernel", 3.0), ("joined", 8.0)))]
+    assert chart(bars, width=8) == [
+        "node 0  |kkjj    | kernel 2.00  joined 4.00",
+        "node 12 |kkkjjjjj| kernel 3.00  joined 8.00",
+    ]
+    assert chart([Bar("node 0", (("joined", 0.0),))], width=4) == ["node 0 |    | joined 0.00"]
+    assert chart([]) == []
 
 
 def test_the_times_count_from_power_on() -> None:
@@ -131,26 +239,6 @@ def test_the_times_count_from_power_on() -> None:
 def test_a_time_that_the_stream_does_not_tell_is_no_time() -> None:
     with pytest.raises(LaboratoryError, match="node 0: the event stream does not tell when: power on"):
         node_times(View(1), 0, off_t=1.0)
-
-
-def test_the_report_has_a_line_per_node_and_the_total() -> None:
-    nodes = [NodeTimes(0, 2.0, 3.5, 7.0, 10.25), NodeTimes(1, 2.0, None, 7.5, 11.0)]
-    lines = report_lines(Report("demo", "/run", "tcg", 12.0, nodes, 11.0))
-    assert [line.split() for line in lines[1:3]] == [
-        ["node", "0", "2.00", "3.50", "7.00", "10.25"],
-        ["node", "1", "2.00", "-", "7.50", "11.00"],
-    ]
-    assert max(map(len, lines)) < 80, "a line that wraps is no table any more"
-    assert lines[3] == "total: 11.00 s from power on until all 2 nodes have joined"
-
-
-def test_the_command_prints_progress_on_stderr_and_the_report_on_stdout(
-    name: str, benches: list[FakeBench], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main.main(["demo", "power-failure", "--name", name, "--json"]) == 0
-    out, err = capsys.readouterr()
-    assert sorted(json.loads(out)) == ["accelerator", "cluster", "first_join", "nodes", "run_dir", "total"]
-    assert "power is off everywhere" in err
 
 
 def test_up_waits_until_all_have_joined_and_tells_the_steps(

@@ -1,18 +1,25 @@
 """Generated pages are what their sources make, and links in pages lead somewhere."""
 
+import ast
 import importlib.util
 import re
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from guestd.core.timing import Timing
+from guestd.services.definition import FIELDS
 from hil.checkers.claims import OF_THE_SIMULATOR, every_checker
 from hil.checkers.observation import Observation
+from hil.config import ClusterConfig, TimingOverrides
+from hil.verdict import Verdict
+from hil.view import BENCH_KINDS
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 
 def program(name: str) -> ModuleType:
@@ -138,6 +145,100 @@ def test_the_times_and_their_rules_are_those_of_guestd() -> None:
     assert draw.TIMING_PAGE.read_text(encoding="utf-8") == draw.timing_page(), "run: .venv/bin/python docs/draw.py"
     assert "| `hears_ms` > 2 x disk_heartbeat_ms | 600 > 500 |" in draw.timing_page()
     assert "\nT=death_ms " in draw.timing_page()
+
+
+def test_the_reference_of_the_commands_is_made_from_them() -> None:
+    reference = program("reference")
+    assert reference.PAGE.read_text(encoding="utf-8") == reference.page(), "run: .venv/bin/python docs/reference.py"
+    assert reference.MANUAL.read_text(encoding="utf-8") == reference.manual(), "run: .venv/bin/python docs/reference.py"
+
+
+def test_every_command_and_every_option_says_what_it_is_for() -> None:
+    reference = program("reference")
+    silent = [verb.words for verb in reference.verbs() if not reference.about(verb)]
+    mute = [(verb.words, name) for verb in reference.verbs() for name, text in reference.parameters(verb) if not text]
+    assert (silent, mute) == ([], [])
+
+
+def test_the_status_of_every_verdict_and_every_variable_is_in_the_reference() -> None:
+    reference = program("reference")
+    assert reference.STATUSES.keys() == set(Verdict)
+    told = "\n".join(path.read_text(encoding="utf-8") for path in [*(ROOT / "hil").rglob("*.py")])
+    read = set(re.findall(r"\bHIL_[A-Z_]+\b", told)) - {f"HIL_{name}" for name in SET_BY_HIL}
+    assert read == {name for name in reference.ENVIRONMENT if name.startswith("HIL_")}
+
+
+SET_BY_HIL = ("COMMAND", "NODE", "GUESTD", "STAGES", "SERVICE", "ACTION", "REGISTRATION", "REGISTERED_NODE", "SHARED")
+"""What processes of ours are told; not for people."""
+
+
+def keys_of(page: str, pattern: str) -> list[str]:
+    return re.findall(pattern, (ROOT / "docs" / page).read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_page_of_the_cluster_file_has_every_key_with_its_default() -> None:
+    example = tomllib.loads(keys_of("cluster-file.md", r"```toml\n((?:.*\n)*?)```")[0])
+    timing = example.pop("timing")
+    assert {*example, "timing"} == set(ClusterConfig.model_fields)
+    assert set(timing) == set(TimingOverrides.model_fields)
+    defaults = ClusterConfig()
+    assert {key: value for key, value in example.items() if key != "shared_mib"} == {
+        key: getattr(defaults, key) for key in example if key != "shared_mib"
+    }
+    assert timing == {key: getattr(Timing(), key) for key in timing}
+
+
+def test_the_page_of_the_services_has_every_key_of_a_service_file() -> None:
+    cells = keys_of("services.md", r"^\| ((?:`[a-z_]+`(?:, | … )?)+) \|")
+    told = {name for cell in cells for name in re.findall(r"`([a-z_]+)`", cell)}
+    assert "start_timeout` … `recovery_timeout" in "".join(cells), "which stands for four"
+    told |= {f"{word}_timeout" for word in ("start", "stop", "notify", "recovery")}
+    assert [name for name in FIELDS if name not in told] == []
+
+
+EMITTERS = ("hil/bench", "hil/qemu", "hil/sim/backend", "hil/scsi", "hil/faults", "guestd")
+"""Whose code tells events."""
+
+
+def literals(where: Iterable[str]) -> tuple[set[str], set[str]]:
+    """The kinds that are emitted by name; and all texts, for those that are chosen before."""
+    emitted, texts = set(), set()
+    for path in [path for one in where for path in sorted((ROOT / one).rglob("*.py"))]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.add(node.value)
+            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+                name = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
+                if name in ("emit", "_emit", "Emit") and isinstance(node.args[0].value, str):
+                    emitted.add(node.args[0].value)
+    return emitted, texts
+
+
+def test_the_page_of_the_events_has_every_kind_and_no_other() -> None:
+    first = keys_of("events.md", r"^\| ((?:`[a-z-]+`(?:, )?)+) \|")
+    told = {kind for cell in first for kind in re.findall(r"`([a-z-]+)`", cell)} - {"n", "t", "kind", "node"}
+    emitted, texts = literals(EMITTERS)
+    assert sorted((emitted | BENCH_KINDS) - told) == []
+    assert sorted(told - texts) == []
+
+
+def commands_in(page: Path) -> list[str]:
+    """What is typed in a page's blocks: all lines that begin with the command line's name, by whatever door."""
+    lines = page.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    return [line for line in lines if re.match(r"^\s*(- run: |- )?(\$ )?(\./run |\.venv/bin/)?hil [a-z]", line)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_has_people_type_is_there(page: Path) -> None:
+    reference = program("reference")
+    options = {verb.words: " ".join(name for name, _ in reference.parameters(verb)) for verb in reference.verbs()}
+    for line in commands_in(page):
+        typed = re.split(r"[|;#]| -- ", line.partition("hil ")[2])[0]
+        words = typed.split()
+        verb = next((f"hil {' '.join(words[:n])}" for n in (2, 1) if f"hil {' '.join(words[:n])}" in options), None)
+        assert verb is not None, line
+        asked = re.findall(r"(?<=\s)--?[a-z][a-z-]*", f" {typed}")
+        assert [option for option in asked if option not in options[verb].replace(",", "").split()] == [], line
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -24,6 +24,8 @@ from hil.scsi.ledger import (
     read_nexuses,
     status_name,
 )
+from hil.scsi.ledger_reader import Follower
+from hil.scsi.ledger_records import Record
 from hil.scsi.sense import LBA_OUT_OF_RANGE, Status, fixed
 from tests.unit.scsi_initiator import read_10, write_10
 
@@ -99,6 +101,25 @@ def test_a_file_cut_anywhere_gives_the_whole_records_before_the_cut(
     record(with_more, read_10(0, 1))
     with_more.close()
     assert [entry.order for entry in read_ledger(path)] == list(range(len(found) + 1))
+
+
+def test_a_follower_reads_what_has_come_since_and_a_record_in_pieces_when_it_is_whole(tmp_path: Path) -> None:
+    path, growing = tmp_path / "ledger", tmp_path / "growing"
+    ledger = Ledger(path)
+    for lba in range(7):
+        record(ledger, write_10(lba, 1), b"x" * 512)
+    ledger.close()
+    data = path.read_bytes()
+    growing.write_bytes(data[:100])
+    followed: list[Record] = []
+    with growing.open("rb") as file:
+        follower = Follower(file, str(growing))
+        for end in range(100, len(data) + 37, 37):
+            growing.write_bytes(data[:end])
+            followed += [found for _, found in follower.more()]
+            assert followed == list(read_all(growing))
+        assert list(follower.more()) == []
+    assert followed == list(read_all(path))
 
 
 def test_a_restarted_target_goes_on_with_numbers_and_nexuses(tmp_path: Path) -> None:

@@ -169,6 +169,18 @@ def test_the_verdict_is_in_the_junit_file(lab: pytest.Pytester) -> None:
     assert ("hil-verdict", "invalid") in values
 
 
+def test_the_summary_counts_each_verdict(lab: pytest.Pytester) -> None:
+    source = """
+def test_passes(cluster): pass
+def test_fails(cluster): raise ClaimFailed("no")
+def test_breaks(cluster): raise BenchDied("no")
+def test_breaks_too(cluster): raise MachineLost("no")
+def test_is_invalid(cluster): raise InvalidRun("no")
+"""
+    told = run(lab, source).outlines
+    assert "verdicts: 1 passed, 1 claim failed, 2 laboratory broke, 1 invalid" in told
+
+
 def test_a_cluster_that_never_joins_fails_in_the_fixture_and_is_taken_down(lab: pytest.Pytester) -> None:
     source = """
 from hil.bench.address import running_clusters

@@ -100,7 +100,7 @@ def test_a_scenario_is_a_name_a_file_or_a_test_in_it(elsewhere: Path) -> None:
 
 
 def test_an_unknown_one_is_told_with_those_that_exist(elsewhere: Path) -> None:
-    with pytest.raises(UnknownScenario, match=r"there are: broken, disk_path_hang, graceful_shutdown, .*own"):
+    with pytest.raises(UnknownScenario, match=r"there are: .*broken, .*graceful_shutdown, .*own"):
         runner.find("nosuch")
 
 
