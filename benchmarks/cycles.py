@@ -23,8 +23,8 @@ from hil.scenario import ScenarioCluster
 
 WANTED_A_MINUTE = 10
 FIGURES = {
-    "short cut": "silent cut for half the death time, both ways, in, out in turn; nobody is forced out",
-    "carrier": "carrier down for half the death time; nobody is forced out",
+    "short cut": "silent cut for a quarter of the death time, both ways, in, out in turn; nobody is forced out",
+    "carrier": "carrier down for a quarter of the death time; nobody is forced out",
     "long cut": "silent cut until the node is forced out and has panicked; healed, power-cycled, joined",
     "power": "power off until the node is forced out; on, joined",
 }
@@ -88,7 +88,7 @@ def _unhurt(cluster: ScenarioCluster, kind: str, victim: Node, **parameters: str
     """All are joined afterwards, in the lives and the epoch that they had before."""
     epoch, lives = cluster.view.epoch, _lives(cluster)
     with cluster.inject(kind, victim, **parameters):
-        cluster.pass_time(_death_s(cluster) / 2)
+        cluster.pass_time(_death_s(cluster) / 4)
     cluster.wait_joined()
     if (cluster.view.epoch, _lives(cluster)) != (epoch, lives):
         raise ClaimFailed(f"{kind} of node {victim.id} was short, and yet epoch {epoch} is {cluster.view.epoch} now")

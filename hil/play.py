@@ -99,8 +99,8 @@ class Player:
 
     def begin(self) -> None:
         """The times of the plan count from now on."""
-        self.begun_s = self._operator_s = self._cluster.clock
         self._cluster.caller.call("note_plan", step="begun", about=self._plan.as_dict())
+        self.begun_s = self._operator_s = self._cluster.clock
 
     def act(self) -> float | None:
         """Do what is due; when to be called again, by the cluster's clock, None: it is over.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from hil.errors import UsageError
+from hil.errors import InvalidRun, UsageError
 from hil.faults.fault import SIM, Fault
 from hil.faults.parameters import Integer, Parameters
 
@@ -132,8 +133,10 @@ class ClockDrift(Fault):
     def _ppm(self, node: Node) -> int:
         if self.simulated:
             return int(self.call("machine_facts", nodes=[node.id])["ppm"][0])
-        ticks = self.shell(node, "adjtimex | sed -n 's/^ *tick: *\\([0-9]*\\) us/\\1/p'").strip()
-        return (int(ticks) - TICK_US) * PPM_PER_TICK
+        found = re.search(r"\btick: +(\d+) us", self.shell(node, "adjtimex"))
+        if found is None:
+            raise InvalidRun(f"{self.kind} of node {node.id}: adjtimex shows no tick")
+        return (int(found[1]) - TICK_US) * PPM_PER_TICK
 
     def _set(self, node: Node, ppm: int) -> None:
         if self.simulated:

@@ -29,6 +29,9 @@ QEMU: Final = "qemu"
 SIM: Final = "sim"
 BACKENDS: Final = (QEMU, SIM)
 
+SHELL_S: Final = 120.0
+"""For a command on a guest; on a host that has other work an emulated login alone may take half a minute."""
+
 
 class Fault(ABC):
     """One kind; an object is one injection of it, on ``nodes``, with every parameter in ``values``."""
@@ -127,7 +130,7 @@ class Fault(ABC):
         :class:`NothingToStrike` if that is no wonder, since the node is no member.
         """
         try:
-            done = node.ssh(command)
+            done = node.ssh(command, timeout=SHELL_S)
         except (LaboratoryError, UsageError) as error:
             kind = InvalidRun if node.view.state == "joined" else NothingToStrike
             raise kind(f"{self.kind}: {error}") from None

@@ -5,6 +5,12 @@ from __future__ import annotations
 from hil.errors import NothingToStrike
 from hil.faults.fault import Fault, why_not_up
 
+KILL = (
+    "for pid in $(pidof python3.11); do grep -q hil/guestd.pyc /proc/$pid/cmdline && kill -9 $pid && killed=$pid; done;"
+    ' [ -n "$killed" ]'
+)
+"""guestd and nothing else: the event manager is a program of the same Python."""
+
 
 class GuestdKill(Fault):
     """By SIGKILL."""
@@ -28,7 +34,7 @@ class GuestdKill(Fault):
             self.call("kill_guestd", nodes=self.ids)
             return
         for node in self.nodes:
-            self.shell(node, "kill -9 $(pgrep -f '[/]usr/lib/hil/guestd.pyc')")
+            self.shell(node, KILL)
 
     def why_not_held(self) -> str | None:
         """Told by init."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hil.errors import NothingToStrike
 from hil.faults.fault import Fault
 
-CARRIER = "cat $(grep -l 52:54:00:77: /sys/class/net/*/address | sed s/address/carrier/)"
+CARRIER = "cat </dev/null $(grep -l 52:54:00:77: /sys/class/net/*/address | sed s/address/carrier/)"
 """The guest's own word: 0 or 1."""
 
 
