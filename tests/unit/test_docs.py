@@ -15,6 +15,7 @@ from guestd.services.definition import FIELDS
 from hil.checkers.claims import OF_THE_SIMULATOR, every_checker
 from hil.checkers.observation import Observation
 from hil.config import ClusterConfig, TimingOverrides
+from hil.faults import plan_file
 from hil.verdict import Verdict
 from hil.view import BENCH_KINDS
 
@@ -194,6 +195,16 @@ def test_the_page_of_the_services_has_every_key_of_a_service_file() -> None:
     assert "start_timeout` … `recovery_timeout" in "".join(cells), "which stands for four"
     told |= {f"{word}_timeout" for word in ("start", "stop", "notify", "recovery")}
     assert [name for name in FIELDS if name not in told] == []
+
+
+def test_the_page_of_the_faults_has_every_key_of_a_plan_file(tmp_path: Path) -> None:
+    (example,) = keys_of("faults.md", r"```toml\n((?:.*\n)*?)```")
+    plan = tmp_path / "example.toml"
+    plan.write_text(example, encoding="utf-8")
+    assert plan_file.read(plan, seed=1).steps, "it is legal"
+    tables = tomllib.loads(example)
+    assert set(tables) == set(plan_file.TOP)
+    assert {*plan_file.FIXED, *plan_file.DRAWN} <= {key for table in tables["fault"] for key in table}
 
 
 EMITTERS = ("hil/bench", "hil/qemu", "hil/sim/backend", "hil/scsi", "hil/faults", "guestd")
