@@ -37,6 +37,8 @@ from hil.sim.randomness import Draw, child, draws
 from hil.sim.trace import DISK
 
 if TYPE_CHECKING:
+    from mmap import mmap
+
     from hil.sim.nodes import Node
     from hil.sim.options import Options
     from hil.sim.queue import Queue
@@ -80,10 +82,9 @@ class Disk:
     """``medium`` is what is on it. ``aborts`` off: PREEMPT AND ABORT aborts nothing, for tests of the tests."""
 
     def __init__(
-        self, medium: bytearray, queue: Queue, randomness: random.Random, options: Options, trace: Trace
+        self, medium: bytearray | mmap, queue: Queue, randomness: random.Random, options: Options, trace: Trace
     ) -> None:
         self.medium = medium
-        self._view = memoryview(medium)
         self.state = State()
         self.aborts = True
         self.ledger = ledger.Ledger()
@@ -104,7 +105,7 @@ class Disk:
         self._slow = options.slow_share / 1000
         self._latency_us = options.latency_us_max
 
-    def contents(self) -> bytes | bytearray:
+    def contents(self) -> bytes | bytearray | mmap:
         """All of it, as a read would bring it."""
         return self.medium
 
@@ -165,7 +166,7 @@ class Disk:
             self._fail(node, life, command)
         elif isinstance(command, ReadSectors):
             start = command.lba * SECTOR_SIZE
-            data = bytes(self._view[start : start + command.count * SECTOR_SIZE])
+            data = bytes(self.medium[start : start + command.count * SECTOR_SIZE])
             if self.damage.enabled:
                 data = self.damage.read(number, command.lba, data)
             self._trace.note(_COMMAND, number, command.lba)

@@ -51,7 +51,8 @@ class Trace:
 
     def note(self, code: int, node: int, value: int) -> None:
         """An input, a datagram or a command: what kind, whose, and a number of at most 64 bits that tells it."""
-        self._items += (self._queue.now_us << 16 | code << 8 | node, value)
+        self._items.append(self._queue.now_us << 16 | code << 8 | node)
+        self._items.append(value)
 
     def tell(self, node: int | None, text: str) -> None:
         """Something worth reading."""
