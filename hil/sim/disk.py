@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import random
 import struct
-import zlib
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -34,7 +33,7 @@ from hil.scsi.reservations import Conflict, Identity, Request, State, change
 from hil.sim import ledger
 from hil.sim.damage import Damage
 from hil.sim.randomness import Draw, child, draws
-from hil.sim.trace import DISK
+from hil.sim.trace import DISK, sum_of
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -205,7 +204,7 @@ class Disk:
     def _land(self, node: Node, life: int, command: WriteSectors, outcome: str) -> None:
         data, start = command.data, command.lba * SECTOR_SIZE
         self._enter(node, life, "write", command.lba, outcome)
-        self._trace.note(_COMMAND, node.number, command.lba << 32 | zlib.crc32(data))
+        self._trace.note(_COMMAND, node.number, command.lba << 32 | sum_of(data))
         self.damage.written(node.number, command.lba, data, durable=command.durable)
         self.medium[start : start + len(data)] = data
         if self._trace.recording:
@@ -259,7 +258,7 @@ class Disk:
 
     def _scsi(self, node: Node, life: int, command: ScsiCommand) -> ScsiDone:
         number, name = node.number, _name(command)
-        self._trace.note(_COMMAND, number, zlib.crc32(command.cdb + command.data))
+        self._trace.note(_COMMAND, number, sum_of(command.cdb + command.data))
         share = self._options.attention_share
         told = share and self._draws[number].attention() * 1000 < share
         if told or self._attentions[number]:
