@@ -175,12 +175,13 @@ class LockManager:
 
     def tick(self, now_ms: int) -> None:
         """A heartbeat period has passed."""
-        self.touched = True
         self._site.now_ms = now_ms
-        self.channels.tick()
+        again = self.channels.tick()
         self.client.tick()
         self._deadlock.tick()
-        self._drain()
+        if again or self._site.outbox or self._site.notices or self.spread.open:
+            self.touched = True
+            self._drain()
 
     def datagrams(self) -> list[tuple[int, bytes]]:
         """What is to be sent, and to which node. To be called after every other call."""

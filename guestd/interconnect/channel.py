@@ -80,16 +80,18 @@ class Channel:
             self._expected += 1
         return due
 
-    def tick(self) -> None:
-        """A heartbeat period has passed."""
+    def tick(self) -> bool:
+        """A heartbeat period has passed; whether something is to be sent again."""
         if self._acknowledged == self._transmitted:
             self._waited = 0
-            return
+            return False
         self._waited += 1
-        if self._waited >= self._patience:
-            self._waited = 0
-            self._patience = min(2 * self._patience, RETRY_TICKS_MAX)
-            self._transmitted = self._acknowledged
+        if self._waited < self._patience:
+            return False
+        self._waited = 0
+        self._patience = min(2 * self._patience, RETRY_TICKS_MAX)
+        self._transmitted = self._acknowledged
+        return True
 
     def segments(self) -> list[tuple[int, tuple[bytes, ...]]]:
         """What is to be transmitted now: (number of the first message, messages), as much as the window admits."""

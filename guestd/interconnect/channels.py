@@ -52,10 +52,12 @@ class Channels:
             return said.sender, []
         return said.sender, self._channels[said.sender][1].receive(said.first, said.expected, said.messages)
 
-    def tick(self) -> None:
-        """A heartbeat period has passed; what was lost goes out with the next `flush`."""
+    def tick(self) -> bool:
+        """A heartbeat period has passed; whether something was lost: it goes out with the next `flush`."""
+        again = False
         for _, channel in self._channels.values():
-            channel.tick()
+            again = channel.tick() or again
+        return again
 
     def flush(self) -> list[tuple[int, bytes]]:
         """The datagrams that are due, each with the peer that it is for. To be called after each input."""

@@ -23,6 +23,7 @@ import struct
 import zlib
 
 from guestd.core.value import Value
+from guestd.membership.sector import CRC_RESIDUE
 
 MAGIC = b"HILC"
 VERSION = 1
@@ -88,23 +89,22 @@ def decode(cluster_id: bytes, data: bytes) -> Segment:
     """Raises BadSegment."""
     if len(data) < _HEAD.size + _CRC.size:
         raise BadSegment(f"{len(data)} bytes are too few")
-    framed = data[: -_CRC.size]
-    if zlib.crc32(framed) != _CRC.unpack_from(data, len(framed))[0]:
+    if zlib.crc32(data) != CRC_RESIDUE:
         raise BadSegment("the checksum does not match")
-    magic, version, sender, receiver, count, found_id, own, other, first, expected = _HEAD.unpack_from(framed)
+    magic, version, sender, receiver, count, found_id, own, other, first, expected = _HEAD.unpack_from(data)
     if (magic, version) != (MAGIC, VERSION):
         raise BadSegment(f"magic {magic!r} version {version} instead of {MAGIC!r} version {VERSION}")
     if found_id != cluster_id:
         raise BadSegment(f"from the cluster {found_id.hex()}")
     messages = []
-    offset = _HEAD.size
+    offset, end = _HEAD.size, len(data) - _CRC.size
     for _ in range(count):
-        if offset + _SIZE.size > len(framed):
+        if offset + _SIZE.size > end:
             raise BadSegment(f"{len(data)} bytes do not hold {count} messages")
-        (size,) = _SIZE.unpack_from(framed, offset)
+        (size,) = _SIZE.unpack_from(data, offset)
         offset += _SIZE.size
-        messages.append(framed[offset : offset + size])
+        messages.append(data[offset : offset + size])
         offset += size
-    if offset != len(framed):
+    if offset != end:
         raise BadSegment(f"{len(data)} bytes do not hold {count} messages")
     return Segment(sender, receiver, own, other, first, expected, tuple(messages))

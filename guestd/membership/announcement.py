@@ -32,6 +32,8 @@ _NONE = 31
 _ACTIVE = 0x80
 _PROGRAM = struct.Struct("<BBHB")
 _LEVEL = struct.Struct("<BH")
+_LEVELS_KEPT = 128
+_unpacked_levels: dict[tuple[int, str, int], Level] = {}  # nearly always one of a few
 
 
 class Announcement(Value):
@@ -107,5 +109,11 @@ def _packed(one: Level) -> int:
 
 
 def _unpacked(order: int, name: str, packed: int) -> Level:
-    counts = [(packed >> 4 * place & 15) + 1 for place in range(3)]
-    return level(order, name, dict(zip(("forced-leave", "join", "leave"), counts, strict=True)), real=True)
+    found = _unpacked_levels.get((order, name, packed))
+    if found is None:
+        counts = [(packed >> 4 * place & 15) + 1 for place in range(3)]
+        found = level(order, name, dict(zip(("forced-leave", "join", "leave"), counts, strict=True)), real=True)
+        if len(_unpacked_levels) >= _LEVELS_KEPT:
+            _unpacked_levels.clear()
+        _unpacked_levels[order, name, packed] = found
+    return found

@@ -35,6 +35,7 @@ from guestd.membership import announcement, wire
 from guestd.membership.announcement import Announcement
 from guestd.membership.position import Position
 from guestd.membership.records import INTENTS
+from guestd.membership.sector import CRC_RESIDUE
 from guestd.membership.view import View
 from guestd.transition.levels import Level
 
@@ -75,8 +76,11 @@ class BadDatagram(ValueError):
     """Bytes that are not a datagram of this cluster; says why."""
 
 
-def encode(cluster_id: bytes, say: Say) -> bytes:
-    """At most 1434 bytes, for 64 nodes that are all in transition, with all the programs that there may be."""
+def encode(cluster_id: bytes, say: Say, last: tuple[Say, bytes] | None = None) -> bytes:
+    """At most 1434 bytes, for 64 nodes that are all in transition, with all the programs that there may be.
+
+    last: what the same node said before, and its datagram: if the rest is the same it is not encoded again.
+    """
     head = _HEAD.pack(
         MAGIC,
         VERSION,
@@ -90,33 +94,47 @@ def encode(cluster_id: bytes, say: Say) -> bytes:
         INTENTS.index(say.intent),
         say.epoch,
     )
+    if last is not None and _says_the_same(say, last[0]):
+        framed = head + last[1][_HEAD.size : -_CRC.size]
+    else:
+        framed = head + _encode_rest(say)
+    return framed + _CRC.pack(zlib.crc32(framed))
+
+
+def _says_the_same(say: Say, other: Say) -> bool:
+    """Behind the head."""
+    return (
+        say.view is other.view
+        and say.acknowledged == other.acknowledged
+        and say.programs == other.programs
+        and say.levels == other.levels
+    )
+
+
+def _encode_rest(say: Say) -> bytes:
     positions = [
         _POSITION.pack(at.subject, at.incarnation, wire.STATE_CODES[at.state], at.level, at.barrier)
         for at in say.acknowledged
     ]
     view = b"" if say.view is None else wire.encode_view(say.view)
     registered = announcement.encode_announcements(say.programs) + announcement.encode_levels(say.levels)
-    framed = b"".join([head, *positions, registered, view])
-    return framed + _CRC.pack(zlib.crc32(framed))
+    return b"".join([*positions, registered, view])
 
 
 def decode(cluster_id: bytes, nodes: int, data: bytes) -> Say:
     """Raises BadDatagram."""
     if len(data) < _HEAD.size + _CRC.size:
         raise BadDatagram(f"{len(data)} bytes are too few")
-    framed = data[: -_CRC.size]
-    if zlib.crc32(framed) != _CRC.unpack_from(data, len(framed))[0]:
+    if zlib.crc32(data) != CRC_RESIDUE:
         raise BadDatagram("the checksum does not match")
-    magic, version, node, flags, count, found_id, incarnation, sequence, hears, intent, epoch = _HEAD.unpack_from(
-        framed
-    )
+    magic, version, node, flags, count, found_id, incarnation, sequence, hears, intent, epoch = _HEAD.unpack_from(data)
     if (magic, version) != (MAGIC, VERSION):
         raise BadDatagram(f"magic {magic!r} version {version} instead of {MAGIC!r} version {VERSION}")
     if found_id != cluster_id:
         raise BadDatagram(f"from the cluster {found_id.hex()}")
     if node >= nodes or intent >= len(INTENTS):
         raise BadDatagram(f"node {node} with intent {intent}")
-    positions, programs, levels, view = _rest(nodes, count, flags & VIEW_FLAG, framed[_HEAD.size :])
+    positions, programs, levels, view = _rest(nodes, count, flags & VIEW_FLAG, data[_HEAD.size : -_CRC.size])
     gasp = bool(flags & GASP_FLAG)
     return Say(node, incarnation, sequence, hears, INTENTS[intent], positions, view, epoch, programs, levels, gasp)
 

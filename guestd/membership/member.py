@@ -44,6 +44,7 @@ class Member:
         self.registry = Registry(self, self.programs)
         self._waiting_for: str | None = None
         self.said = 0  # datagrams sent by this incarnation
+        self._last_said: tuple[datagram.Say, bytes] | None = None
 
     @property
     def levels(self) -> Levels:
@@ -149,7 +150,9 @@ class Member:
             levels=self.registry.levels(),
             gasp=gasp,
         )
-        self.context.broadcast(datagram.encode(self.context.config.cluster_id, say))
+        payload = datagram.encode(self.context.config.cluster_id, say, self._last_said)
+        self._last_said = say, payload
+        self.context.broadcast(payload)
 
     def expel(self, cause: Cause, reason: str) -> None:
         """Panic. Nothing is done after this; the others are told first, so that they need not wait for the silence."""

@@ -90,8 +90,8 @@ class Observer:
         self._blind_ms = now_ms - self.sighted_ms(now_ms)
         self._read_ms = now_ms
         self.watched_ms += gap_ms
-        for peer, heartbeat in zip(self.peers, heartbeats, strict=True):
-            before = peer.heartbeat
+        for node, peer in enumerate(self.peers):
+            before, heartbeat = peer.heartbeat, heartbeats[node]
             # Sequence numbers only grow within a life; an older record than the last one is a stale sector and no sign
             # of life. A new life begins them anew if it could not read where the one before had stopped.
             if heartbeat is None or (before is not None and heartbeat.order <= before.order):

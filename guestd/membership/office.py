@@ -289,7 +289,8 @@ class Office:
         member, now_ms = self._member, self._context.now_ms
         view, levels, acknowledged = member.view, member.levels, member.acknowledged()
         each = advance(view, levels, acknowledged, held)
-        together = advance(view, levels, acknowledged, held, together=True)
+        moves = each.view is not view
+        together = advance(view, levels, acknowledged, held, together=True) if moves else each
         if each.view == together.view:
             self._together_until_ms = None
             return each

@@ -40,6 +40,9 @@ class Region(Value):
     match: Match | None = None
 
 
+_NOTHING = Region(None, None, None, ())
+
+
 def parse(cluster_id: bytes, nodes: int, data: bytes, last: tuple[bytes, list[Region]] | None = None) -> list[Region]:
     """The regions of all configured nodes, out of one read.
 
@@ -79,8 +82,8 @@ def other_version(regions: list[Region]) -> str | None:
 def _changed(cluster_id: bytes, nodes: int, node: int, data: bytes, before: bytes, known: Region) -> Region:
     start = node * layout.REGION_SIZE
     rest, end = start + SECTOR_SIZE, start + RECORDS_SIZE
-    if known.damaged or data[rest:end] != before[rest:end]:
-        return _region(cluster_id, nodes, node, data)
+    if known.damaged or not data.startswith(before[rest:end], rest):
+        return _region(cluster_id, nodes, node, data, before, known)
     try:
         heartbeat = decode_heartbeat(cluster_id, node, data[start:rest])
     except (Damaged, ValueError):
@@ -88,7 +91,10 @@ def _changed(cluster_id: bytes, nodes: int, node: int, data: bytes, before: byte
     return Region(heartbeat, known.ballot, known.commit, (), None, known.match)
 
 
-def _region(cluster_id: bytes, nodes: int, node: int, data: bytes) -> Region:
+def _region(
+    cluster_id: bytes, nodes: int, node: int, data: bytes, before: bytes = b"", known: Region | None = None
+) -> Region:
+    """known: what `before` said, of which a pair of copies that is the same and was whole is not decoded again."""
     damaged: list[tuple[str, str]] = []
     other: list[tuple[str, str]] = []
 
@@ -101,27 +107,37 @@ def _region(cluster_id: bytes, nodes: int, node: int, data: bytes) -> Region:
                 other.append((name, str(why)))
             return None
 
-    def pair(name: str, first: int, decode: Callable[[bytes], _Numbered | None]) -> _Numbered | None:
+    def pair(
+        name: str, first: int, last: _Numbered | None, decode: Callable[[bytes], _Numbered | None]
+    ) -> _Numbered | None:
         """The valid copy with the higher sequence number; damaged only if neither copy can be read.
 
         A copy of zeros counts as one that can: nothing was written before the write that damaged the other.
         """
+        if known is not None and not known.damaged:
+            start = node * layout.REGION_SIZE + first * SECTOR_SIZE
+            end = start + layout.COPIES * SECTOR_SIZE
+            if data[start:end] == before[start:end]:
+                return last
         newest: _Numbered | None = None
-        before = len(damaged)
+        found_before = len(damaged)
         for copy in range(layout.COPIES):
             found: _Numbered | None = record(f"{name}, copy {copy + 1}", first + copy, decode)
             if found is not None and (newest is None or found.sequence > newest.sequence):
                 newest = found
-        if len(damaged) - before == layout.COPIES:
-            damaged[before:] = [(name, damaged[before][1])]
+        if len(damaged) - found_before == layout.COPIES:
+            damaged[found_before:] = [(name, damaged[found_before][1])]
         return newest
 
+    last = known if known is not None else _NOTHING
     # Of all records, in the order of their sectors: the first of another version is the one that is told.
     return Region(
         heartbeat=record("heartbeat", layout.HEARTBEAT_SECTOR, lambda raw: decode_heartbeat(cluster_id, node, raw)),
-        ballot=pair("ballot", layout.BALLOT_SECTOR, lambda raw: decode_ballot(cluster_id, node, raw)),
-        commit=pair("commit", layout.COMMIT_SECTOR, lambda raw: decode_commit(cluster_id, node, raw, nodes)),
-        match=pair("match", layout.MATCH_SECTOR, lambda raw: decode_match(cluster_id, node, raw)),
+        ballot=pair("ballot", layout.BALLOT_SECTOR, last.ballot, lambda raw: decode_ballot(cluster_id, node, raw)),
+        commit=pair(
+            "commit", layout.COMMIT_SECTOR, last.commit, lambda raw: decode_commit(cluster_id, node, raw, nodes)
+        ),
+        match=pair("match", layout.MATCH_SECTOR, last.match, lambda raw: decode_match(cluster_id, node, raw)),
         damaged=tuple(damaged),
         other_version=other[0] if other else None,
     )

@@ -33,14 +33,14 @@ class NodeState(Enum):
     @property
     def transition(self) -> str | None:
         """The type of the transition that a node in this state undergoes, if any."""
-        return _TRANSITIONS.get(self)
+        return _TRANSITIONS.get(self.value)
 
 
 _LIVE = (NodeState.JOINING, NodeState.JOINED, NodeState.LEAVING)
-_TRANSITIONS = {
-    NodeState.JOINING: "join",
-    NodeState.LEAVING: "leave",
-    NodeState.FORCED_LEAVING: "forced-leave",
+_TRANSITIONS = {  # by value, for the hash of a string is kept
+    NodeState.JOINING.value: "join",
+    NodeState.LEAVING.value: "leave",
+    NodeState.FORCED_LEAVING.value: "forced-leave",
 }
 
 NODE_STATES = Table(

@@ -33,7 +33,10 @@ class Level(Value):
 
     def barriers_of(self, transition: str) -> int:
         """How many barriers this level has in that transition."""
-        return dict(self.barriers)[transition]
+        for name, count in self.barriers:
+            if name == transition:
+                return count
+        raise KeyError(transition)
 
 
 def level(order: int, name: str, barriers: Mapping[str, int], *, real: bool) -> Level:

@@ -77,7 +77,7 @@ class Programs:
         """For the datagrams."""
         if not self._programs:
             return ()
-        return tuple(self._announced(program) for program in self._programs.values())
+        return tuple([self._announced(program) for program in self._programs.values()])
 
     def seat(self, agreed: Callable[[int], Level | None], others: Callable[[int], list[NamedLevel]]) -> None:
         """Register those that ask, where the cluster has agreed to the level; refuse those with other barriers.

@@ -210,5 +210,5 @@ def _disk(disk: Disk | None) -> bytes:
 
 
 def _only_zeros(rest: bytes) -> None:
-    if any(rest):
+    if rest.strip(b"\0"):
         raise ValueError("has something where there should be zeros")

@@ -4,6 +4,7 @@ It is the checkout's, with these differences, none of which changes what a run d
 
 * guestd's values are spelled out as plain classes (:mod:`hil.compiled.values`): a metaclass would keep them interpreted
 * a bare ``raise`` names what it raises
+* constants are ``Final``, members of enumerations have names of their own (:mod:`hil.compiled.constants`)
 * fields of named tuples are ``Any``: their types are evaluated when they are made, and are known to the checker only
 * the decoders in ``REMEMBERED`` keep what they have decoded, as with :mod:`hil.sim.speed`
 """
@@ -17,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from hil.compiled.constants import named
 from hil.compiled.values import VALUE, spelled_out
 
 ROOT: Final = Path(__file__).parents[2]
@@ -63,7 +65,7 @@ def write_tree(tree: Path) -> list[str]:
         shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
     files = {name: f"{name.replace('.', '/')}.py" for name in imported() if name not in INTERPRETED}
     compiled = {name: file for name, file in files.items() if (tree / file).exists()}  # else it is a package
-    texts = spelled_out({name: (ROOT / file).read_text() for name, file in compiled.items()})
+    texts = spelled_out(named({name: (ROOT / file).read_text() for name, file in compiled.items()}))
     for name, file in compiled.items():
         text = VALUE if name == "guestd.core.value" else texts[name]
         for function in REMEMBERED.get(name, ()):
@@ -122,13 +124,14 @@ def _remembering(text: str, name: str) -> str:
     plain = text.replace(f"def {name}(", f"def _{name}_anew(", 1)
     return f"""{plain}
 
-_known_{name}: dict[tuple[{types}], {result}] = {{}}
+_known_{name}: Final[dict[tuple[{types}], {result}]] = {{}}
 
 
 def {name}({ast.unparse(made.args)}) -> {result}:
     asked = ({names})
-    if asked in _known_{name}:
-        return _known_{name}[asked]
+    known = _known_{name}.get(asked)
+    if known is not None:
+        return known
     found = _{name}_anew({names})
     if len(_known_{name}) >= {_KEPT}:
         _known_{name}.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import platform
 import sys
@@ -63,9 +64,11 @@ def start(place: Path | None) -> None:
         for name in [name for name in sys.modules if name.startswith(_REPLACED)]:
             del sys.modules[name]
     use(place)
-    if place is not None:
-        importlib.import_module("hil.sim.options")
-        importlib.import_module("hil.sim.run")
+    importlib.import_module("hil.sim.options")
+    importlib.import_module("hil.sim.run")
+    # What is imported stays: the collector, which comes before each run, need not look through it.
+    gc.collect()
+    gc.freeze()
 
 
 def named(place: Path | None) -> str:

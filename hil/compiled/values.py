@@ -184,8 +184,9 @@ def _methods(made: ast.ClassDef, fields: list[Field]) -> list[str]:
         hashed = "".join(f"self.{name}, " for name in names)
         lines += ["", "    def __hash__(self) -> int:", f"        return hash(({hashed}))"]
     lines += ["", "    def replaced(self, changes: dict[str, Any]) -> Any:"]
-    unknown = f"changes.keys() - {{{', '.join(map(repr, names))}}}" if names else "changes"
-    lines += [f"        if {unknown}:", f"            raise TypeError(f'{made.name} has not all of {{list(changes)}}')"]
+    known = f"name not in {{{', '.join(map(repr, names))}}}" if names else "True"
+    lines += ["        for name in changes:", f"            if {known}:"]
+    lines += [f"                raise TypeError(f'{made.name} has not all of {{list(changes)}}')"]
     exchanged = ", ".join(f"{name}=changes[{name!r}] if {name!r} in changes else self.{name}" for name in names)
     return [*lines, f"        return {made.name}({exchanged})"]
 

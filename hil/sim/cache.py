@@ -12,13 +12,15 @@ from guestd.membership import layout
 from guestd.membership.sector import SECTOR_SIZE
 
 if TYPE_CHECKING:
+    from mmap import mmap
+
     from hil.sim.randomness import Draw
 
 
 class Cache:
     """``medium``: what a read brings. Keeps what was there before, for whom loses it."""
 
-    def __init__(self, medium: bytearray) -> None:
+    def __init__(self, medium: bytearray | mmap) -> None:
         self._medium = medium
         self._stable: dict[int, tuple[int, bytes]] = {}  # LBA -> who has written it last, and what is stable there
         self.lost_count = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from guestd.core.config import NODES_MAX
 from guestd.membership.sector import SECTOR_SIZE
 from guestd.sfs import fsck
@@ -10,8 +12,11 @@ from guestd.sfs.level import VIRTUAL_DISK
 from guestd.vdm import layout, tables
 from guestd.vdm.errors import TablesRefused
 
+if TYPE_CHECKING:
+    from mmap import mmap
 
-def wrong_on(medium: bytes | bytearray, cluster_id: bytes, *, shared: bool) -> list[str]:
+
+def wrong_on(medium: bytes | bytearray | mmap, cluster_id: bytes, *, shared: bool) -> list[str]:
     """What is wrong there, a sentence each; that two virtual disks have the same extents too.
 
     ``shared``: there is a file system.

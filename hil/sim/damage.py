@@ -26,6 +26,8 @@ from hil.sim.cache import Cache, is_of_volumes
 from hil.sim.randomness import Draw, draws
 
 if TYPE_CHECKING:
+    from mmap import mmap
+
     from hil.sim.options import Options
 
 _WRITTEN_BACK: Final = 0.3  # the share of writes at which the disk has written back the one before
@@ -46,10 +48,11 @@ class _Draws(NamedTuple):
 class Damage:
     """``medium``: the disk's contents. Says what becomes of a command; does nothing to the medium but at power loss."""
 
-    def __init__(self, medium: bytearray, randomness: random.Random, options: Options) -> None:
+    def __init__(self, medium: bytearray | mmap, randomness: random.Random, options: Options) -> None:
         self._medium = medium
         self._draws = [_Draws(*draws(randomness, len(_Draws._fields))) for _ in range(options.nodes)]
-        self._shares = options
+        self._lost, self._stale, self._flipped = options.lost_share, options.stale_share, options.flip_share
+        self._torn_share, self._cache_share = options.torn_share, options.cache_share
         self._cache: dict[int, bytes] = {}  # LBA -> what is stable there
         self.cache = Cache(medium)
         self._before: dict[int, bytes] = {}  # LBA of a heartbeat -> what it was before
@@ -67,7 +70,9 @@ class Damage:
 
     def loses(self, lba: int, *, durable: bool) -> bool:
         """Whether that write is answered and not written."""
-        lost = not durable and _is_heartbeat(lba) and self._strikes(self._shares.lost_share, self._of(lba).lost)
+        if not self._lost or durable or not _is_heartbeat(lba):
+            return False
+        lost = self._strikes(self._lost, self._of(lba).lost)
         self.counts["lost"] += lost
         return lost
 
@@ -76,12 +81,12 @@ class Damage:
 
         dies: the machine is gone, nobody gets an answer.
         """
-        if not self._shares.torn_share or not self.enabled:
+        if not self._torn_share or not self.enabled:
             return None
         if is_of_volumes(lba):
             return self._tears_data(data, lba) if dies else None
         draw = self._of(lba).torn
-        if not (dies and draw() < 0.2) and draw() * 1000 >= self._shares.torn_share:
+        if not (dies and draw() < 0.2) and draw() * 1000 >= self._torn_share:
             return None
         heartbeat = _is_heartbeat(lba)
         answered = not dies and draw() < 0.5 and not (heartbeat and durable)
@@ -111,19 +116,19 @@ class Damage:
     def written(self, node: int, lba: int, data: bytes, *, durable: bool) -> None:
         """That is about to reach the medium."""
         if is_of_volumes(lba):
-            if self._shares.cache_share:
+            if self._cache_share:
                 self.cache.written(node, lba, len(data), durable=durable)
             return
         start = lba * SECTOR_SIZE
         if self._torn and self._torn.pop(lba, False):
             self._torn[lba] = False
-        if self._shares.stale_share and _is_heartbeat(lba):
+        if self._stale and _is_heartbeat(lba):
             before = bytes(self._medium[start : start + SECTOR_SIZE])
             if before[_INCARNATION : _INCARNATION + 4] == data[_INCARNATION : _INCARNATION + 4]:
                 self._before[lba] = before
             else:
                 self._before.pop(lba, None)
-        if not self._shares.cache_share:
+        if not self._cache_share:
             return
         if durable:
             for index in range(len(data) // SECTOR_SIZE):
@@ -133,11 +138,11 @@ class Damage:
 
     def power_lost(self, node: int) -> None:
         """What that node had in the disk's cache may be gone."""
-        self.cache.power_lost(node, self._shares.cache_share if self.enabled else 0, self._draws[node].cache)
+        self.cache.power_lost(node, self._cache_share if self.enabled else 0, self._draws[node].cache)
         first = layout.region_lba(node, 0)
         for lba in [lba for lba in self._cache if first <= lba < first + layout.REGION_SECTORS]:
             stable = self._cache.pop(lba)
-            if self._strikes(self._shares.cache_share, self._draws[node].cache):
+            if self._strikes(self._cache_share, self._draws[node].cache):
                 self.counts["cache-lost"] += 1
                 self._before.pop(lba, None)
                 self._medium[lba * SECTOR_SIZE : lba * SECTOR_SIZE + len(stable)] = stable
@@ -147,13 +152,13 @@ class Damage:
         if lba != layout.REGIONS_LBA:
             return data
         draw = self._draws[node].stale
-        if self._before and self._strikes(self._shares.stale_share, draw):
+        if self._before and self._strikes(self._stale, draw):
             places = sorted(self._before)
             stale = places[int(draw() * len(places))]
             data = _put(data, (stale - lba) * SECTOR_SIZE, self._before[stale])
             self.counts["stale"] += 1
         draw = self._draws[node].flip
-        if self._strikes(self._shares.flip_share, draw):
+        if self._strikes(self._flipped, draw):
             sector = int(draw() * (len(data) // layout.REGION_SIZE)) * layout.REGION_SECTORS
             sector += int(draw() * self._records)
             if self._may_flip(lba + sector):

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import random
 import struct
-import zlib
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -34,9 +33,11 @@ from hil.scsi.reservations import Conflict, Identity, Request, State, change
 from hil.sim import ledger
 from hil.sim.damage import Damage
 from hil.sim.randomness import Draw, child, draws
-from hil.sim.trace import DISK
+from hil.sim.trace import DISK, sum_of
 
 if TYPE_CHECKING:
+    from mmap import mmap
+
     from hil.sim.nodes import Node
     from hil.sim.options import Options
     from hil.sim.queue import Queue
@@ -80,10 +81,9 @@ class Disk:
     """``medium`` is what is on it. ``aborts`` off: PREEMPT AND ABORT aborts nothing, for tests of the tests."""
 
     def __init__(
-        self, medium: bytearray, queue: Queue, randomness: random.Random, options: Options, trace: Trace
+        self, medium: bytearray | mmap, queue: Queue, randomness: random.Random, options: Options, trace: Trace
     ) -> None:
         self.medium = medium
-        self._view = memoryview(medium)
         self.state = State()
         self.aborts = True
         self.ledger = ledger.Ledger()
@@ -104,7 +104,7 @@ class Disk:
         self._slow = options.slow_share / 1000
         self._latency_us = options.latency_us_max
 
-    def contents(self) -> bytes | bytearray:
+    def contents(self) -> bytes | bytearray | mmap:
         """All of it, as a read would bring it."""
         return self.medium
 
@@ -165,7 +165,7 @@ class Disk:
             self._fail(node, life, command)
         elif isinstance(command, ReadSectors):
             start = command.lba * SECTOR_SIZE
-            data = bytes(self._view[start : start + command.count * SECTOR_SIZE])
+            data = bytes(self.medium[start : start + command.count * SECTOR_SIZE])
             if self.damage.enabled:
                 data = self.damage.read(number, command.lba, data)
             self._trace.note(_COMMAND, number, command.lba)
@@ -204,7 +204,7 @@ class Disk:
     def _land(self, node: Node, life: int, command: WriteSectors, outcome: str) -> None:
         data, start = command.data, command.lba * SECTOR_SIZE
         self._enter(node, life, "write", command.lba, outcome)
-        self._trace.note(_COMMAND, node.number, command.lba << 32 | zlib.crc32(data))
+        self._trace.note(_COMMAND, node.number, command.lba << 32 | sum_of(data))
         self.damage.written(node.number, command.lba, data, durable=command.durable)
         self.medium[start : start + len(data)] = data
         if self._trace.recording:
@@ -258,7 +258,7 @@ class Disk:
 
     def _scsi(self, node: Node, life: int, command: ScsiCommand) -> ScsiDone:
         number, name = node.number, _name(command)
-        self._trace.note(_COMMAND, number, zlib.crc32(command.cdb + command.data))
+        self._trace.note(_COMMAND, number, sum_of(command.cdb + command.data))
         share = self._options.attention_share
         told = share and self._draws[number].attention() * 1000 < share
         if told or self._attentions[number]:

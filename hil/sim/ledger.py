@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import NamedTuple
+
+from guestd.core.value import Value
 
 DONE = "done"
 REFUSED = "refused"  # RESERVATION CONFLICT
@@ -17,7 +18,7 @@ ATTENTION = "attention"  # told a unit attention instead
 DROPPED = "dropped"  # its machine was gone before the disk had it
 
 
-class Entry(NamedTuple):
+class Entry(Value):
     """One command. ``life``: which boot of the node sent it; ``lba`` -1 for what has none."""
 
     at_us: int

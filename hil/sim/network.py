@@ -14,11 +14,11 @@ A node's own datagram does not come back to it: guestd makes nothing of it.
 from __future__ import annotations
 
 import random
-import zlib
 from typing import TYPE_CHECKING, Final
 
 from guestd.core.inputs import Datagram
 from hil.sim.randomness import draws
+from hil.sim.trace import sum_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -82,7 +82,7 @@ class Network:
 
     def send(self, sender: int, payload: bytes, only: int = -1) -> None:
         """To all others; ``only``: a mask of those that it reaches before its sender dies."""
-        self._trace.note(_SENT, sender, zlib.crc32(payload))
+        self._trace.note(_SENT, sender, sum_of(payload))
         counts = self.counts
         draw_lost, draw_late, draw_doubled, draw_delay = self._draws[sender]
         counts["sent"] += 1
@@ -122,7 +122,7 @@ class Network:
 
     def tell(self, sender: int, receiver: int, payload: bytes) -> None:
         """To one node."""
-        self._trace.note(_SENT, sender, zlib.crc32(payload))
+        self._trace.note(_SENT, sender, sum_of(payload))
         counts = self.counts
         draw_lost, draw_late, draw_doubled, draw_delay = self._told_draws[sender]
         counts["told"] += 1

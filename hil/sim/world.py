@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import cache
+from mmap import mmap
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from guestd.core.config import Config
@@ -106,6 +108,8 @@ class World:
             drift_ppm = round(options.drift_ppm_max * (2 * drifts.random() - 1))
             self.nodes.append(Node(self, number, self.config, drift_ppm))
             self.generators.append(OfNode(child(of_nodes), child(of_nodes), child(of_nodes)))
+        self._tick_draws = [one.tick.random for one in self.generators]
+        self._late_tick_us = options.late_tick_us_max
         self.network.connect(self.nodes)
         self.faults = Faults(self, draw_plan(options) if plan is None else plan)
         self.events: list[tuple[int, int, str, dict[str, Any]]] = []  # (µs, node, kind, fields)
@@ -133,11 +137,10 @@ class World:
     def make_disk(self, randomness: random.Random) -> Disk:
         """The shared disk, with a new membership database on it."""
         config = self.config
-        medium = bytearray(DISK_SIZE)
-        database = persistent.format_database(config.cluster_id.hex(), config.cluster, config.nodes, config.election)
-        shared = shared_size(DISK_SIZE // MIB, config.nodes, None if self.shared else 0)
-        volumes = make_volumes(config.cluster_id.hex(), config.nodes, DISK_SIZE, shared, 0)
-        for offset, data in ((layout.DATABASE_OFFSET, database), *volumes):
+        medium = mmap(-1, DISK_SIZE)  # of which most is never touched
+        for offset, data in _on_a_new_disk(
+            config.cluster_id, config.cluster, config.nodes, config.election, self.shared
+        ):
             medium[offset : offset + len(data)] = data
         return Disk(medium, self.queue, randomness, self.options, self.trace)
 
@@ -168,7 +171,7 @@ class World:
 
     def tick_late_us(self, number: int) -> int:
         """How late the next tick of that node is."""
-        return int(self.generators[number].tick.random() * self.options.late_tick_us_max)
+        return int(self._tick_draws[number]() * self._late_tick_us)
 
     def stands_refused(self, node: Node) -> None:
         """A node has heard that the disk refuses its write, and runs on."""
@@ -346,5 +349,13 @@ class World:
         return lines
 
 
+@cache
+def _on_a_new_disk(cluster_id: bytes, cluster: str, nodes: int, election: str, shared: bool) -> list[tuple[int, bytes]]:
+    """At which byte what is; the same for all runs of such a cluster."""
+    database = persistent.format_database(cluster_id.hex(), cluster, nodes, election)
+    size = shared_size(DISK_SIZE // MIB, nodes, None if shared else 0)
+    return [(layout.DATABASE_OFFSET, database), *make_volumes(cluster_id.hex(), nodes, DISK_SIZE, size, 0)]
+
+
 def _shown(fields: dict[str, Any]) -> str:
-    return " ".join(f"{key}={value!r}" for key, value in fields.items() if key != "nodes")
+    return " ".join([key + "=" + repr(value) for key, value in fields.items() if key != "nodes"])

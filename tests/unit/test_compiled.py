@@ -5,6 +5,7 @@ Here a few modules are compiled, in some seconds; all of them are compared by `.
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hil.compiled import cache, sources, use, values
+from hil.compiled import cache, constants, sources, use, values
 from hil.sim.campaign import SAME_RUN, Seeds, campaign, interpreted
 from hil.sim.options import draw
 from hil.sim.run import run
@@ -113,6 +114,35 @@ def test_what_differs_in_the_sources_is_what_it_says() -> None:
     assert "return self.first == other.first and self.second == other.second and self.third == other.third" in made
     untouched = "class Other:\n    field: int = 3\n"
     assert values.spelled_out({"one": untouched})["one"] == untouched
+
+
+def test_what_never_changes_is_told_to_the_compiler() -> None:
+    future = "from __future__ import annotations\n"
+    states = (
+        f"{future}from guestd.core.enumeration import Enum\n\n\nclass State(Enum):\n    ON = 1\n    OFF = 2\n\n"
+        "    def other(self) -> State:\n        return State.OFF if self is State.ON else State.ON\n\n\n"
+        "FIRST, _LAST = State.ON, State.OFF\n_COUNT = 3\n_changes = 0\n_TWICE = 1\n_TWICE = 2\n"
+        "_known: dict[int, int] = {}\n_T = TypeVar('_T')\nTYPE_CHECKING = False\n\n\n"
+        "def more() -> None:\n    global _changes\n    _changes = 1\n"
+    )
+    user = (
+        f"{future}from states import (\n    State as Is,\n)\n\n\ndef shown(one: Is, at: Is = Is.ON) -> str:\n"
+        "    é = one is Is.ON and at is not Is.OFF\n    match one:\n        case Is.ON:\n"
+        '            return f"{Is.ON}{é}"\n    return str(Is.value)\n'
+    )
+    made = constants.named({"states": states, "user": user, "other": "X = 1\n", "none": "def f() -> int: ...\n"})
+    assert "return _member_State_OFF if self is _member_State_ON else _member_State_ON\n" in made["states"]
+    assert "\n_member_State_ON: Final = State.ON\n_member_State_OFF: Final = State.OFF\n" in made["states"]
+    assert "\nFIRST: Final = State.ON; _LAST: Final = State.OFF\n_COUNT: Final = 3\n_changes = 0\n" in made["states"]
+    assert "\n_TWICE = 1\n_TWICE = 2\n_known: Final[dict[int, int]] = {}\n_T = TypeVar('_T')\n" in made["states"]
+    assert "\nTYPE_CHECKING = False\n" in made["states"]
+    assert ")\nfrom states import _member_State_ON, _member_State_OFF\n" in made["user"]
+    assert "é = one is _member_State_ON and at is not _member_State_OFF\n" in made["user"]
+    assert "at: Is = Is.ON) -> str:\n" in made["user"]  # when the module is made
+    assert 'case Is.ON:\n            return f"{Is.ON}{é}"\n    return str(Is.value)\n' in made["user"]
+    assert made["none"] == "def f() -> int: ...\n"
+    for text in made.values():
+        ast.parse(text)
 
 
 def test_a_process_that_has_imported_guestd_is_told_that_it_is_too_late(tmp_path: Path) -> None:

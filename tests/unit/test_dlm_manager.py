@@ -14,6 +14,7 @@ from guestd.dlm.manager import LockError, LockManager
 from guestd.dlm.messages import Reason, decode
 from guestd.dlm.modes import Mode
 from guestd.dlm.notices import Blocks, Denied, Gone, Granted, Notice
+from guestd.interconnect.channel import RETRY_TICKS
 from guestd.interconnect.channels import Channels
 from guestd.membership.states import NodeState
 from tests.unit.dlm_net import Options, World
@@ -359,6 +360,25 @@ def victims(cluster: Cluster) -> list[tuple[int, int]]:
         for node, notice in cluster.told
         if isinstance(notice, Denied) and notice.reason is Reason.DEADLOCK
     ]
+
+
+def test_a_tick_in_which_nothing_is_due_leaves_nothing_to_settle() -> None:
+    cluster = Cluster()
+    holder = cluster.elsewhere(0, 1)
+    cluster.held(0, holder, Mode.EX)
+    manager = cluster.world.nodes[1].manager
+    assert manager is not None
+
+    def due() -> bool:
+        manager.touched = False
+        manager.tick(cluster.world.now_ms)
+        return manager.touched
+
+    assert not due()
+    manager.lock(1, holder, Mode.PR)
+    manager.datagrams()  # which are lost
+    assert [due() for _ in range(RETRY_TICKS)] == [False] * (RETRY_TICKS - 1) + [True]
+    assert manager.datagrams()
 
 
 @pytest.mark.parametrize("nodes", [2, 3, 5])

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import zlib
 from collections.abc import Callable
 
 import pytest
 
-from guestd.membership import datagram, layout, persistent, records, wire
+from guestd.core.value import replace
+from guestd.membership import announcement, datagram, layout, persistent, records, wire
 from guestd.membership.position import Position
 from guestd.membership.regions import newest_view, next_incarnation, parse
 from guestd.membership.sector import SECTOR_SIZE, VERSION, Damaged, OtherVersion, seal
 from guestd.membership.states import NodeState
 from guestd.membership.view import Entry, View, empty
+from guestd.transition.levels import level
 from tests.unit.guestd_world import CLUSTER_ID
 
 ID = bytes.fromhex(CLUSTER_ID)
@@ -211,6 +214,33 @@ def test_the_membership_is_the_valid_commit_record_with_the_highest_epoch_and_st
     assert newest_view(parse(ID, 3, regions())) == empty(3)
 
 
+def test_what_has_not_changed_since_the_last_read_need_not_be_decoded_again() -> None:  # S2.5
+    randomness = random.Random(7)
+    encoders: dict[int, Callable[[int, int], bytes]] = {
+        0: lambda node, n: records.encode_heartbeat(
+            ID, node, records.Heartbeat(1, n, NodeState.JOINED, "none", 2, 0, 7)
+        ),
+        1: lambda node, n: records.encode_ballot(ID, node, records.Ballot(n, 2, 1, 1, 0, 0, 0)),
+        3: lambda node, n: records.encode_commit(ID, node, records.Commit(n, view(n, 0))),
+        5: lambda node, n: records.encode_match(ID, node, records.Match(n, 2, 1, 0, 0)),
+    }
+    data = bytearray(3 * layout.REGION_SIZE)
+    last, damaged = None, 0
+    for number in range(1, 400):
+        node, first = randomness.randrange(3), randomness.choice([0, 1, 3, 5])
+        at = node * layout.REGION_SIZE + first * SECTOR_SIZE
+        sector = encoders[first](node, number)
+        data[at : at + SECTOR_SIZE * (1 if first == 0 else 2)] = sector * (1 if first == 0 else 2)
+        if randomness.random() < 0.05:
+            data[at + randomness.randrange(SECTOR_SIZE)] ^= 1
+        read = bytes(data)
+        found = parse(ID, 3, read, last)
+        assert found == parse(ID, 3, read)
+        damaged += any(region.damaged for region in found)
+        last = read, found
+    assert 50 < damaged < 350  # both, and from the one to the other
+
+
 def test_a_new_incarnation_is_higher_than_every_trace_of_an_earlier_one() -> None:  # S2.6
     beat = records.encode_heartbeat(ID, 0, HEARTBEAT)
     assert next_incarnation(0, parse(ID, 3, regions())) == 1
@@ -238,6 +268,26 @@ def test_a_datagram_comes_back_as_it_was_sent_and_fits_into_one_packet(whole: Vi
     payload = datagram.encode(ID, say(whole))
     assert datagram.decode(ID, 64, payload) == say(whole)
     assert len(payload) <= 1472
+
+
+def test_what_is_said_again_behind_the_head_is_not_encoded_again_and_is_the_same() -> None:
+    said = say(None)
+    changes: list[dict[str, object]] = [
+        {"sequence": 9, "hears": 5, "intent": "leave", "epoch": 77, "gasp": True},
+        {"acknowledged": ()},
+        {"acknowledged": (Position(1, 4, NodeState.JOINING, 10, 0),)},
+        {"programs": (announcement.Announcement(level(35, "one", {}, real=True), True, None),)},
+        {"levels": (level(35, "", {"join": 2}, real=True),)},
+        {"view": view(3, 2)},
+        {"view": view(3, 3)},
+        {"view": None},
+    ]
+    last = said, datagram.encode(ID, said)
+    for change in changes:
+        said = replace(said, **change)
+        payload = datagram.encode(ID, said, last)
+        assert payload == datagram.encode(ID, said)
+        last = said, payload
 
 
 @pytest.mark.parametrize("size", [0, 10, 60, 300])

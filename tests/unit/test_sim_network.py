@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 from dataclasses import replace
 from typing import Any
 
@@ -111,3 +112,15 @@ def test_no_rate_no_fault() -> None:
     link = Link()
     assert len(link.send_many()) == 3 * SENT
     assert link.network.counts == {"sent": SENT, "told": 0, "cut": 0, "lost": 0, "late": 0, "duplicated": 0}
+
+
+def test_the_digest_tells_what_a_datagram_says() -> None:  # S10.9
+    def digest(said: bytes) -> str:
+        queue = Queue()
+        trace = Trace(queue)
+        network = Network(queue, random.Random(1), draw(1, "performance", 4), trace)
+        network.connect([])
+        network.send(0, said + zlib.crc32(said).to_bytes(4, "little"))  # as all datagrams do
+        return trace.hexdigest()
+
+    assert digest(b"this") == digest(b"this") != digest(b"that")
