@@ -32,6 +32,43 @@ class FaultSpan:
 
 def faults(run: Run) -> list[FaultSpan]:
     """Those that were injected, and machines whose plug was pulled, in the order in which they began."""
+    told = _told_by_the_bench(run)
+    known = [(_alike(span.kind), span.node, span.begin, span.end) for span in told]
+
+    def is_new(span: FaultSpan) -> bool:
+        return not any(
+            (kind, node) == (_alike(span.kind), span.node)
+            and begin <= (run.end_t if span.end is None else span.end)
+            and span.begin <= (run.end_t if end is None else end)
+            for kind, node, begin, end in known
+        )
+
+    return sorted([*told, *filter(is_new, _of_the_library(run))], key=lambda span: (span.begin, span.n))
+
+
+def _alike(kind: str) -> str:
+    return POWER_OFF if kind in ("power-off", "power-cycle") else kind
+
+
+def _of_the_library(run: Run) -> list[FaultSpan]:
+    """Of each injection (docs/faults.md) and node; the bench itself tells of most of them, too."""
+    spans: dict[int, list[FaultSpan]] = {}
+    for event in run.events:
+        if event["kind"] != "injection":
+            continue
+        if event["step"] == "begun":
+            about = {"whom": event.get("whom"), **(event.get("parameters") or {})}
+            spans[event["injection"]] = [
+                FaultSpan(str(event["fault"]), node, event["t"], event["n"], about=about)
+                for node in event["nodes"] or ()
+            ]
+        elif event["step"] in ("undone", "failed", "nothing"):
+            for span in spans.get(event["injection"], ()):
+                span.end = event["t"]
+    return [span for own in spans.values() for span in own]
+
+
+def _told_by_the_bench(run: Run) -> list[FaultSpan]:
     spans: list[FaultSpan] = []
     open_: dict[tuple[str, int | None, int | None], FaultSpan] = {}
     for event in run.events:

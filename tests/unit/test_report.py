@@ -16,6 +16,7 @@ from hil.report.compare import comparison, differences
 from hil.report.data import whole
 from hil.report.run import Run, read
 from tests.unit import report_runs
+from tests.unit.sim_cluster import plain_node, started
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,29 @@ def test_faults_are_spans_with_their_targets(run: Run) -> None:
     assert power.end is not None
     assert power.end > power.begin
     assert (cut.begin, cut.end) == (first(run, "fault-injected", node=2), first(run, "fault-healed", node=2))
+
+
+def test_each_fault_of_the_library_is_one_span(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    with started() as cluster:
+        victim = plain_node(cluster)
+        with cluster.inject("freeze-vcpu", [victim]):
+            pass
+        with cluster.expecting_panic(victim), cluster.inject("panic", [victim]):
+            pass
+        with cluster.inject("power-cycle", [victim]):
+            pass
+        directory = cluster.run_dir
+    found = spans.faults(read(directory))
+    assert [(one.kind, one.node) for one in found] == [
+        ("freeze-vcpu", victim.id),
+        ("panic", victim.id),
+        (spans.POWER_OFF, victim.id),
+        (spans.POWER_OFF, victim.id),
+    ]
+    assert all(one.end is not None for one in found)
 
 
 def test_a_service_moves_from_node_to_node(run: Run) -> None:
