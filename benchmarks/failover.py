@@ -17,18 +17,15 @@ from contextlib import contextmanager
 
 from benchmarks.figures import Figure, note, print_figures
 from hil.client import Cluster
-from hil.client.services import Step
 from hil.config import make_config
-from hil.view import Event
+from hil.recovery import STAGES, recoveries
 
 FAILOVER_S_MAX = 5.0
 MOVE_S_MAX = 1.0
 """At a timing factor of 1; of a move, beside what the service's own stop and start commands take."""
 
-STAGES = ("detect", "elect", "fence", "recover", "launch")
 NAME = "measured"
 COMMANDS = {"start_command": ["/bin/true"], "stop_command": ["/bin/true"]}
-FILE_SYSTEM = 30  # the level below the services
 MANY = (50, 100, 200)
 MANY_NODES = 5
 LIMIT_S = 600.0
@@ -107,49 +104,16 @@ def measure(cluster: Cluster, rounds: int) -> list[Figure]:
 def lose(cluster: Cluster) -> dict[str, float]:
     """The power of the service's node is cut; the seconds of each stage until it is registered elsewhere."""
     (node,) = cluster.poll().services[NAME].registered_on
-    before = cluster.catch_up().n
     cluster.power_off([cluster.nodes[node]])
     cluster.services.wait_registered(NAME, timeout=LIMIT_S)
-    events = list(cluster.events(since=before))
-    registered = cluster.services.steps(NAME, before)[-1]
-    stages = staged(events, node, registered)
+    cluster.catch_up()
+    stages = [one for one in recoveries(cluster.events()) if one.victim == node][-1].seconds
     told = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in stages.items())
     note(f"power cut of node {node} ({told})", sum(stages.values()))
     cluster.wait_state(cluster.nodes[node], "inactive", timeout=LIMIT_S)
     cluster.power_on([cluster.nodes[node]])
     cluster.wait_joined(timeout=LIMIT_S)
     cluster.services.wait_ready(timeout=LIMIT_S)
-    return stages
-
-
-def staged(events: list[Event], victim: int, registered: Step) -> dict[str, float]:
-    """Seconds of each stage.
-
-    detect: until the first node asks for an epoch without the victim; elect: until its key is about to be removed from
-    the disk, or the election is won without that; fence: until that is verified and the epoch has begun; recover: until
-    levels 10 to 30 have recovered; launch: until the service is registered.
-    """
-
-    def times(*kinds: str, **fields: object) -> list[float]:
-        return [
-            float(event["t"])
-            for event in events
-            if event["kind"] in kinds and all(event.get(key) == value for key, value in fields.items())
-        ]
-
-    recovered = times("level-complete", transition="forced-leave", subject=victim, level=FILE_SYSTEM)
-    ends = [
-        min(times("bid")),
-        min(times("preempted", "elected")),
-        max(times("fenced", subject=victim) + times("elected")[:1]),
-        max(recovered),
-        registered.t,
-    ]
-    begun = min(times("machine-stopped", node=victim))
-    stages = {}
-    for stage, end in zip(STAGES, ends, strict=True):
-        stages[stage] = max(0.0, end - begun)
-        begun = max(begun, end)
     return stages
 
 

@@ -141,7 +141,7 @@ class CheckpointVerbs(ABC):
         lines = dict(zip([str(machine.node) for machine, _ in on], _for_all(save, on), strict=True))
         (pending / checkpoint.EVENTS).write_bytes(b"".join(self.log.follow(0, follow=False)))
         copy_sparse(facts.run_dir / target.DISK, pending / target.DISK)
-        consoles = [f"console-n{machine.node}.log" for machine in self.machines]
+        consoles = [f"console-n{machine.node}.{of}" for machine in self.machines for of in ("log", "times")]
         copied = [name for name in (*KEPT, *consoles) if (facts.run_dir / name).exists()]
         for name in copied:
             shutil.copy2(facts.run_dir / name, pending / name)

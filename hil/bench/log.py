@@ -57,7 +57,7 @@ class EventLog:
         Raises one of :data:`hil.view.MALFORMED`, and appends nothing, if the view can make nothing of it.
         """
         with self._changed:
-            event = {"n": len(self._lines) + 1, "t": round(self._clock() - self._start, 4), "kind": kind, **fields}
+            event = {"n": len(self._lines) + 1, "t": self.now(), "kind": kind, **fields}
             if self._closed:
                 return event  # a thread that reports into the end of the bench; nobody reads any more
             line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
@@ -81,6 +81,10 @@ class EventLog:
         """The current view as plain data, and ``now``: what an event's ``t`` would be."""
         with self._changed:
             return {**self._view.as_dict(), "now": round(self._clock() - self._start, 4)}
+
+    def now(self) -> float:
+        """The time that an event would have."""
+        return round(self._clock() - self._start, 4)
 
     @property
     def position(self) -> int:

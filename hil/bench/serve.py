@@ -20,6 +20,7 @@ from hil.bench.log import EventLog
 from hil.bench.order import Order
 from hil.bench.server import Server
 from hil.config import ClusterConfig, TimingOverrides, make_config
+from hil.console_times import ConsoleTimes
 from hil.errors import HilError, UsageError
 from hil.qemu.domain import MachineSpec
 from hil.qemu.hypervisor import Hypervisor
@@ -106,6 +107,7 @@ def _set_up(stack: ExitStack, order: Order, bench: Bench, scsi: target.ScsiTarge
         told, order.accelerator, order.image_digest, versions, order.cluster_id, order.run_dir
     )
     specs = [_machine_spec(order, config, node, initrd) for node in range(config.nodes)]
+    stack.enter_context(ConsoleTimes([spec.console for spec in specs], log.now))
     bench.adopt([Machine(spec, hypervisor, log) for spec in specs])
     stack.callback(bench.power_off, list(range(config.nodes)))
     if saved is None:

@@ -57,8 +57,8 @@ def replay(
         raise typer.Exit(1)
 
 
-def find(run: str | None) -> Path:
-    """The directory of ``run``: itself, the newest of a cluster, or the newest of all.
+def find(run: str | None, verb: str = "replay") -> Path:
+    """The directory of ``run``: itself, the newest of a cluster, or the newest of all. ``verb``: who asks.
 
     Raises :class:`UsageError` listing the clusters that have left one.
     """
@@ -72,4 +72,4 @@ def find(run: str | None) -> Path:
     if run in newest:
         return newest[run]
     there = f"there are runs of: {', '.join(sorted(newest))}" if newest else f"there are no runs in {paths.runs_dir()}"
-    raise UsageError(f"replay: no run {run!r}, and no such directory; {there}" if run else f"replay: {there}")
+    raise UsageError(f"{verb}: no run {run!r}, and no such directory; {there}" if run else f"{verb}: {there}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import replace
 from enum import StrEnum
@@ -170,7 +169,9 @@ def demo(
     if as_json:
         print(json.dumps(report.as_dict(), indent=2))
         return
-    lines = [*report.lines(), f"all of it, judged once more: hil replay --check {report.run_dir}"]
-    if importlib.util.find_spec("hil.report") is not None:
-        lines.append(f"a picture of it: hil report {report.run_dir}")
+    lines = [
+        *report.lines(),
+        f"all of it, judged once more: hil replay --check {report.run_dir}",
+        f"a picture of it: hil report {report.run_dir}",
+    ]
     print("\n".join(lines))

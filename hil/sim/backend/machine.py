@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from guestd import __version__
+from hil.console_times import ConsoleTimes
 from hil.errors import LaboratoryError, UsageError
 from hil.sim.nodes import Freeze, Node
 from hil.sim.world import BOOT_US_MIN
@@ -30,6 +31,7 @@ class Machine:
         self._random = world.generators[node.number].boot
         self._log = log
         self._console = console
+        self._console_times = ConsoleTimes([console], log.now)
         self._wwid = wwid
         self._path = world.target_disk.paths[node.number]
         self._power = 0  # counts the times that it went on, off, or was reset: what an earlier one had to do is void
@@ -220,3 +222,4 @@ class Machine:
         uptime_s = (self._world.queue.now_us - self._on_us) / 1e6
         with self._console.open("a", encoding="utf-8") as console:
             console.write(f"[{uptime_s:12.6f}] {line}\n")
+        self._console_times.look()
