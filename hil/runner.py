@@ -26,6 +26,8 @@ MARKS: dict[str, str | None] = {ALL: None, "quick": "not nightly", "nightly": "n
 """Profiles, and which tests each has: by pytest's expressions of markers."""
 PROPERTY = "hil-verdict"
 """The user property of a test's report that holds its verdict; also in JUnit XML."""
+EVIDENCE = "hil-evidence"
+"""The same for the directory of its evidence."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Options:
     """What simulated clusters follow from, and plans of faults."""
     faults: str | None = None
     """A plan of faults, played beside each scenario: a file, or the name of one in ``scenarios/faults``."""
+    capture: bool = False
+    """Capture the interconnect."""
 
 
 def available() -> list[Story]:
@@ -103,8 +107,8 @@ def plugin_arguments() -> list[str]:
     return [] if installed else ["-p", "hil.plugin"]
 
 
-def run(targets: Sequence[str], options: Options) -> int:
-    """Run the scenarios ``targets`` (see :func:`find`); the exit status.
+def run(targets: Sequence[str], options: Options, collector: Collector | None = None) -> int:
+    """Run the scenarios ``targets`` (see :func:`find`); the exit status. ``collector``: hears of each test.
 
     Raises :class:`hil.errors.BadConfig` for a name or a number of nodes that no cluster can have, and
     :class:`hil.errors.UsageError` for a shard that is none, and for a fixed name of clusters that run side by side.
@@ -134,7 +138,8 @@ def run(targets: Sequence[str], options: Options) -> int:
         raise PreflightFailed(
             "pytest-xdist is not installed; `pip install pytest-xdist` installs it; --jobs 1 needs none"
         )
-    collector = Collector(may_be_empty=options.shard is not None)
+    collector = collector or Collector()
+    collector.may_be_empty = options.shard is not None
     status = pytest.main(arguments(targets, replace(options, jobs=jobs)), plugins=[collector])
     return exit_status(int(status), collector)
 
@@ -178,9 +183,11 @@ def arguments(targets: Sequence[str], options: Options) -> list[str]:
     if options.keep:
         told.append("--hil-keep")
     if options.junit is not None:
-        told.append(f"--junit-xml={options.junit.absolute()}")
+        told += [f"--junit-xml={options.junit.absolute()}", "-o", "junit_logging=system-out"]
     if options.report is not None:
         told.append(f"--hil-report={options.report.absolute()}")
+    if options.capture:
+        told.append("--hil-capture")
     if options.jobs is not None and options.jobs > 1:
         # A scenario takes half a minute: each is handed out when a worker is free, wherever others of its file run.
         told += ["-n", str(options.jobs), "--dist=load", "--maxschedchunk=1"]
@@ -202,12 +209,14 @@ class Collector:
         self.may_be_empty = may_be_empty
         self.deselected = False
         self.verdicts: list[Verdict] = []
+        self.evidence: list[Path] = []
         self.collected_badly = False
         self.interrupted = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Called for setup, call and teardown of every test."""
         self.verdicts += [Verdict(str(value)) for key, value in report.user_properties if key == PROPERTY]
+        self.evidence += [Path(str(value)) for key, value in report.user_properties if key == EVIDENCE]
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Called for every file."""

@@ -6,7 +6,9 @@ host's monotonic clock) and ``kind``; ``events.jsonl`` in the run directory hold
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import json
 import os
 import threading
@@ -42,6 +44,8 @@ class EventLog:
         self._changed = threading.Condition()
         # Unbuffered: what was seen by a client is on the file, also after SIGKILL.
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - lives as long as the bench
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(self._file, fcntl.LOCK_SH)  # who prunes sees that the run goes on (hil.evidence.runs)
         self._view = View(nodes)
         self._closed = False
         for event in history:
@@ -81,6 +85,11 @@ class EventLog:
         """The current view as plain data, and ``now``: what an event's ``t`` would be."""
         with self._changed:
             return {**self._view.as_dict(), "now": round(self._clock() - self._start, 4)}
+
+    @property
+    def zero_ns(self) -> int:
+        """When its time was 0, nanoseconds of its clock."""
+        return int(self._start * 1e9)
 
     @property
     def position(self) -> int:
