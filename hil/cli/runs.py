@@ -94,7 +94,9 @@ def bundle(
         typer.echo(f"left out: {what}", err=True)
     if goes_on:
         typer.echo("the run still goes on: the bundle has what there was so far", err=True)
-    print(f"{target}: {target.stat().st_size / 1e6:.1f} MB; `hil replay {target}` has it happen again")
+    size = target.stat().st_size
+    shown = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+    print(f"{target}: {shown}; `hil replay {target}` has it happen again")
 
 
 def _table(found: Sequence[Run]) -> list[str]:
