@@ -222,7 +222,8 @@ def _scenario(item: pytest.Item, lab: Lab) -> manifest.Scenario:
     inside = item.nodeid.partition("::")[2]
     if item.config.getoption("hil_repeat") > 1:
         inside = inside.partition("[")[0]
-    path = item.path.relative_to(CHECKOUT) if item.path.is_relative_to(CHECKOUT) else item.path
+    homes = [home for home in (CHECKOUT, item.config.invocation_params.dir) if item.path.is_relative_to(home)]
+    path = item.path.relative_to(homes[0]) if homes else item.path
     digest = hashlib.sha256(item.path.read_bytes()).hexdigest()
     options = {"capture": True} if item.config.getoption("hil_capture") else {}
     return manifest.Scenario(f"{path}::{inside}", digest, item.config.getoption("hil_nodes"), lab.seed, options)

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hil.checkers.disk_order import Contents, concerns
 from hil.errors import UsageError
@@ -22,6 +22,9 @@ from hil.view import RECORDING
 if TYPE_CHECKING:
     from hil.scsi.ledger_records import Record
     from hil.view import Event
+
+
+NODES_MAX: Final = 64
 
 
 @dataclass
@@ -53,6 +56,8 @@ def load(directory: Path) -> Recording:
         raise UsageError(
             f"{directory} is a recording {told} (legal: {RECORDING}); check it with the hil that has recorded it"
         )
+    if type(first.get("nodes")) is not int or not 1 <= first["nodes"] <= NODES_MAX:
+        raise UsageError(f"{directory / EVENTS}: nodes = {first.get('nodes')!r} (legal: 1 to {NODES_MAX})")
     return Recording(
         nodes=first["nodes"],
         events=events,

@@ -104,7 +104,7 @@ def replay(
     with opened(run) as (directory, where):
         known = replaying.recorded(directory, where)
         chosen = known.manifest.backend if backend is None else backend.value
-        if seed is not None and chosen != Backend.SIM:
+        if seed is not None and chosen != Backend.SIM.value:
             raise UsageError(f"--seed {seed}: guests follow from no seed; `--backend sim` does")
         if plan:
             _show(known, chosen, as_json=as_json)

@@ -8,6 +8,7 @@ size; nothing that a header says is followed anywhere.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import stat
 import tarfile
@@ -41,7 +42,7 @@ def pack(run_dir: Path, target: Path) -> list[str]:
     """
     members, left_out = _members(run_dir)
     top = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{run_dir.parent.name}-{run_dir.name}").strip("-.") or "run"
-    pending = target.with_name(f".{target.name}.new")
+    pending = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with open(pending, "wb") as file:
             compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)

@@ -34,7 +34,7 @@ class Scenario:
     """A test that a run is of."""
 
     test: str
-    """FILE::TEST as ``hil run`` takes it; FILE from the checkout where it lies in there."""
+    """FILE::TEST as ``hil run`` takes it; FILE from the checkout, or from where it was run, where it lies in there."""
     digest: str
     """SHA-256 of the file."""
     nodes: int | None = None

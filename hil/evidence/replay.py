@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Tell = Callable[[str], None]
 
 _DIGITS: Final = 12
+_OPTIONS: Final[dict[str, type]] = {"capture": bool}
+"""Of ``hil run``, that change what a scenario leaves. No others are taken from a manifest: some name files to write."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,19 @@ class Recorded:
 
     @property
     def scenario(self) -> Path | None:
-        """Its scenario's file, if it is here: as it is written, from the checkout or from the current directory."""
+        """Its scenario's file, if it is here: in this checkout, or below the current directory.
+
+        It will be executed, and a bundle comes from anywhere: no other file is.
+        """
         from hil.runner import CHECKOUT
 
         scenario = self.manifest.scenario
         name = "" if scenario is None else scenario.test.partition("::")[0]
-        return next((path for path in (CHECKOUT / name, Path(name)) if path.is_file()), None)
+        for home in (CHECKOUT, Path.cwd()):
+            path = (home / name).resolve()
+            if path.is_file() and path.is_relative_to(home.resolve()):
+                return path
+        return None
 
     def differences(self) -> list[str]:
         """What is not as it was, and may make another run of it."""
@@ -110,9 +119,10 @@ def run_scenario(run: Recorded, backend: str, seed: int | None, tell: Tell) -> i
 def _options(scenario: manifest.Scenario, backend: str, seed: int | None) -> Options:
     from hil.runner import Options
 
-    legal = [one.name for one in fields(Options)]
-    if unknown := [name for name in scenario.options if name not in legal]:
-        raise UsageError(f"the run had an option that this hil does not have: {unknown[0]} (legal: {', '.join(legal)})")
+    for name, value in scenario.options.items():
+        if name not in _OPTIONS or type(value) is not _OPTIONS[name]:
+            legal = ", ".join(f"{one} ({kind.__name__})" for one, kind in _OPTIONS.items())
+            raise UsageError(f"the run had an option that no replay takes: {name} = {value!r} (legal: {legal})")
     asked: dict[str, Any] = {"backend": backend, "nodes": scenario.nodes, **scenario.options}
     if backend == SIM:
         asked["seed"] = seed if seed is not None else scenario.seed or 0
@@ -199,7 +209,8 @@ def _compare(run: Recorded, directory: Path, seed: int | None, tell: Tell) -> No
 def _shown(directory: Path) -> str:
     said = verdict_of(directory)
     problem = str(said.get("problem", "")).partition("\n")[0]
-    return f"{said.get('verdict', 'nobody judged it')}{': ' if problem else ''}{problem}"
+    told = f"{said.get('verdict', 'nobody judged it')}{': ' if problem else ''}{problem}"
+    return "".join(letter if letter.isprintable() else "?" for letter in told)
 
 
 def _same(before: Path, after: Path) -> str:

@@ -99,6 +99,7 @@ def test_a_claim_that_does_not_hold_is_told_with_what_led_to_it_and_where_it_sta
     [
         (lambda run: rewrite(run, 0, recording=99), "is a recording of version 99 (legal: 1)"),
         (lambda run: rewrite(run, 0, kind="guestd-started"), "does not begin with bench-started: no recording"),
+        (lambda run: rewrite(run, 0, nodes=10**9), "nodes = 1000000000 (legal: 1 to 64)"),
         (lambda run: (run / EVENTS).unlink(), "is no recording of a run: events.jsonl: No such file"),
         (lambda run: rewrite_ledger(run, 8, b"\x63\0"), "is a ledger of version 99"),
         (lambda run: rewrite_ledger(run, 0, b"nonsense"), "is not a ledger"),

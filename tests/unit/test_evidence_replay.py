@@ -157,10 +157,22 @@ def test_what_is_not_as_it_was_is_told(copied: Path, tmp_path: Path) -> None:
     assert "node_power_loss.py is not as it was when it ran" in told
 
 
-def test_an_option_that_this_hil_does_not_have_is_named(copied: Path, tmp_path: Path) -> None:
-    amend(copied, lambda told: told["scenario"].update(options={"weather": "fine"}))
+@pytest.mark.parametrize("way", ["{there}", "../../../../../../..{there}"])
+def test_a_file_outside_of_the_checkout_is_not_executed(copied: Path, tmp_path: Path, way: str) -> None:
+    there = tmp_path / "evil.py"
+    there.write_text("raise SystemExit('executed')\n")
+    amend(copied, lambda told: told["scenario"].update(test=f"{way.format(there=there)}::test_it"))
+    told = hil(tmp_path, "sound", "replay", str(copied), status=0)
+    assert "is not here: what its programs did is not part of this" in told
+    assert "executed" not in told
+
+
+def test_an_option_that_no_replay_takes_is_named(copied: Path, tmp_path: Path) -> None:
+    amend(copied, lambda told: told["scenario"].update(options={"junit": str(tmp_path / "junit.xml")}))
     told = hil(tmp_path, "sound", "replay", str(copied), status=2)
-    assert "the run had an option that this hil does not have: weather (legal: repeat, nodes, " in told
+    assert "the run had an option that no replay takes: junit = " in told
+    assert "(legal: capture (bool))" in told
+    assert not (tmp_path / "junit.xml").exists()
 
 
 def test_guests_follow_from_no_seed(failed: Path, tmp_path: Path) -> None:
