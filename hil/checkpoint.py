@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hil import paths
 from hil.errors import UnknownCheckpoint, UsageError
+from hil.evidence.layout import DISK, EVENTS
 from hil.files import copy_sparse, measure
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 MANIFEST: Final = "checkpoint.json"
-EVENTS: Final = "events.jsonl"
 TARGET: Final = "target.json"
-DISK: Final = "disk.raw"
 
 
 def memory_file(node: int) -> str:

@@ -8,6 +8,7 @@ A cluster file is TOML::
     disk_mib = 64           # the shared disk
     shared_mib = 43         # of it, for /shared; 0: no shared file system; left out: three quarters of what is free
     keep_data = false       # keep all that is written, for `hil disk at`
+    capture = false         # capture the interconnect, for tcpdump and Wireshark
     fence = "scsi"          # scsi: the disk refuses who was forced out; panic: it has to end by itself
     election = "paxos"      # how an epoch gets its owner: paxos or dekker
     accelerator = "auto"    # auto, kvm or tcg
@@ -90,6 +91,7 @@ class ClusterConfig(BaseModel):
     disk_mib: int = Field(default=64, ge=16, le=1024 * 1024)
     shared_mib: int | None = Field(default=None, ge=0)
     keep_data: bool = False
+    capture: bool = False
     fence: Literal["scsi", "panic"] = "scsi"
     election: Literal["paxos", "dekker"] = "paxos"
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hil import paths
+from hil.evidence import layout
 from hil.files import copy_sparse
-from hil.verdict import Verdict
+from hil.verdict import Verdict, classify
 
 if TYPE_CHECKING:
     from hil.config import ClusterConfig
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 NAME_LENGTH_MAX = 31
 EVENTS_SHOWN = 40
 CONSOLE_LINES_SHOWN = 15
-DISK = "disk.raw"
-NOT_EVIDENCE = (DISK, "id_ed25519", "seed.json")
+NOT_COPIED = (layout.DISK, *layout.SECRET)
 """The disk is big (and copied apart, with its holes, after a failure); the keys open nothing any more."""
 
 
@@ -67,6 +67,8 @@ class Lab:
     problem: str = ""
     seed: int | None = None
     """What a simulated cluster follows from; None for guests."""
+    judged: bool = False
+    """The test came to its end, whatever that was; else it was interrupted."""
     kept: bool = False
     copied_to: Path | None = None
 
@@ -97,25 +99,45 @@ class Lab:
             found.append((f"hil: end of {path.name}", "\n".join(lines[-CONSOLE_LINES_SHOWN:])))
         return found
 
-    def copy_to(self, directory: Path, test_id: str) -> None:
-        """Copy the evidence into a directory of its own below ``directory``, with the verdict beside it."""
-        target = directory / re.sub(r"[^A-Za-z0-9_.-]+", "-", test_id).strip("-")
-        source = self.evidence()
-        if source is not None:
-            shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_EVIDENCE))
-            if self.verdict is not Verdict.PASSED and (source / DISK).exists():
-                copy_sparse(source / DISK, target / DISK)
-        target.mkdir(parents=True, exist_ok=True)
-        told: dict[str, Any] = {
-            "test": test_id,
-            "verdict": str(self.verdict),
-            "problem": self.problem,
-            "repeat": self.repeat,
-        }
+    def note(self, error: BaseException) -> None:
+        """Keep the first thing that went wrong: what follows may come of it."""
+        self.judged = True
+        if self.verdict is Verdict.PASSED:
+            self.verdict, self.problem = classify(error), str(error)
+
+    def write_verdict(self, test_id: str) -> None:
+        """Into the evidence, if there is any."""
+        if (directory := self.evidence()) is not None and directory.is_dir():
+            self._tell_verdict(directory, test_id)
+
+    def _tell_verdict(self, directory: Path, test_id: str) -> None:
+        verdict, problem = self.verdict, self.problem
+        if not self.judged:
+            verdict, problem = Verdict.LABORATORY_BROKE, "interrupted before it came to its end"
+        told: dict[str, Any] = {"test": test_id, "verdict": str(verdict), "problem": problem, "repeat": self.repeat}
         if self.seed is not None:
             told["seed"] = self.seed
-        (target / "verdict.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        (directory / layout.VERDICT).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+    def copy_to(self, directory: Path, test_id: str) -> None:
+        """Copy the evidence into a directory of its own below ``directory``, with the verdict beside it."""
+        target = directory.absolute() / re.sub(r"[^A-Za-z0-9_.-]+", "-", test_id).strip("-")
+        source = self.evidence()
+        if source is not None:
+            shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_COPIED))
+            if self.verdict is not Verdict.PASSED and (source / layout.DISK).exists():
+                copy_sparse(source / layout.DISK, target / layout.DISK)
+        target.mkdir(parents=True, exist_ok=True)
+        self._tell_verdict(target, test_id)
         self.copied_to = target
+
+    def attachments(self) -> list[Path]:
+        """The files that somebody who reads of the failure wants at hand; the disk is not among them."""
+        directory = self.copied_to or self.evidence()
+        if directory is None or not directory.is_dir():
+            return []
+        large = (layout.DISK, layout.BASE, layout.KEPT_DATA)
+        return sorted(path for path in directory.iterdir() if layout.is_evidence(path.name) and path.name not in large)
 
 
 def last_events(directory: Path) -> list[str]:
@@ -123,7 +145,7 @@ def last_events(directory: Path) -> list[str]:
     from hil.cli.lines import event_line
 
     try:
-        lines = (directory / "events.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (directory / layout.EVENTS).read_text(encoding="utf-8").splitlines()
     except OSError as error:
         return [f"(no events: {error.strerror})"]
     told = []

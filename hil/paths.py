@@ -12,11 +12,7 @@ from __future__ import annotations
 
 import datetime
 import os
-import shutil
 from pathlib import Path
-
-RUNS_KEPT_PER_CLUSTER = 10
-"""Evidence is kept until ten newer runs of the same name exist: enough to look back, bounded on disk."""
 
 
 def _xdg(variable: str, fallback: str) -> Path:
@@ -44,18 +40,15 @@ def state_dir() -> Path:
 
 
 def new_run_dir(cluster: str) -> Path:
-    """Make the directory of a new run of ``cluster``, point ``latest`` at it and prune the oldest runs."""
+    """Make the directory of a new run of ``cluster`` and point ``latest`` at it (what is in it: docs/evidence.md)."""
     parent = runs_dir() / cluster
     parent.mkdir(parents=True, exist_ok=True)
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     path = parent / stamp
-    path.mkdir()
+    path.mkdir(parents=True)  # who prunes may just have removed an empty directory
     pending = parent / f".latest-{stamp}"
     pending.symlink_to(stamp)
     pending.replace(parent / "latest")
-    runs = sorted(entry for entry in parent.iterdir() if entry.is_dir() and not entry.is_symlink())
-    for old in runs[:-RUNS_KEPT_PER_CLUSTER]:
-        shutil.rmtree(old, ignore_errors=True)
     return path
 
 

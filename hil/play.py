@@ -10,8 +10,8 @@
         cluster.wait_joined()
 
 Times count from the call, so with ``joined=False`` from power on, as in the simulator. Whoever is off and is not kept
-off by the plan is switched on again within a second, as by the simulator's operator. A node may panic: which ones do is
-for the checkers to judge, not for the plan.
+off by the plan is switched on again within a second, as by the simulator's operator; with ``operator=False`` nobody is
+but by the end of a fault. A node may panic: which ones do is for the checkers to judge, not for the plan.
 
 :class:`Player` goes on by being called, so a plan is also played beside a scenario (:mod:`hil.beside`).
 
@@ -44,18 +44,19 @@ LOOK_S: Final = 0.1
 """How often it is looked whether a fault has taken hold, or is undone."""
 
 
-def play(cluster: ScenarioCluster, plan: Plan | FaultPlan) -> list[Fault] | list[Step]:
+def play(cluster: ScenarioCluster, plan: Plan | FaultPlan, *, operator: bool = True) -> list[Fault] | list[Step]:
     """Carry out ``plan``, heal all, and wait as long as somebody may yet be forced out for it.
 
-    Returns when all faults are undone and all machines are on. The result: the faults that found nothing to strike (the
-    node was off, or nobody was the master). Raises :class:`hil.errors.UsageError`, and nothing has happened, for a plan
+    ``operator``: of a plan of the simulator; the library's say it themselves. Returns when all faults are undone and,
+    with an operator, all machines are on. The result: the faults that found nothing to strike (the node was off, or
+    nobody was the master). Raises :class:`hil.errors.UsageError`, and nothing has happened, for a plan
     that this cluster cannot carry out; :class:`InvalidRun` for a fault that was not undone.
     """
     if isinstance(plan, Plan):
         plan.check(len(cluster.nodes))
         # The order of a plan counts among faults of one moment, and so do its faults in the answer.
         steps = steps_of(plan, len(cluster.nodes))
-        library_plan = FaultPlan("simulated", plan.until_ms, steps)
+        library_plan = FaultPlan("simulated", plan.until_ms, steps, operator=operator)
     else:
         library_plan = plan
     library_plan.check(len(cluster.nodes), backend_of(cluster))

@@ -17,6 +17,7 @@ the laboratory broke, or a fault did not take hold, is shown as such, with a wor
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shlex
 from collections.abc import Callable, Iterator
@@ -27,10 +28,11 @@ import pytest
 
 from hil import backends, room, selection, troubles
 from hil.errors import AlreadyUp, ClaimFailed, HilError, LaboratoryError
+from hil.evidence import manifest
 from hil.lab import Lab
 from hil.parallel import Controller, Worker, is_controller, is_worker
 from hil.phases import Phases, label
-from hil.runner import PROPERTY
+from hil.runner import CHECKOUT, EVIDENCE, PROPERTY
 from hil.shared import MARKER, SharedCheckpoints, Wanted
 from hil.verdict import MARK, Verdict, classify
 
@@ -55,6 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--hil-keep", action="store_true", help="leave every test's cluster running")
     group.addoption("--hil-keep-failed", action="store_true", help="leave the cluster of a failed test running")
     group.addoption("--hil-report", metavar="DIR", type=Path, help="copy each test's evidence into a directory of DIR")
+    group.addoption("--hil-capture", action="store_true", help="capture every cluster's interconnect")
     group.addoption("--hil-nodes", metavar="N", type=int, help="nodes of each cluster, whatever its marker says")
     group.addoption("--hil-name", metavar="NAME", help="name of the cluster, instead of one made from the test's")
     group.addoption("--hil-faults", metavar="PLAN", help="a plan of faults, played beside each test (docs/faults.md)")
@@ -115,6 +118,7 @@ def cluster(request: pytest.FixtureRequest, hil_start: StartCluster) -> Iterator
         with _noted(item, wanted.config, phases):
             started = shared.start(wanted, start)
         lab.run_dir = started.run_dir
+        manifest.amend(started.run_dir, repeat=lab.repeat, scenario=_scenario(item, lab))
         try:
             started.observe_for(phases.on_event)
             if wanted.joined:
@@ -126,15 +130,16 @@ def cluster(request: pytest.FixtureRequest, hil_start: StartCluster) -> Iterator
             _begin_plan(item, started)
             yield started
         except Exception as error:
-            _note_verdict(lab, error)
+            lab.note(error)
             raise
         finally:
             _finish(item, lab, started)
     except Exception as error:
-        _note_verdict(lab, error)
+        lab.note(error)
         raise
     finally:
         turn.close()
+        lab.write_verdict(item.nodeid)
         if (directory := item.config.getoption("hil_report")) is not None:
             lab.copy_to(directory, item.nodeid)
 
@@ -207,8 +212,21 @@ def _repeat_command(item: pytest.Item) -> str:
     command = ["hil", "run", f"{path}::{inside}"]
     if (nodes := item.config.getoption("hil_nodes")) is not None:
         command += ["--nodes", str(nodes)]
+    command += ["--capture"] if item.config.getoption("hil_capture") else []
     command += backends.repeat_options(item)
     return shlex.join(command)
+
+
+def _scenario(item: pytest.Item, lab: Lab) -> manifest.Scenario:
+    """What makes a replay run this very test, in another checkout, too."""
+    inside = item.nodeid.partition("::")[2]
+    if item.config.getoption("hil_repeat") > 1:
+        inside = inside.partition("[")[0]
+    homes = [home for home in (CHECKOUT, item.config.invocation_params.dir) if item.path.is_relative_to(home)]
+    path = item.path.relative_to(homes[0]) if homes else item.path
+    digest = hashlib.sha256(item.path.read_bytes()).hexdigest()
+    options = {"capture": True} if item.config.getoption("hil_capture") else {}
+    return manifest.Scenario(f"{path}::{inside}", digest, item.config.getoption("hil_nodes"), lab.seed, options)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -306,23 +324,32 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     lab = item.stash.get(LAB, None)
     if report.failed and call.excinfo is not None and lab is not None:
         verdict = classify(call.excinfo.value)
-        _note_verdict(lab, call.excinfo.value)
+        lab.note(call.excinfo.value)
         if verdict is Verdict.REFUSED:  # the message says all; where in hil it was raised helps nobody
             report.longrepr = call.excinfo.getrepr(style="value")
         report.sections += lab.sections()
         item.user_properties.append((PROPERTY, str(verdict)))
         report.user_properties.append((PROPERTY, str(verdict)))
+    if lab is not None and report.when == "call":
+        lab.judged = True
     if lab is not None and lab.verdict is not Verdict.PASSED:
         troubles.attach(report, lab)
+    if lab is not None and report.when == "teardown":
+        _link_evidence(item, report, lab)
     if report.when == "teardown" and (phases := item.stash.get(PHASES, None)) is not None and lab is not None:
         phases.ended(str(lab.verdict))
     return report  # type: ignore[return-value]
 
 
-def _note_verdict(lab: Lab, error: BaseException) -> None:
-    """Keep the first thing that went wrong: what follows may come of it."""
-    if lab.verdict is Verdict.PASSED:
-        lab.verdict, lab.problem = classify(error), str(error)
+def _link_evidence(item: pytest.Item, report: pytest.TestReport, lab: Lab) -> None:
+    """In JUnit XML: the folder as a property, and the files of a failure as attachments, as CI servers know them."""
+    if report.failed:  # after the verdict was written
+        lab.write_verdict(item.nodeid)
+    if (directory := lab.copied_to or lab.evidence()) is not None:
+        report.user_properties.append((EVIDENCE, str(directory)))
+    if lab.verdict is not Verdict.PASSED and item.config.getoption("xmlpath", None) is not None:
+        lines = "".join(f"[[ATTACHMENT|{path}]]\n" for path in lab.attachments())
+        report.sections.append(("Captured stdout: hil's evidence", f"\n{lines}"))
 
 
 def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:

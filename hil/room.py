@@ -26,6 +26,7 @@ from hil.capacity import Running, capacity, resident_mib
 from hil.client.connection import EventReader
 from hil.config import ClusterConfig, make_config
 from hil.errors import BadConfig, BenchDied, PreflightFailed, UnknownCluster
+from hil.evidence import layout
 
 ANSWER_TIMEOUT_S = 10.0
 """For a bench to tell how big it is; one that is just starting on a loaded machine takes a second or two."""
@@ -107,7 +108,7 @@ def _config_of(name: str) -> ClusterConfig | None:
     if run_dir is None:
         return None
     try:
-        told = json.loads((run_dir / "cluster.json").read_text(encoding="utf-8"))
+        told = json.loads((run_dir / layout.CLUSTER).read_text(encoding="utf-8"))
         return make_config(**told["config"])
     except (OSError, ValueError, KeyError, BadConfig):
         return None

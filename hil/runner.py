@@ -26,6 +26,8 @@ MARKS: dict[str, str | None] = {ALL: None, "quick": "not nightly", "nightly": "n
 """Profiles, and which tests each has: by pytest's expressions of markers."""
 PROPERTY = "hil-verdict"
 """The user property of a test's report that holds its verdict; also in JUnit XML."""
+EVIDENCE = "hil-evidence"
+"""The same for the directory of its evidence."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Options:
     """What simulated clusters follow from, and plans of faults."""
     faults: str | None = None
     """A plan of faults, played beside each scenario: a file, or the name of one in ``scenarios/faults``."""
+    capture: bool = False
+    """Capture the interconnect."""
 
 
 def available() -> list[Story]:
@@ -103,8 +107,8 @@ def plugin_arguments() -> list[str]:
     return [] if installed else ["-p", "hil.plugin"]
 
 
-def run(targets: Sequence[str], options: Options) -> int:
-    """Run the scenarios ``targets`` (see :func:`find`); the exit status.
+def run(targets: Sequence[str], options: Options, collector: Collector | None = None) -> int:
+    """Run the scenarios ``targets`` (see :func:`find`); the exit status. ``collector``: hears of each test.
 
     Raises :class:`hil.errors.BadConfig` for a name or a number of nodes that no cluster can have, and
     :class:`hil.errors.UsageError` for a shard that is none, and for a fixed name of clusters that run side by side.
@@ -134,7 +138,8 @@ def run(targets: Sequence[str], options: Options) -> int:
         raise PreflightFailed(
             "pytest-xdist is not installed; `pip install pytest-xdist` installs it; --jobs 1 needs none"
         )
-    collector = Collector(may_be_empty=options.shard is not None)
+    collector = collector or Collector()
+    collector.may_be_empty = options.shard is not None
     status = pytest.main(arguments(targets, replace(options, jobs=jobs)), plugins=[collector])
     return exit_status(int(status), collector)
 
@@ -157,30 +162,27 @@ def arguments(targets: Sequence[str], options: Options) -> list[str]:
     told = [*plugin_arguments(), "--import-mode=importlib", "-p", "no:cacheprovider", "-v"]
     told += ["-o", "python_files=*.py"]
     told += ["-W", "ignore:Module already imported so cannot be rewritten"]  # of hil itself: this process runs it
-    if options.repeat is not None:
-        told.append(f"--hil-repeat={options.repeat}")
-    if options.until_failure:
-        told.append("--hil-until-failure")
-    if options.shard is not None:
-        told.append(f"--hil-shard={options.shard}")
     if marks := _marks(targets, options):
         told += ["-m", " and ".join(marks)]
-    if options.backend != QEMU:
-        told.append(f"--hil-backend={options.backend}")
-    if options.seed is not None:
-        told.append(f"--hil-seed={options.seed}")
-    if options.faults is not None:
-        told.append(f"--hil-faults={options.faults}")
-    if options.nodes is not None:
-        told.append(f"--hil-nodes={options.nodes}")
-    if options.name is not None:
-        told.append(f"--hil-name={options.name}")
-    if options.keep:
-        told.append("--hil-keep")
     if options.junit is not None:
-        told.append(f"--junit-xml={options.junit.absolute()}")
-    if options.report is not None:
-        told.append(f"--hil-report={options.report.absolute()}")
+        told += [f"--junit-xml={options.junit.absolute()}", "-o", "junit_logging=system-out"]
+    values = {
+        "--hil-repeat": options.repeat,
+        "--hil-shard": options.shard,
+        "--hil-backend": None if options.backend == QEMU else options.backend,
+        "--hil-seed": options.seed,
+        "--hil-faults": options.faults,
+        "--hil-nodes": options.nodes,
+        "--hil-name": options.name,
+        "--hil-report": None if options.report is None else options.report.absolute(),
+    }
+    told += [f"{name}={value}" for name, value in values.items() if value is not None]
+    flags = {
+        "--hil-until-failure": options.until_failure,
+        "--hil-keep": options.keep,
+        "--hil-capture": options.capture,
+    }
+    told += [name for name, given in flags.items() if given]
     if options.jobs is not None and options.jobs > 1:
         # A scenario takes half a minute: each is handed out when a worker is free, wherever others of its file run.
         told += ["-n", str(options.jobs), "--dist=load", "--maxschedchunk=1"]
@@ -202,12 +204,14 @@ class Collector:
         self.may_be_empty = may_be_empty
         self.deselected = False
         self.verdicts: list[Verdict] = []
+        self.evidence: list[Path] = []
         self.collected_badly = False
         self.interrupted = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Called for setup, call and teardown of every test."""
         self.verdicts += [Verdict(str(value)) for key, value in report.user_properties if key == PROPERTY]
+        self.evidence += [Path(str(value)) for key, value in report.user_properties if key == EVIDENCE]
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Called for every file."""

@@ -48,6 +48,7 @@ class Wanted:
         saved = values.pop("checkpoint", False)
         if saved and not joined:
             raise pytest.UsageError(f"{item.nodeid}: a shared checkpoint is of joined nodes, so not joined=False")
+        values |= {"capture": True} if item.config.getoption("hil_capture") else {}
         return cls(make_test_config(name, values, item.config.getoption("hil_nodes")), joined, cold, saved)
 
     @property

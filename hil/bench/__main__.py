@@ -14,6 +14,7 @@ from pathlib import Path
 from hil.bench import namespace, target
 from hil.bench.order import Order, read_order
 from hil.errors import HilError
+from hil.evidence import layout
 
 
 def main() -> int:
@@ -42,7 +43,7 @@ def start_disk(order: Order) -> target.ScsiTarget:
     namespace.prepare()
     disk_mib, saved = int(order.config["disk_mib"]), order.checkpoint
     if saved is None:
-        path, election = order.run_dir / target.DISK, str(order.config["election"])
+        path, election = order.run_dir / layout.DISK, str(order.config["election"])
         shared = order.config["shared_mib"]
         target.make_disk(
             path,

@@ -20,11 +20,11 @@ from typing import Any, TypeVar
 import libvirt
 
 from hil import checkpoint
-from hil.bench import seed, target
 from hil.bench.disk_control import FaultControl
 from hil.bench.log import EventLog
 from hil.config import ClusterConfig
 from hil.errors import LaboratoryError, UsageError
+from hil.evidence import layout
 from hil.files import copy_sparse
 from hil.qemu.machine import Machine
 
@@ -35,8 +35,8 @@ QUIET_PERIOD_S = 0.005
 """Neither the target nor a guest tells when it has nothing more to do."""
 
 KEPT = (
-    *(target.LEDGER, f"{target.DISK}.reservations", target.KEPT_DATA, f"{target.KEPT_DATA}.base0"),
-    *(seed.SEED_FILE, seed.KEY_FILE, seed.KNOWN_HOSTS_FILE),
+    *(layout.LEDGER, layout.RESERVATIONS, layout.KEPT_DATA, layout.BASE),
+    *layout.SECRET,
 )
 """Files of the run directory that the cluster needs to go on, besides its disk; some of them need not be there."""
 
@@ -139,14 +139,14 @@ class CheckpointVerbs(ABC):
             return machine.save(domain, pending / checkpoint.memory_file(machine.node))
 
         lines = dict(zip([str(machine.node) for machine, _ in on], _for_all(save, on), strict=True))
-        (pending / checkpoint.EVENTS).write_bytes(b"".join(self.log.follow(0, follow=False)))
-        copy_sparse(facts.run_dir / target.DISK, pending / target.DISK)
-        consoles = [f"console-n{machine.node}.{of}" for machine in self.machines for of in ("log", "times")]
+        (pending / layout.EVENTS).write_bytes(b"".join(self.log.follow(0, follow=False)))
+        copy_sparse(facts.run_dir / layout.DISK, pending / layout.DISK)
+        consoles = [of(machine.node) for machine in self.machines for of in (layout.console, layout.console_times)]
         copied = [name for name in (*KEPT, *consoles) if (facts.run_dir / name).exists()]
         for name in copied:
             shutil.copy2(facts.run_dir / name, pending / name)
         memories = [checkpoint.memory_file(machine.node) for machine, _ in on]
-        return lines, [*memories, target.DISK, checkpoint.TARGET, checkpoint.EVENTS, *copied]
+        return lines, [*memories, layout.DISK, checkpoint.TARGET, layout.EVENTS, *copied]
 
     def _refuse_unfit(self) -> None:
         status = self.log.status()

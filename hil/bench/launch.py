@@ -10,6 +10,7 @@ kernel then kills whatever is left in the PID namespace and with it the mounts, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -20,9 +21,8 @@ from pathlib import Path
 from hil import paths
 from hil.bench import address
 from hil.config import ClusterConfig
+from hil.evidence import layout, manifest, retention
 from hil.host import search_path
-
-BENCH_LOG = "bench.log"
 
 ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
@@ -36,12 +36,12 @@ def launch(config: ClusterConfig, settings: dict[str, object]) -> Path:
     ``settings`` is what the host found out beforehand: ``accelerator``, ``why``, ``image`` (directory), all of which
     go into ``cluster.json``. Raises :class:`hil.errors.AlreadyUp`.
     """
+    limits = retention.Limits.of_environment()
     with address.listen(config.name) as listener:
         run_dir = paths.new_run_dir(config.name)
-        (run_dir / "cluster.json").write_text(
-            json.dumps({"config": config.model_dump(), "settings": settings}, indent=1) + "\n", encoding="utf-8"
-        )
-        with open(run_dir / BENCH_LOG, "wb") as log:
+        asked = {"config": config.model_dump(), "settings": settings}
+        (run_dir / layout.CLUSTER).write_text(json.dumps(asked, indent=1) + "\n", encoding="utf-8")
+        with open(run_dir / layout.BENCH_LOG, "wb") as log:
             subprocess.run(
                 _command(config.name, listener, run_dir),
                 stdin=subprocess.DEVNULL,
@@ -52,6 +52,10 @@ def launch(config: ClusterConfig, settings: dict[str, object]) -> Path:
                 check=True,
                 env=os.environ | ENVIRONMENT | {"PYTHONPATH": _python_path(), "PATH": search_path()},
             )
+    # While the bench starts, which takes longer; a disk that is full it will find for itself.
+    with contextlib.suppress(OSError):
+        manifest.write(run_dir, manifest.describe(manifest.QEMU, config.model_dump(), settings))
+    retention.prune(limits)
     return run_dir
 
 

@@ -6,7 +6,9 @@ host's monotonic clock) and ``kind``; ``events.jsonl`` in the run directory hold
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import json
 import os
 import threading
@@ -42,6 +44,8 @@ class EventLog:
         self._changed = threading.Condition()
         # Unbuffered: what was seen by a client is on the file, also after SIGKILL.
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - lives as long as the bench
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(self._file, fcntl.LOCK_SH)  # who prunes sees that the run goes on (hil.evidence.runs)
         self._view = View(nodes)
         self._closed = False
         for event in history:
@@ -85,6 +89,11 @@ class EventLog:
     def now(self) -> float:
         """The time that an event would have."""
         return round(self._clock() - self._start, 4)
+
+    @property
+    def zero_ns(self) -> int:
+        """When its time was 0, nanoseconds of its clock."""
+        return int(self._start * 1e9)
 
     @property
     def position(self) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hil.checkpoint import Checkpoint, load
+from hil.evidence import layout
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Order:
 
 def read_order(run_dir: Path) -> Order:
     """The one that was written into ``run_dir``."""
-    data: dict[str, Any] = json.loads((run_dir / "cluster.json").read_text(encoding="utf-8"))
+    data: dict[str, Any] = json.loads((run_dir / layout.CLUSTER).read_text(encoding="utf-8"))
     settings = data["settings"]
     saved = load(Path(settings["checkpoint"]), verify=False) if settings.get("checkpoint") else None
     return Order(

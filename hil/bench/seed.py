@@ -15,14 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from hil.errors import LaboratoryError
+from hil.evidence import layout
 from images import cpio
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-KEY_FILE = "id_ed25519"
-KNOWN_HOSTS_FILE = "known_hosts"
-SEED_FILE = "seed.json"
 
 Seed = Mapping[str, bytes]
 """File name in the guest's ``/run/hil`` to content."""
@@ -40,9 +37,9 @@ def make_seed(run_dir: Path, guest_config: dict[str, Any], hosts: list[str]) -> 
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
     user_key, host_key = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
-    _write_private(run_dir / KEY_FILE, user_key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    _write_private(run_dir / layout.KEY, user_key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
     host_line = host_key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
-    (run_dir / KNOWN_HOSTS_FILE).write_text("".join(f"{host} {host_line}\n" for host in hosts), encoding="ascii")
+    (run_dir / layout.KNOWN_HOSTS).write_text("".join(f"{host} {host_line}\n" for host in hosts), encoding="ascii")
 
     public = user_key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     seed = {
@@ -50,17 +47,17 @@ def make_seed(run_dir: Path, guest_config: dict[str, Any], hosts: list[str]) -> 
         "authorized_keys": public + b" hil\n",
         "dropbear_ed25519_host_key": dropbear_private_key(host_key),
     }
-    _write_private(run_dir / SEED_FILE, json.dumps(as_text(seed)).encode())
+    _write_private(run_dir / layout.SEED, json.dumps(as_text(seed)).encode())
     return seed
 
 
 def load_seed(run_dir: Path) -> Seed:
     """The one that ``make_seed`` left in ``run_dir``, for a cluster that goes on. Raises ``LaboratoryError``."""
     try:
-        told = json.loads((run_dir / SEED_FILE).read_text(encoding="ascii"))
+        told = json.loads((run_dir / layout.SEED).read_text(encoding="ascii"))
         return {name: bytes.fromhex(text) for name, text in told.items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise LaboratoryError(f"{run_dir / SEED_FILE} is damaged: {error}") from None
+        raise LaboratoryError(f"{run_dir / layout.SEED} is damaged: {error}") from None
 
 
 def as_text(seed: Seed) -> dict[str, str]:

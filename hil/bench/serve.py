@@ -15,6 +15,7 @@ from typing import Any
 from hil import warm
 from hil.bench import checkpoint, interconnect, namespace, seed, target
 from hil.bench.beginning import Beginning
+from hil.bench.capture import captured
 from hil.bench.cluster import Bench
 from hil.bench.log import EventLog
 from hil.bench.order import Order
@@ -22,6 +23,7 @@ from hil.bench.server import Server
 from hil.config import ClusterConfig, TimingOverrides, make_config
 from hil.console_times import ConsoleTimes
 from hil.errors import HilError, UsageError
+from hil.evidence import layout
 from hil.qemu.domain import MachineSpec
 from hil.qemu.hypervisor import Hypervisor
 from hil.qemu.machine import Machine
@@ -34,7 +36,7 @@ LAST_WORDS_TIMEOUT_S = 2.0
 def serve(listener: socket.socket, order: Order, disk: target.ScsiTarget | HilError | OSError) -> int:
     """Run the bench; 0 if it was told to stop, 3 if the laboratory broke. ``disk`` is starting, or why it could not."""
     history = order.checkpoint.history(order.name, order.run_dir) if order.checkpoint else ()
-    log = EventLog(order.run_dir / "events.jsonl", order.nodes, history)
+    log = EventLog(order.run_dir / layout.EVENTS, order.nodes, history)
     bench, server = Bench(log), Server(listener, log)
     log.on_broken = bench.stop_requested.set
     server.start()
@@ -85,6 +87,8 @@ def _set_up(stack: ExitStack, order: Order, bench: Bench, scsi: target.ScsiTarge
         raise scsi
     config = make_config(**order.config)
     interconnect.prepare()
+    if config.capture:
+        stack.enter_context(captured(order.run_dir, log))
     hosts = [f"{namespace.MANAGEMENT_PREFIX}{node + 1}" for node in range(config.nodes)]
     if saved is None:
         guests_seed = seed.make_seed(order.run_dir, _guest_config(order, config), hosts)
@@ -147,7 +151,7 @@ def _machine_spec(order: Order, config: ClusterConfig, node: int, initrd: Path) 
         kernel=order.image / "vmlinux",
         initrd=initrd,
         root=order.image / "root.erofs",
-        console=order.run_dir / f"console-n{node}.log",
+        console=order.run_dir / layout.console(node),
         channel=namespace.RUN / f"n{node}.guestd",
         portal_port=target.portal_port(node),
         initiator=target.initiator_name(node),

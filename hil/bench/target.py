@@ -14,12 +14,10 @@ from guestd.membership import layout, persistent
 from hil.bench.partitions import partition_tables
 from hil.bench.volumes import make_volumes, shared_size
 from hil.errors import LaboratoryError
+from hil.evidence.layout import DISK, KEPT_DATA, LEDGER
 
 TARGET_NAME = "iqn.2026-11.hil:shared"
 FIRST_PORT = 3260
-DISK = "disk.raw"
-LEDGER = "ledger.bin"
-KEPT_DATA = "kept.data"
 CONTROL = "disk.control"
 """The control socket's name, in the bench's ``/run``."""
 READY_TIMEOUT_S = 30.0

@@ -61,7 +61,7 @@ class Judgement:
     @property
     def command(self) -> str:
         """What to type to see all of it again."""
-        return f"hil replay --check {self.where}"
+        return f"hil recheck {self.where}"
 
     def as_dict(self) -> dict[str, Any]:
         """Keys are stable."""

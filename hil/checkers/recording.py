@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hil.checkers.disk_order import Contents, concerns
 from hil.errors import UsageError
+from hil.evidence.layout import CLUSTER, EVENTS, KEPT_DATA, LEDGER
 from hil.scsi.kept_data import NotKeptData, read_frames, read_header
 from hil.scsi.ledger_reader import read_all
-from hil.scsi.ledger_records import NotALedger
+from hil.scsi.ledger_records import HEADER, RECORD_BYTES, NotALedger
 from hil.view import RECORDING
 
 if TYPE_CHECKING:
     from hil.scsi.ledger_records import Record
     from hil.view import Event
 
-EVENTS: Final = "events.jsonl"
-LEDGER: Final = "ledger.bin"
-KEPT_DATA: Final = "kept.data"
+
+NODES_MAX: Final = 64
 
 
 @dataclass
@@ -46,7 +46,9 @@ class Recording:
 def load(directory: Path) -> Recording:
     """The run in ``directory``; it may still go on. Raises :class:`UsageError` for what is none of this version."""
     events = _events(directory)
-    first = events[0] if events else {}
+    if not events:
+        raise UsageError(f"{directory / EVENTS} is empty: the run ended before it had told anything")
+    first = events[0]
     if first.get("kind") != "bench-started":
         raise UsageError(f"{directory / EVENTS} does not begin with bench-started: no recording of a run")
     if first.get("recording") != RECORDING:
@@ -54,10 +56,12 @@ def load(directory: Path) -> Recording:
         raise UsageError(
             f"{directory} is a recording {told} (legal: {RECORDING}); check it with the hil that has recorded it"
         )
+    if type(first.get("nodes")) is not int or not 1 <= first["nodes"] <= NODES_MAX:
+        raise UsageError(f"{directory / EVENTS}: nodes = {first.get('nodes')!r} (legal: 1 to {NODES_MAX})")
     return Recording(
         nodes=first["nodes"],
         events=events,
-        records=_records(directory),
+        records=_records(directory, ended=any(event.get("kind") == "bench-stopping" for event in events)),
         contents=_contents(directory),
         fence=_config(directory).get("fence", "scsi"),
         election=_config(directory).get("election", "paxos"),
@@ -85,16 +89,19 @@ def _events(directory: Path) -> list[Event]:
 
 def _config(directory: Path) -> dict[str, Any]:
     try:
-        told: dict[str, Any] = json.loads((directory / "cluster.json").read_text(encoding="utf-8"))["config"]
+        told: dict[str, Any] = json.loads((directory / CLUSTER).read_text(encoding="utf-8"))["config"]
     except (OSError, ValueError, KeyError):
         return {}
     return told
 
 
-def _records(directory: Path) -> list[Record] | None:
+def _records(directory: Path, *, ended: bool) -> list[Record] | None:
+    """A target that was killed may leave a last record that is not whole, one that has ended does not."""
     path = directory / LEDGER
     if not path.exists():
         return None
+    if ended and (path.stat().st_size - HEADER.size) % RECORD_BYTES:
+        raise UsageError(f"{path} is cut short: its last record is not whole, though the run has come to its end")
     try:
         return [record for record in read_all(path) if concerns(record)]
     except NotALedger as error:

@@ -85,16 +85,16 @@ def ssh_command(node: Node, run_dir: Path, command: list[str]) -> list[str]:
     socket itself to ssh (``ProxyUseFdpass``), so that no bytes are copied by anybody in between.
     """
     from hil.bench.namespace import MANAGEMENT_PREFIX
-    from hil.bench.seed import KEY_FILE, KNOWN_HOSTS_FILE
     from hil.client.node import SSH_USER
+    from hil.evidence import layout
 
     options = {
         "ProxyCommand": f"'{sys.executable}' -m hil.cli.proxy {node.cluster.name} {node.id}",
         "ProxyUseFdpass": "yes",
-        "IdentityFile": f'"{run_dir / KEY_FILE}"',
+        "IdentityFile": f'"{run_dir / layout.KEY}"',
         "IdentitiesOnly": "yes",
         "IdentityAgent": "none",
-        "UserKnownHostsFile": f'"{run_dir / KNOWN_HOSTS_FILE}"',
+        "UserKnownHostsFile": f'"{run_dir / layout.KNOWN_HOSTS}"',
         "GlobalKnownHostsFile": "none",
         "StrictHostKeyChecking": "yes",
         "PasswordAuthentication": "no",

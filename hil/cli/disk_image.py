@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hil.errors import UnknownCluster, UsageError
+from hil.evidence.layout import DISK
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -17,9 +18,6 @@ Image = Annotated[
     Path | None,
     typer.Argument(metavar="[IMAGE]", help="A disk's image, or the directory of a run, instead of a cluster."),
 ]
-
-DISK = "disk.raw"
-"""In the directory of a run (docs/architecture.md)."""
 
 
 def image_of(image: Path | None, name: str | None) -> Path:

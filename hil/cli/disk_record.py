@@ -13,6 +13,7 @@ import typer
 
 from hil.cli.options import AsJson, Name
 from hil.errors import UsageError
+from hil.evidence import layout
 from hil.scsi.ledger_records import (
     Entry,
     FaultHealed,
@@ -68,7 +69,7 @@ def ledger(
     from hil.scsi.fenced_writes import writes_after_removal
     from hil.scsi.ledger_reader import read_all, read_nexuses
 
-    path = _run_dir(run, name) / "ledger.bin"
+    path = _run_dir(run, name) / layout.LEDGER
     if not path.is_file():
         raise UsageError(f"{path} does not exist")
     blocks = parse_lba(lba)
@@ -223,7 +224,6 @@ def at(
 
     Needs `hil up --keep-data`. Everything that was flushed by then, or written with FUA, is on it.
     """
-    from hil.client.disk import KEPT_DATA_FILE, LEDGER_FILE
     from hil.scsi.crash_states import CrashStates
 
     how = _unflushed(unflushed)
@@ -233,7 +233,7 @@ def at(
     if out.exists():
         raise UsageError(f"--out {out}: it exists; name another file, or remove it")
     beside = out.with_name(f".{out.name}.part")
-    with CrashStates(directory / LEDGER_FILE, directory / KEPT_DATA_FILE, lun) as states:
+    with CrashStates(directory / layout.LEDGER, directory / layout.KEPT_DATA, lun) as states:
         state = states.at(order)
         try:
             state.write_to(beside, how, seed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hil.cli.options import AsJson, Backend, BackendOption, Nodes, check_backend
+from hil.cli.options import AsJson, Backend, BackendOption, Capture, Nodes, check_backend
 
 if TYPE_CHECKING:
     from hil.config import ClusterConfig
@@ -33,6 +33,7 @@ def up(
     keep_data: Annotated[
         bool, typer.Option("--keep-data", help="Keep all that is written to the disk: `hil disk at` can go back.")
     ] = False,
+    capture: Capture = False,
     backend: BackendOption = Backend.QEMU,
 ) -> None:
     """Start a cluster and wait until all nodes have joined.
@@ -45,7 +46,7 @@ def up(
     from hil.room import crowding
 
     check_backend(backend)
-    config = _config(file, nodes, name, keep_data)
+    config = _config(file, nodes, name, keep_data=keep_data or None, capture=capture or None)
     with JoinProgress(config.name) as progress:
         if (crowded := crowding(config)) is not None:
             progress.say(crowded)
@@ -63,10 +64,10 @@ def up(
     print(f"cluster {cluster.name} is up: {len(cluster.nodes)} nodes joined, epoch {view.epoch}, master {view.master}")
 
 
-def _config(file: Path | None, nodes: int | None, name: str | None, keep_data: bool) -> ClusterConfig:
+def _config(file: Path | None, nodes: int | None, name: str | None, **others: bool | None) -> ClusterConfig:
     from hil.config import load_config, make_config
 
-    chosen: dict[str, Any] = {"nodes": nodes, "name": name, "keep_data": keep_data or None}
+    chosen: dict[str, Any] = {"nodes": nodes, "name": name} | others
     overrides = {key: value for key, value in chosen.items() if value is not None}
     return load_config(file, **overrides) if file is not None else make_config(**overrides)
 

@@ -32,6 +32,9 @@ BackendOption = Annotated[Backend, typer.Option("--backend", help="Real machines
 Nodes = Annotated[
     int | None, typer.Option("--nodes", metavar="N", help="How many nodes, 2 to 64; default: the file's, or 3.")
 ]
+Capture = Annotated[
+    bool, typer.Option("--capture", help="Capture the interconnect, for tcpdump and Wireshark: interconnect.pcap.")
+]
 NodeArgument = Annotated[
     str,
     typer.Argument(

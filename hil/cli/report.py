@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -74,28 +75,30 @@ def report(
 
 
 def _one(run: str | None, out: Path | None, trace: Path | None) -> Path:
-    from hil.cli.replay import find
+    from hil.evidence.runs import opened
     from hil.report import data, page, perfetto
     from hil.report.run import read
 
-    directory = find(run, verb="report")
-    found = read(directory)
-    target = trace or out or directory / PAGE
-    page.write(target, perfetto.as_text(found) if trace is not None else page.report_page(data.whole(found)))
+    with opened(run) as (directory, where):
+        found = read(directory)
+        beside = directory if where == str(directory) else Path(where).parent  # a bundle's content is away again
+        target = trace or out or beside / PAGE
+        page.write(target, perfetto.as_text(found) if trace is not None else page.report_page(data.whole(found)))
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
     return target
 
 
 def _compare(runs: list[str], out: Path | None) -> Path:
-    from hil.cli.replay import find
+    from hil.evidence.runs import opened
     from hil.report import page
     from hil.report.compare import comparison
     from hil.report.run import read
 
-    found = [read(find(run, verb="report")) for run in runs]
-    target = out or Path(COMPARISON)
-    page.write(target, page.comparison_page(comparison(found[0], found[1])))
+    with ExitStack() as open_runs:
+        found = [read(open_runs.enter_context(opened(run))[0]) for run in runs]
+        target = out or Path(COMPARISON)
+        page.write(target, page.comparison_page(comparison(found[0], found[1])))
     return target
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from hil.cli import completion
-from hil.cli.options import AsJson, Backend, BackendOption, Nodes
+from hil.cli.options import AsJson, Backend, BackendOption, Capture, Nodes
 from hil.errors import UsageError
 
 
@@ -80,6 +80,7 @@ def run(
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML.")] = None,
     report: Annotated[Path | None, typer.Option("--report", metavar="DIR", help="Copy the evidence there.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the clusters running.")] = False,
+    capture: Capture = False,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Name of the cluster; default: made from the test's.")
     ] = None,
@@ -114,7 +115,7 @@ def run(
             print(f"{story.name:<20} {story.summary}")
         return
     options = runner.Options(repeat=repeat, until_failure=until_failure, shard=shard, profile=profile.value)
-    options = replace(options, nodes=nodes, junit=junit, report=report, keep=keep, name=name)
+    options = replace(options, nodes=nodes, junit=junit, report=report, keep=keep, name=name, capture=capture)
     options = replace(options, jobs=_jobs(jobs), max_nodes=max_nodes, backend=backend.value, seed=seed, faults=faults)
     raise typer.Exit(runner.run([runner.find(text) for text in scenario], options))
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hil.bench import address
 from hil.client.connection import Caller, Event, EventReader
 from hil.errors import EventManagerAway, LaboratoryError, UsageError
+from hil.evidence import layout
 
 if TYPE_CHECKING:
     from hil.client.node import Node
@@ -221,5 +222,5 @@ class Guests:
 
 def settings_of(run_dir: Path) -> dict[str, Any]:
     """``cluster.json``: what the cluster was asked to be, and what it is."""
-    settings: dict[str, Any] = json.loads((run_dir / "cluster.json").read_text(encoding="utf-8"))
+    settings: dict[str, Any] = json.loads((run_dir / layout.CLUSTER).read_text(encoding="utf-8"))
     return settings

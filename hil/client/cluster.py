@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from hil import checkpoint, roles
 from hil.bench import address
-from hil.bench.launch import BENCH_LOG
 from hil.client.backend import Backend, Guests, check_guests, settings_of
 from hil.client.connection import Caller, Event
 from hil.client.disk import Disk
@@ -31,6 +30,7 @@ from hil.errors import (
     UnknownNode,
     UsageError,
 )
+from hil.evidence.layout import BENCH_LOG
 from hil.view import View
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from hil.errors import UsageError
+from hil.evidence.layout import DISK, KEPT_DATA, LEDGER
 from hil.scsi.faults.kinds import VOLATILE_CACHE
 from hil.scsi.ledger_reader import read_all, read_ledger
 
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
     from hil.scsi.crash_states import CrashStates
     from hil.scsi.ledger_records import Entry, Record
     from hil.view import View
-
-IMAGE_FILE = "disk.raw"
-LEDGER_FILE = "ledger.bin"
-KEPT_DATA_FILE = "kept.data"
 
 
 class Disk:
@@ -79,7 +76,7 @@ class Disk:
         """First and last sector on the disk of that node's journal of the shared file system: a range for a fault."""
         from hil import sfs
 
-        return sfs.journal(self._cluster.run_dir / IMAGE_FILE, node.id)
+        return sfs.journal(self._cluster.run_dir / DISK, node.id)
 
     def status(self) -> dict[str, Any]:
         """``faults``: those in force, each with its ``node`` and what it has ``held``; ``commands``: their number."""
@@ -96,7 +93,7 @@ class Disk:
     @property
     def ledger_path(self) -> Path:
         """The file; it stays when the cluster is down."""
-        return self._cluster.run_dir / LEDGER_FILE
+        return self._cluster.run_dir / LEDGER
 
     def crash_states(self, lun: int = 0) -> CrashStates:
         """The disk as a power failure at each command would have left it; a context manager.
@@ -110,7 +107,7 @@ class Disk:
                 f"cluster {self._cluster.name!r} does not keep what is written: `hil up --keep-data`,"
                 " or keep_data = true in the cluster file"
             )
-        return CrashStates(self.ledger_path, self._cluster.run_dir / KEPT_DATA_FILE, lun)
+        return CrashStates(self.ledger_path, self._cluster.run_dir / KEPT_DATA, lun)
 
     def _call(self, name: str, **arguments: Any) -> dict[str, Any]:
         result = self._cluster.caller.call(name, **arguments)

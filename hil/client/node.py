@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hil.bench.seed import KEY_FILE, KNOWN_HOSTS_FILE
 from hil.errors import LaboratoryError
+from hil.evidence import layout
 from hil.view import NodeView
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Node:
     @property
     def console_path(self) -> Path:
         """The console of this node over all its boots."""
-        return self.cluster.run_dir / f"console-n{self.id}.log"
+        return self.cluster.run_dir / layout.console(self.id)
 
     def console(self) -> str:
         """All that this node's console has shown so far, over all its boots."""
@@ -126,7 +126,7 @@ class Node:
                 config=fabric.Config(overrides={"load_ssh_configs": False}, lazy=True),
                 connect_kwargs={
                     "sock": connected,
-                    "key_filename": str(run_dir / KEY_FILE),
+                    "key_filename": str(run_dir / layout.KEY),
                     "look_for_keys": False,
                     "allow_agent": False,
                     "banner_timeout": SSH_PATIENCE_S,
@@ -134,7 +134,7 @@ class Node:
                 },
             )
             connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
-            connection.client.load_host_keys(str(run_dir / KNOWN_HOSTS_FILE))
+            connection.client.load_host_keys(str(run_dir / layout.KNOWN_HOSTS))
             try:
                 with connection:
                     yield connection

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from hil.console_times import console_lines
+from hil.evidence import layout
 from hil.recovery import STAGES
 from hil.report import disk, lanes, spans
 from hil.report.first import Places, claims
@@ -78,7 +79,7 @@ def recovery_row(one: Recovery) -> dict[str, Any]:
 
 
 def _console(run: Run, node: int) -> dict[str, Any]:
-    lines = console_lines(run.directory / f"console-n{node}.log")
+    lines = console_lines(run.directory / layout.console(node))
     shown = lines[-CONSOLE_LINES_MAX:]
     moved = [(None if line.t is None else round(line.t - run.moved, 4), line.text) for line in shown]
     return {"node": node, "lines": moved, "left_out": len(lines) - len(shown)}

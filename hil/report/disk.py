@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from guestd.fence.keys import life_of
 from guestd.membership import layout
 from guestd.vdm import layout as volumes
-from hil.checkers.recording import LEDGER
 from hil.checkers.records import is_heartbeat
 from hil.errors import UsageError
+from hil.evidence.layout import LEDGER
 from hil.scsi.ledger_reader import read_all
 from hil.scsi.ledger_records import Entry, NotALedger, RegistrationEnded
 

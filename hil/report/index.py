@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from hil.checkers.recording import EVENTS
 from hil.errors import UsageError
+from hil.evidence.layout import EVENTS
 from hil.report import data, page
 from hil.report.run import Run, read
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from hil.checkers.recorded import judge
-from hil.checkers.recording import EVENTS, load
+from hil.checkers.recording import load
 from hil.errors import UsageError
+from hil.evidence import layout
 from hil.recovery import Recovery, recoveries
 from hil.view import MALFORMED, View
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from hil.checkers.recording import Recording
     from hil.view import Event
 
-VERDICT: Final = "verdict.json"
-MANIFEST: Final = "manifest.json"
 _STAMP: Final = re.compile(r"\d{8}T\d{6}(\.\d+)?Z")
 
 
@@ -72,7 +71,7 @@ class Run:
     @cached_property
     def told(self) -> dict[str, Any]:
         """What the scenario and the bench have written beside the events; empty without them."""
-        return _json(self.directory / MANIFEST) | _json(self.directory / VERDICT)
+        return _json(self.directory / layout.MANIFEST) | _json(self.directory / layout.VERDICT)
 
     @property
     def verdict(self) -> str:
@@ -97,7 +96,7 @@ class Run:
             pass
         if _STAMP.fullmatch(stamp := self.directory.name):
             return datetime.strptime(stamp[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-        return datetime.fromtimestamp((self.directory / EVENTS).stat().st_mtime, UTC).replace(microsecond=0)
+        return datetime.fromtimestamp((self.directory / layout.EVENTS).stat().st_mtime, UTC).replace(microsecond=0)
 
     def follow(self, told: Callable[[Event, View], None]) -> View:
         """Hand over every event and the view after it. Raises :class:`UsageError` for one that says what cannot be."""
@@ -109,7 +108,7 @@ class Run:
             except MALFORMED as error:
                 where = f"event {event.get('n')} ({event.get('kind')})"
                 raise UsageError(
-                    f"{self.directory / EVENTS}: {where} says what cannot be: {type(error).__name__}: {error}"
+                    f"{self.directory / layout.EVENTS}: {where} says what cannot be: {type(error).__name__}: {error}"
                 ) from None
         return view
 
@@ -127,18 +126,18 @@ def read(directory: Path) -> Run:
     Raises :class:`UsageError` for what is no recording, one of another version, or one with nothing in it. A last line
     that is cut short, as a bench that is killed leaves it, is left out and told in ``notes``.
     """
-    if (directory / EVENTS).is_file() and not (directory / EVENTS).stat().st_size:
-        raise UsageError(f"{directory / EVENTS} is empty: nothing was recorded of that run")
+    if (directory / layout.EVENTS).is_file() and not (directory / layout.EVENTS).stat().st_size:
+        raise UsageError(f"{directory / layout.EVENTS} is empty: nothing was recorded of that run")
     recording = load(directory)
     told: list[Any] = list(recording.events)  # as JSON, whatever it is
     for event in told:
         if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
-            raise UsageError(f"{directory / EVENTS}: {str(event)[:80]} is no event: it has no kind")
+            raise UsageError(f"{directory / layout.EVENTS}: {str(event)[:80]} is no event: it has no kind")
         if not all(isinstance(at := event.get(key), int | float) and math.isfinite(at) for key in ("n", "t")):
-            raise UsageError(f"{directory / EVENTS}: an event {event['kind']} has no number n or no time t")
+            raise UsageError(f"{directory / layout.EVENTS}: an event {event['kind']} has no number n or no time t")
     run = Run(directory, recording)
-    if not (directory / EVENTS).read_bytes().endswith(b"\n"):
-        run.notes.append(f"the last line of {EVENTS} is cut short, and left out")
+    if not (directory / layout.EVENTS).read_bytes().endswith(b"\n"):
+        run.notes.append(f"the last line of {layout.EVENTS} is cut short, and left out")
     return run
 
 

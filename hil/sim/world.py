@@ -88,7 +88,7 @@ class World:
         self.queue = Queue()
         self.trace = Trace(self.queue, recording=recording)
         self.disk = self.make_disk(self._generator("disk"))
-        self.network = Network(self.queue, self._generator("network"), options, self.trace)
+        self.network = self.make_network(self._generator("network"))
         self.programs = Programs(self.queue, self._generator("programs"), options)
         self.lockers = Lockers(self.queue, self._generator("lockers"), options)
         self.mounts = Mounts(self.queue, options.nodes)
@@ -133,6 +133,10 @@ class World:
     def shared(self) -> bool:
         """Whether there is a shared file system."""
         return bool(self.options.filers or self.options.services)
+
+    def make_network(self, randomness: random.Random) -> Network:
+        """The private interconnect."""
+        return Network(self.queue, randomness, self.options, self.trace)
 
     def make_disk(self, randomness: random.Random) -> Disk:
         """The shared disk, with a new membership database on it."""

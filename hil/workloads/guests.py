@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from hil import vdisk
-from hil.client.disk import IMAGE_FILE
 from hil.client.running import Running
 from hil.errors import ClaimFailed, HilError
+from hil.evidence.layout import DISK
 from hil.workloads import histories, on_node
 from hil.workloads.workload import Workload
 
@@ -149,7 +149,7 @@ class GuestWorkload(Workload):
         before = histories.made(self._lines())
         there = {
             disk.name: (disk.size // on_node.SIZE, disk.copies)
-            for disk in vdisk.inspect(self.cluster.run_dir / IMAGE_FILE).disks
+            for disk in vdisk.inspect(self.cluster.run_dir / DISK).disks
         }
         self.cluster.pass_time(_LINE_S)
         return histories.check_volumes(before, there, histories.made(self._lines()))

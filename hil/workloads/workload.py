@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from hil import sfs
-from hil.client.disk import IMAGE_FILE
 from hil.errors import ClaimFailed, UsageError
+from hil.evidence.layout import DISK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +106,7 @@ class Workload(ABC):
             self._check_service(name)
         if self.services:
             found["services"] = len(self.services)
-        if wrong := sfs.examined(self.cluster.run_dir / IMAGE_FILE).wrong:
+        if wrong := sfs.examined(self.cluster.run_dir / DISK).wrong:
             raise ClaimFailed(f"fsck: {'; '.join(wrong[:5])}")
         return found
 

@@ -13,8 +13,8 @@ import pytest
 
 from hil import Cluster
 from hil.checkers.recorded import check
-from hil.checkers.recording import EVENTS
 from hil.config import make_config
+from hil.evidence.layout import EVENTS
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hil.client import Node
-from hil.client.disk import IMAGE_FILE
 from hil.client.running import Running
+from hil.evidence.layout import DISK
 from hil.scenario import ScenarioCluster
 from hil.sfs import examined
 from tests.lab import host_programs
@@ -373,4 +373,4 @@ def level_completed(cluster: ScenarioCluster, since: int) -> list[dict[str, Any]
 def check_image(cluster: ScenarioCluster) -> None:
     """Everybody loses power, and what lies there then is sound."""
     cluster.power_off()
-    assert examined(cluster.run_dir / IMAGE_FILE).wrong == ()
+    assert examined(cluster.run_dir / DISK).wrong == ()

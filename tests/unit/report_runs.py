@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from hil.checkers.recording import EVENTS
+from hil.evidence.layout import EVENTS
 from hil.scenario import ScenarioCluster
 from tests.unit.sim_cluster import started
 

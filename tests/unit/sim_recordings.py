@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from guestd.fence.keys import key_of
 from guestd.membership.sector import SECTOR_SIZE
 from hil.checkers.checker import Checker, Violation
-from hil.checkers.recording import EVENTS, KEPT_DATA, LEDGER, Recording
+from hil.checkers.recording import Recording
 from hil.config import make_config
+from hil.evidence.layout import EVENTS, KEPT_DATA, LEDGER
 from hil.scsi import ledger_records
 from hil.scsi.digest import digest
 from hil.scsi.kept_data import KeptData

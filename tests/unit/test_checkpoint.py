@@ -12,6 +12,7 @@ from hil import checkpoint
 from hil.cli.main import main
 from hil.config import make_config
 from hil.errors import UnknownCheckpoint, UsageError
+from hil.evidence import layout
 
 IMAGE = "ab" * 32
 EVENTS = [
@@ -31,9 +32,9 @@ def save(name: str = "joined", **other: Any) -> Path:
     path.mkdir(parents=True)
     contents = {
         "n0.memory": b"memory",
-        checkpoint.DISK: b"disk" * 1000,
+        layout.DISK: b"disk" * 1000,
         checkpoint.TARGET: b"{}",
-        checkpoint.EVENTS: "".join(json.dumps(event) + "\n" for event in EVENTS).encode(),
+        layout.EVENTS: "".join(json.dumps(event) + "\n" for event in EVENTS).encode(),
         "seed.json": b"{}",
     }
     for file, content in contents.items():
@@ -65,7 +66,7 @@ def test_what_was_saved_can_be_loaded(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     found.copy_files(run_dir)
-    assert sorted(path.name for path in run_dir.iterdir()) == [checkpoint.DISK, "seed.json"]
+    assert sorted(path.name for path in run_dir.iterdir()) == [layout.DISK, "seed.json"]
 
 
 @pytest.mark.parametrize("name", ["", "Upper", "1st", "a/b", "..", "x" * 32])
@@ -76,7 +77,7 @@ def test_a_name_that_cannot_be_is_refused(name: str) -> None:
 
 def test_every_byte_counts(home: Path) -> None:
     path = save()
-    with open(path / checkpoint.DISK, "r+b") as disk:
+    with open(path / layout.DISK, "r+b") as disk:
         disk.write(b"D")
     assert checkpoint.load(path, verify=False).name == "joined"  # by the look of it
     with pytest.raises(UsageError, match=r"checkpoint joined is damaged: disk\.raw changed; `hil checkpoint remove"):

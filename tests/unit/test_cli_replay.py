@@ -1,4 +1,4 @@
-"""``hil replay --check`` as a person types it."""
+"""``hil recheck``, which ``hil replay --check`` is too, as a person types it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hil.checkers.recording import EVENTS, LEDGER
 from hil.cli import main
+from hil.evidence.layout import EVENTS, LEDGER
 from hil.sim.options import draw
 from tests.unit.sim_recordings import Run, record
 
@@ -47,8 +47,11 @@ def forge(directory: Path) -> int:
     return place + 1
 
 
-def test_the_newest_run_is_checked_and_each_claim_is_told(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["replay", "--check"]) == 0
+@pytest.mark.parametrize("typed", [["recheck"], ["replay", "--check"]])
+def test_the_newest_run_is_checked_and_each_claim_is_told(
+    directory: Path, capsys: pytest.CaptureFixture[str], typed: list[str]
+) -> None:
+    assert main.main(typed) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith(f"{directory.resolve()}: ")
     assert "held       one_owner: an epoch has one owner (S3.2)" in told
@@ -96,9 +99,11 @@ def test_a_claim_that_does_not_hold_is_told_with_what_led_to_it_and_where_it_sta
     [
         (lambda run: rewrite(run, 0, recording=99), "is a recording of version 99 (legal: 1)"),
         (lambda run: rewrite(run, 0, kind="guestd-started"), "does not begin with bench-started: no recording"),
+        (lambda run: rewrite(run, 0, nodes=10**9), "nodes = 1000000000 (legal: 1 to 64)"),
         (lambda run: (run / EVENTS).unlink(), "is no recording of a run: events.jsonl: No such file"),
         (lambda run: rewrite_ledger(run, 8, b"\x63\0"), "is a ledger of version 99"),
         (lambda run: rewrite_ledger(run, 0, b"nonsense"), "is not a ledger"),
+        (lambda run: (run / LEDGER).write_bytes((run / LEDGER).read_bytes()[:-7]), "its last record is not whole"),
         (lambda run: (run / "kept.data").write_bytes(b"nonsense"), "is no kept data of version 2"),
     ],
 )
@@ -154,8 +159,9 @@ def test_events_that_were_lost_end_what_is_known_of_that_life(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "`hil replay --check` does it"),
-        (["--check", "nosuch"], "no run 'nosuch', and no such directory; there are runs of: demo, other"),
+        ([], "manifest.json: No such file or directory: not the folder of a run"),
+        (["--check", "nosuch"], "no run 'nosuch', and no such directory or bundle; there are runs of: demo, other"),
+        (["--json"], "replay --json: with --plan, or with --check"),
     ],
 )
 def test_what_cannot_be_replayed_is_refused(

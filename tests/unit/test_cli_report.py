@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hil.checkers.recording import EVENTS
 from hil.cli import main
+from hil.evidence.layout import EVENTS
 from tests.unit import report_runs
 
 

@@ -37,6 +37,7 @@ HIL_MAY_NOT_IMPORT = {
     "hil/faults": ("hil.cli", "hil.plugin", "hil.qemu", "hil.scenario", "hil.sim.backend"),
     "hil/checkers": ("hil.bench", "hil.cli", "hil.client", "hil.faults", "hil.plugin", "hil.qemu", "hil.sim"),
     "hil/bench": ("hil.cli", "hil.client", "hil.faults", "hil.plugin", "hil.sim"),
+    "hil/evidence": ("hil.cli", "hil.plugin", "hil.qemu"),
     "hil/client": ("hil.cli", "hil.plugin", "hil.sim"),
     "hil/sim": ("hil.bench.cluster", "hil.bench.server", "hil.cli", "hil.plugin", "hil.qemu"),
 }

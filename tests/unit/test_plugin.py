@@ -1,6 +1,7 @@
 """The pytest plugin: clusters per test, verdicts, declared panics, evidence; the machines are a fake's."""
 
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -51,13 +52,13 @@ def lab(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Py
     return pytester
 
 
-def run(lab: pytest.Pytester, source: str, *options: str) -> pytest.RunResult:
+def run(lab: pytest.Pytester, source: str, *options: str, **how: bool) -> pytest.RunResult:
     header = "import pytest\nfrom hil.errors import *\n"
     lab.makepyfile(test_it=header + source)
     # Other plugins would be loaded anew, with all their libraries, in each inner session.
     without = ["cacheprovider", "hypothesispytest", "timeout"]
     others = [argument for name in without for argument in ("-p", f"no:{name}")]
-    return lab.runpytest(*others, *plugin_arguments(), *options)
+    return lab.runpytest(*others, *plugin_arguments(), *options, **how)
 
 
 PASSES = "def test_it(cluster): assert len(cluster.nodes) == 3\n"
@@ -268,7 +269,7 @@ def test_a_claim_about_every_run_fails_a_test_whose_own_claims_hold(lab: pytest.
             "*  epoch 2 is node 0's (2), and node 1's (1) too",
             "*    event *: node 0 elected epoch=2 ballot=64 victims=*",
             "*    event *: node 1 elected epoch=2 ballot=65 victims=*",
-            "*hil replay --check /*",
+            "*hil recheck /*",
             "claim failed: one_owner: *",
         ]
     )
@@ -358,6 +359,45 @@ def test_after(): print("kept:", "kept-or-not" in running_clusters())
 """
     result = run(lab, source + after, "--hil-name=kept-or-not", "-s", *options)
     result.stdout.fnmatch_lines([f"*kept: {kept}*"])
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_junit_links_each_test_to_its_evidence_and_a_failure_to_its_files(lab: pytest.Pytester, copied: bool) -> None:
+    source = PASSES + FAILS.replace("test_it", "test_fails")  # S10.10
+    options = ["--junit-xml=junit.xml", "-o", "junit_logging=system-out", *(["--hil-report=reports"] * copied)]
+    run(lab, source, *options).assert_outcomes(passed=1, failed=1)
+    passed, failed = ElementTree.parse(lab.path / "junit.xml").iter("testcase")
+    for case in (passed, failed):
+        properties = {one.get("name"): one.get("value") for one in case.iter("property")}
+        directory = Path(properties["hil-evidence"] or "")
+        assert json.loads((directory / "verdict.json").read_text())["test"].endswith(str(case.get("name")))
+        assert (directory.parent == lab.path / "reports") is copied
+        told = "".join(case.findtext("system-out") or "")
+        attached = {Path(path).name for path in re.findall(r"^\[\[ATTACHMENT\|(/.+)\]\]$", told, re.MULTILINE)}
+        expected = {"events.jsonl", "console-n0.log", "console-n1.log", "cluster.json", "verdict.json"}
+        assert attached == (expected if case is failed else set())
+
+
+def test_who_is_interrupted_is_not_taken_for_passed(lab: pytest.Pytester) -> None:
+    result = run(lab, "def test_it(cluster): raise KeyboardInterrupt\n", "--hil-report=reports", no_reraise_ctrlc=True)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    told = json.loads((lab.path / "reports" / "test_it.py-test_it" / "verdict.json").read_text())
+    assert (told["verdict"], told["problem"]) == ("laboratory broke", "interrupted before it came to its end")
+
+
+def test_what_fails_after_the_verdict_was_written_changes_it(lab: pytest.Pytester) -> None:
+    source = """
+@pytest.fixture
+def other():
+    yield
+    raise BenchDied("too late")
+def test_it(other, cluster): told.append(cluster.run_dir)
+told = []
+def test_after():
+    import json
+    assert json.loads((told[0] / "verdict.json").read_text())["verdict"] == "laboratory broke"
+"""
+    run(lab, source).assert_outcomes(passed=2, errors=1)
 
 
 def test_a_test_without_a_cluster_is_none_of_the_plugins_business(lab: pytest.Pytester) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from hil.checkers.recording import EVENTS
 from hil.errors import UsageError
+from hil.evidence.layout import EVENTS
 from hil.report import disk, lanes, perfetto, spans
 from hil.report.compare import comparison, differences
 from hil.report.data import whole

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hil.checkers.recording import EVENTS
 from hil.cli import main
+from hil.evidence.layout import EVENTS
 from hil.report import data, page
 from hil.report.run import read
 from tests.unit import chromium, report_runs

@@ -187,7 +187,7 @@ def test_who_does_not_is_watched_on(cluster: ScenarioCluster, kind: str) -> None
 def test_random_faults_are_stood_on_the_real_targets_disk_too(tmp_path: Path, seed: int) -> None:  # S6.2, A3, A4, A8
     options = draw(seed, "swarm", 3)
     config = Config(bytes.fromhex(CLUSTER_ID), "demo", 3, options.timing)
-    world = ScenarioWorld(options, config, tmp_path, 16, None, keep_data=False, checkers=every_claim())
+    world = ScenarioWorld(options, config, tmp_path, 16, None, keep_data=False, capture=False, checkers=every_claim())
     world.operator_boots = True
     simulate(world)
     world.target_disk.close()

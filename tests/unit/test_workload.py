@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hil.checkers.checker import Violation
-from hil.client.disk import IMAGE_FILE
 from hil.errors import ClaimFailed, UnknownNode, UsageError
+from hil.evidence.layout import DISK
 from hil.scenario import ScenarioCluster
 from hil.sim.claims.files import FilesKept
 from hil.sim.filers import LOGS
@@ -116,7 +116,7 @@ def test_a_file_system_that_is_not_sound_fails_the_check(cluster: ScenarioCluste
     with cluster.workload("locks") as load:
         first, last = cluster.disk.journal(cluster.nodes[1])
         assert last > first
-        with (cluster.run_dir / IMAGE_FILE).open("r+b") as image:
+        with (cluster.run_dir / DISK).open("r+b") as image:
             image.seek(first * 512)
             whole = image.read(512)
             image.seek(first * 512)

@@ -24,11 +24,13 @@ from hil.bench.target import serial_number
 from hil.checkers.checker import Violation
 from hil.config import ClusterConfig
 from hil.errors import BadConfig, EventManagerAway, HilError, InvalidRun, LaboratoryError, UsageError
+from hil.evidence import layout, manifest
 from hil.scsi import identity
 from hil.sim.backend.control import DirectControl
 from hil.sim.backend.links import SimulatedLinks
 from hil.sim.backend.load import SimulatedLoad
 from hil.sim.backend.machine import WAYS, Machine
+from hil.sim.backend.network import CapturedNetwork
 from hil.sim.backend.world import ScenarioWorld
 from hil.sim.claims import every_claim
 from hil.sim.options import Options
@@ -77,7 +79,8 @@ class SimBench(DiskVerbs, LinkVerbs, InjectionVerbs):
             "simulation": asdict(options),
         }
         written = {"config": config.model_dump(), "settings": self.settings}
-        (run_dir / "cluster.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+        (run_dir / layout.CLUSTER).write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+        manifest.write(run_dir, manifest.describe(manifest.SIM, written["config"], self.settings))
         world = ScenarioWorld(
             options,
             Config(
@@ -87,17 +90,18 @@ class SimBench(DiskVerbs, LinkVerbs, InjectionVerbs):
             config.disk_mib,
             config.shared_mib,
             keep_data=config.keep_data,
+            capture=config.capture,
             checkers=every_claim(fence=config.fence, election=config.election),
         )
         self.world = world
-        DiskVerbs.__init__(self, EventLog(run_dir / "events.jsonl", config.nodes, clock=self.now))
+        DiskVerbs.__init__(self, EventLog(run_dir / layout.EVENTS, config.nodes, clock=self.now))
         LinkVerbs.__init__(self)
         InjectionVerbs.__init__(self)
         self.links = self._links = SimulatedLinks(world.network, config.nodes)
         self._disk = DirectControl(world.target_disk.target, self.report_fault)
         wwid = identity.wwid(serial_number(config.disk_mib))
         self.machines = [
-            Machine(world, node, self.log, run_dir / f"console-n{node.number}.log", wwid) for node in world.nodes
+            Machine(world, node, self.log, run_dir / layout.console(node.number), wwid) for node in world.nodes
         ]
         world.on_event = lambda node, kind, fields: self.machines[node.number].says(kind, fields)
         world.on_end = lambda node: self.machines[node.number].ended()
@@ -124,6 +128,8 @@ class SimBench(DiskVerbs, LinkVerbs, InjectionVerbs):
             seed=self.options.seed,
         )
         self.log.emit("disk-started", pid=None)
+        if self.config.capture:
+            self.log.emit("capture-started", file=layout.CAPTURE)
         self._power(list(range(self.config.nodes)), "on", Machine.power_on)
 
     # -- time
@@ -379,6 +385,9 @@ class SimBench(DiskVerbs, LinkVerbs, InjectionVerbs):
     def down(self) -> dict[str, Any]:
         """The end; the evidence is complete."""
         self.log.emit("bench-stopping", reason="down")
+        if isinstance(network := self.world.network, CapturedNetwork):
+            network.close()
+            self.log.emit("capture-ended", frames=network.counts["sent"] + network.counts["told"], dropped=0)
         self.log.close()
         self.world.target_disk.close()
         return {}

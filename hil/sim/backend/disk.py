@@ -17,6 +17,7 @@ from guestd.fence.keys import life_of
 from guestd.membership.sector import SECTOR_SIZE
 from hil.bench import target as names
 from hil.checkers.observation import Removal
+from hil.evidence import layout
 from hil.scsi.faults.selection import Selection
 from hil.scsi.kept_data import KeptData
 from hil.scsi.medium import Medium
@@ -66,7 +67,7 @@ class TargetDisk(Disk):
         """Its files are made in ``run_dir``: an empty membership database and file system on it."""
         super().__init__(bytearray(), world.queue, randomness, world.options, world.trace)
         config = world.config
-        image = run_dir / names.DISK
+        image = run_dir / layout.DISK
         names.make_disk(
             image,
             size_mib,
@@ -79,9 +80,9 @@ class TargetDisk(Disk):
         medium = Medium(str(image))
         data = None
         if keep_data:
-            data = KeptData(run_dir / names.KEPT_DATA)
+            data = KeptData(run_dir / layout.KEPT_DATA)
             data.keep_base(0, medium.path)
-        self.ledger_file = WatchedLedger(run_dir / names.LEDGER, data, self.now_ns)
+        self.ledger_file = WatchedLedger(run_dir / layout.LEDGER, data, self.now_ns)
         self.ledger_file.on_end = self._ended
         self.ledger_file.on_removed = self._removed
         self.target = Target(ledger=self.ledger_file)

@@ -14,6 +14,7 @@ from hil.client.backend import Calls, Reader
 from hil.client.connection import Event
 from hil.config import ClusterConfig
 from hil.errors import BenchDied, LaboratoryError, UsageError
+from hil.evidence import retention
 from hil.sim.backend.bench import OF_FAULTS, OF_THE_CLIENT, ONLY_HERE, SimBench
 from hil.sim.backend.options import scenario_options
 
@@ -40,6 +41,7 @@ class Simulated:
         """``asked``: options of the simulation instead of those drawn from the seed. Raises :class:`UsageError`."""
         options = scenario_options(seed, config.nodes, asked)
         self.name = config.name
+        retention.prune()
         self.bench = SimBench(config, options, paths.new_run_dir(config.name))
         self.caller: Calls = SimCaller(self)
         self.bench.begin()

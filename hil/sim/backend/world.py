@@ -9,7 +9,10 @@ from typing import Any
 
 from guestd.core.config import Config
 from hil.checkers.checker import Checker
+from hil.evidence import layout
 from hil.sim.backend.disk import TargetDisk
+from hil.sim.backend.network import CapturedNetwork
+from hil.sim.network import Network
 from hil.sim.nodes import Node
 from hil.sim.options import Options
 from hil.sim.world import World
@@ -27,6 +30,7 @@ class ScenarioWorld(World):
         shared_mib: int | None,
         *,
         keep_data: bool,
+        capture: bool,
         checkers: Sequence[Checker],
     ) -> None:
         """Of machines: when they boot, when the hypervisor reports."""
@@ -34,6 +38,7 @@ class ScenarioWorld(World):
         self._disk_mib = disk_mib
         self._shared_mib = shared_mib
         self._keep_data = keep_data
+        self._capture = capture
         super().__init__(options, checkers, config=config)
         self.operator_boots = False
         self.event_managers.wanted = shared_mib != 0  # as on guests; the services are the scenario's
@@ -46,6 +51,12 @@ class ScenarioWorld(World):
             self, randomness, self._run_dir, self._disk_mib, self._shared_mib, keep_data=self._keep_data
         )
         return self.target_disk
+
+    def make_network(self, randomness: random.Random) -> Network:
+        """What it carries is captured in the directory of the run, where that was asked for."""
+        if not self._capture:
+            return super().make_network(randomness)
+        return CapturedNetwork(self.queue, randomness, self.options, self.trace, self._run_dir / layout.CAPTURE)
 
     def booted(self, node: Node) -> None:
         """A new life has begun; of a machine that the world's own operator has switched on, too."""

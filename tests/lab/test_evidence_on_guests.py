@@ -1,0 +1,81 @@
+"""A run on real guests is captured, bundled, judged anew, and happens again in the simulator."""
+
+import json
+import os
+import struct
+from pathlib import Path
+
+import pytest
+
+from hil import Cluster
+from hil.cli import main
+from hil.config import make_config
+from hil.evidence import bundle, layout, manifest
+from tests.unit.test_evidence_capture import frames
+
+pytestmark = pytest.mark.lab
+
+
+def test_a_bundle_of_real_guests_is_judged_and_replayed_in_the_simulator(  # S10.10
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster = Cluster.up(make_config(name=f"t-evidence-{os.getpid()}", nodes=3, capture=True))
+    try:
+        cluster.wait_joined()
+        master = cluster.master
+        assert master is not None
+        victim = cluster.any_other(master)
+        cluster.cut_link(victim, "silent")
+        cluster.wait_crashed(victim)
+        cluster.heal_link(victim)
+        cluster.power_cycle([victim])
+        cluster.wait_joined()
+    finally:
+        cluster.down()
+
+    about = manifest.load(cluster.run_dir)
+    assert about.backend == "qemu"
+    assert about.image is not None
+    assert set(about.versions) == {"hil", "guestd", "python", "kernel", "qemu", "libvirt"}
+    events = [json.loads(line) for line in (cluster.run_dir / layout.EVENTS).read_text().splitlines()]
+    check_capture(cluster.run_dir, events)
+
+    file = tmp_path / "run.tar.zst"
+    assert bundle.pack(cluster.run_dir, file) == []
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # as on another machine
+    assert main.main(["recheck", str(file)]) == 0
+    assert " 0 violated, " in capsys.readouterr().out
+    assert main.main(["replay", str(file), "--backend", "sim"]) == 0
+    told = capsys.readouterr().out
+    assert "replay: 2 faults on a fresh cluster of 3 nodes in the simulator, seed 0" in told
+    (run,) = (tmp_path / "state/hil/runs" / cluster.name).glob("[0-9]*")
+    again = [json.loads(line) for line in (run / layout.EVENTS).read_text().splitlines()]
+    assert json.loads((run / layout.VERDICT).read_text())["verdict"] == "passed"
+    assert [event["kind"] for event in again if event["kind"] == "machine-crashed"] == ["machine-crashed"]
+
+
+def check_capture(run_dir: Path, events: list[dict[str, object]]) -> None:
+    """Every node's datagrams are there, all the time, also those of the one that is cut."""
+    (ended,) = [event for event in events if event["kind"] == "capture-ended"]
+    assert ended["dropped"] == 0
+    found = list(frames((run_dir / layout.CAPTURE).read_bytes()))
+    assert len(found) == ended["frames"]
+    sent = {
+        number: [
+            frame.time_s
+            for frame in found
+            if frame.data[12:14] == b"\x08\x00"
+            and frame.data[29] == number + 1
+            and struct.unpack_from("!H", frame.data, 36) == (7400,)
+        ]
+        for number in range(3)
+    }
+    ((cut_s, healed_s),) = zip(
+        [event["t"] for event in events if event["kind"] == "fault-injected"],
+        [event["t"] for event in events if event["kind"] == "fault-healed"],
+        strict=True,
+    )
+    assert isinstance(cut_s, float)
+    assert isinstance(healed_s, float)
+    for number, times in sent.items():
+        assert any(cut_s < time_s < healed_s for time_s in times), f"node {number} said nothing while one was cut"
