@@ -164,8 +164,6 @@ def arguments(targets: Sequence[str], options: Options) -> list[str]:
     told += ["-W", "ignore:Module already imported so cannot be rewritten"]  # of hil itself: this process runs it
     if options.repeat is not None:
         told.append(f"--hil-repeat={options.repeat}")
-    if options.until_failure:
-        told.append("--hil-until-failure")
     if options.shard is not None:
         told.append(f"--hil-shard={options.shard}")
     if marks := _marks(targets, options):
@@ -180,14 +178,12 @@ def arguments(targets: Sequence[str], options: Options) -> list[str]:
         told.append(f"--hil-nodes={options.nodes}")
     if options.name is not None:
         told.append(f"--hil-name={options.name}")
-    if options.keep:
-        told.append("--hil-keep")
+    flags = {"until-failure": options.until_failure, "keep": options.keep, "capture": options.capture}
+    told += [f"--hil-{name}" for name, wanted in flags.items() if wanted]
     if options.junit is not None:
         told += [f"--junit-xml={options.junit.absolute()}", "-o", "junit_logging=system-out"]
     if options.report is not None:
         told.append(f"--hil-report={options.report.absolute()}")
-    if options.capture:
-        told.append("--hil-capture")
     if options.jobs is not None and options.jobs > 1:
         # A scenario takes half a minute: each is handed out when a worker is free, wherever others of its file run.
         told += ["-n", str(options.jobs), "--dist=load", "--maxschedchunk=1"]

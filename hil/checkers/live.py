@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 from hil.checkers.disk_order import FactReader, concerns
 from hil.checkers.merging import ENDS, GAPS, HEAD, Item, Recorded, RecordedLife
 from hil.checkers.recorded import Telling, tell
-from hil.checkers.recording import LEDGER, Recording
+from hil.checkers.recording import Recording
 from hil.checkers.untrue import why_untrue
 from hil.errors import ClaimFailed
+from hil.evidence.layout import LEDGER
 from hil.scsi.ledger_reader import Follower
 from hil.scsi.ledger_records import NotALedger
 from hil.view import BENCH_KINDS, MALFORMED, RECORDING

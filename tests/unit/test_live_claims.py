@@ -17,8 +17,8 @@ from guestd.membership import layout
 from hil.checkers.live import SUSPICIONS_MAX, LiveClaims
 from hil.checkers.merging import Recorded
 from hil.checkers.recorded import Telling, judge
-from hil.checkers.recording import LEDGER
 from hil.errors import ClaimFailed
+from hil.evidence.layout import LEDGER
 from hil.scenario import ScenarioCluster
 from hil.scsi.digest import DIGEST_BYTES
 from hil.scsi.ledger_records import Entry, NexusName, RegistrationEnded
