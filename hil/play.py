@@ -48,9 +48,9 @@ def play(cluster: ScenarioCluster, plan: Plan | FaultPlan, *, operator: bool = T
     """Carry out ``plan``, heal all, and wait as long as somebody may yet be forced out for it.
 
     ``operator``: of a plan of the simulator; the library's say it themselves. Returns when all faults are undone and,
-    with an operator, all machines are on. The result: the faults that found nothing to strike (the node was off, or
-    nobody was the master). Raises :class:`hil.errors.UsageError`, and nothing has happened, for a plan
-    that this cluster cannot carry out; :class:`InvalidRun` for a fault that was not undone.
+    with ``operator``, all machines are on. The result: the faults that found nothing to strike (the node was off, or
+    nobody was the master). Raises :class:`hil.errors.UsageError`, and nothing has happened, for a plan that this
+    cluster cannot carry out; :class:`InvalidRun` for a fault that was not undone.
     """
     if isinstance(plan, Plan):
         plan.check(len(cluster.nodes))

@@ -203,13 +203,16 @@ def _name_for(item: pytest.Item) -> str:
     return given or backends.name_for(item)
 
 
+def _inside(item: pytest.Item) -> str:
+    """The test in its file, whichever round it is."""
+    inside = item.nodeid.partition("::")[2]
+    return inside.partition("[")[0] if selection.rounds(item.config) > 1 else inside
+
+
 def _repeat_command(item: pytest.Item) -> str:
     """The command that runs this very test again."""
     path = os.path.relpath(item.path, item.config.invocation_params.dir)
-    inside = item.nodeid.partition("::")[2]
-    if selection.rounds(item.config) > 1:
-        inside = inside.partition("[")[0]
-    command = ["hil", "run", f"{path}::{inside}"]
+    command = ["hil", "run", f"{path}::{_inside(item)}"]
     if (nodes := item.config.getoption("hil_nodes")) is not None:
         command += ["--nodes", str(nodes)]
     command += ["--capture"] if item.config.getoption("hil_capture") else []
@@ -219,14 +222,15 @@ def _repeat_command(item: pytest.Item) -> str:
 
 def _scenario(item: pytest.Item, lab: Lab) -> manifest.Scenario:
     """What makes a replay run this very test, in another checkout, too."""
-    inside = item.nodeid.partition("::")[2]
-    if item.config.getoption("hil_repeat") > 1:
-        inside = inside.partition("[")[0]
     homes = [home for home in (CHECKOUT, item.config.invocation_params.dir) if item.path.is_relative_to(home)]
     path = item.path.relative_to(homes[0]) if homes else item.path
     digest = hashlib.sha256(item.path.read_bytes()).hexdigest()
-    options = {"capture": True} if item.config.getoption("hil_capture") else {}
-    return manifest.Scenario(f"{path}::{inside}", digest, item.config.getoption("hil_nodes"), lab.seed, options)
+    option = item.config.getoption
+    options: dict[str, Any] = {"capture": True} if option("hil_capture") else {}
+    seed = lab.seed
+    if (faults := option("hil_faults")) is not None:
+        options["faults"], seed = str(faults), backends.plan_seed(item)
+    return manifest.Scenario(f"{path}::{_inside(item)}", digest, option("hil_nodes"), seed, options)
 
 
 @pytest.hookimpl(wrapper=True)

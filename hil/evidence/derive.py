@@ -5,7 +5,8 @@ how long they lasted. The beginning is the moment at which all nodes had joined,
 a boot takes says nothing about a fault. Else it is power on.
 
 Whoever has panicked stays down until somebody switches the machine off and on: as in the recording, that is a fault
-``crash`` then. What no plan has is left out, and said so.
+``crash`` then. Not so who was ordered to panic, or to leave: a plan's player switches it on at once. What no plan has
+is left out, and said so.
 """
 
 from __future__ import annotations
@@ -95,6 +96,8 @@ class _Deriving:
         self._cuts: dict[int, list[_Open]] = {}
         self._frozen: dict[int, _Open] = {}
         self._disk: dict[int, list[_Open]] = {}
+        self._ordered: set[int] = set()
+        """Whom an order has ended: who plays it switches it on again."""
         self._split: list[tuple[int, tuple[int, ...]]] = []
         """Consecutive cuts of one instant, each (node, others)."""
 
@@ -130,16 +133,17 @@ class _Deriving:
     def power(self, event: Event) -> None:
         if event["action"] == "off":
             at_s = event["t"] - event["spread_s"]
-            for node in event["changed"]:
+            for node in sorted(set(event["changed"]) - self._ordered):
                 self._gone(node, at_s)
                 self._off[node] = self.open(event, "crash", at_s, node=node)
             return
-        for node in event["changed"]:
+        for node in sorted(set(event["changed"]) - self._ordered):
             fault = self._off.pop(node, None)
             if fault is not None:
                 fault.end_s = event["t"]
             elif self.view.nodes[node].ends:  # it had gone off by itself
                 self.open(event, "crash", node=node).end_s = event["t"]
+        self._ordered -= set(event["changed"])
 
     def reset(self, event: Event) -> None:
         if self.view.nodes[event["node"]].power != "off":  # two threads report: else its plug was pulled since
@@ -149,6 +153,7 @@ class _Deriving:
     def order(self, event: Event) -> None:
         if event["order"] in _ORDERS:
             self.open(event, _ORDERS[event["order"]], node=event["node"])
+            self._ordered.add(event["node"])
 
     def _gone(self, node: int, at_s: float) -> None:
         """What stands still is gone with the machine."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +24,7 @@ from hil.view import MALFORMED
 
 if TYPE_CHECKING:
     from hil.config import ClusterConfig
+    from hil.faults.plan import Step
     from hil.runner import Options
     from hil.scenario import ScenarioCluster
     from hil.sim.plan import Fault
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 Tell = Callable[[str], None]
 
 _DIGITS: Final = 12
-_OPTIONS: Final[dict[str, type]] = {"capture": bool}
+_OPTIONS: Final[dict[str, type]] = {"capture": bool, "faults": str}
 """Of ``hil run``, that change what a scenario leaves. No others are taken from a manifest: some name files to write."""
 
 
@@ -124,7 +125,7 @@ def _options(scenario: manifest.Scenario, backend: str, seed: int | None) -> Opt
             legal = ", ".join(f"{one} ({kind.__name__})" for one, kind in _OPTIONS.items())
             raise UsageError(f"the run had an option that no replay takes: {name} = {value!r} (legal: {legal})")
     asked: dict[str, Any] = {"backend": backend, "nodes": scenario.nodes, **scenario.options}
-    if backend == SIM:
+    if backend == SIM or "faults" in asked:  # a plan of faults is drawn from it, on guests, too
         asked["seed"] = seed if seed is not None else scenario.seed or 0
     return Options(**asked)
 
@@ -192,7 +193,7 @@ def _fitted(run: Recorded, cluster: ScenarioCluster, tell: Tell) -> Derived:
     return derived
 
 
-def _refuse_missed(missed: list[Fault]) -> None:
+def _refuse_missed(missed: Sequence[Fault | Step]) -> None:
     if missed:
         told = "; ".join(f"{fault} at {fault.at_ms} ms" for fault in missed)
         raise InvalidRun(f"the replay went another way, so that these faults had nothing to strike: {told}")

@@ -171,7 +171,7 @@ def test_an_option_that_no_replay_takes_is_named(copied: Path, tmp_path: Path) -
     amend(copied, lambda told: told["scenario"].update(options={"junit": str(tmp_path / "junit.xml")}))
     told = hil(tmp_path, "sound", "replay", str(copied), status=2)
     assert "the run had an option that no replay takes: junit = " in told
-    assert "(legal: capture (bool))" in told
+    assert "(legal: capture (bool), faults (str))" in told
     assert not (tmp_path / "junit.xml").exists()
 
 
