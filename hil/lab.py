@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 NAME_LENGTH_MAX = 31
 EVENTS_SHOWN = 40
 CONSOLE_LINES_SHOWN = 15
-DISK = "disk.raw"
-NOT_EVIDENCE = (DISK, "id_ed25519", "seed.json")
-"""The disk is big (and copied apart, with its holes, after a failure); the keys open nothing any more."""
+DISKS = "*.raw"
+NOT_EVIDENCE = (DISKS, "id_ed25519", "seed.json")
+"""Disks are big (and copied apart, with their holes, after a failure); the keys open nothing any more."""
 
 
 def cluster_name(test: str, distinction: str) -> str:
@@ -103,8 +103,8 @@ class Lab:
         source = self.evidence()
         if source is not None:
             shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_EVIDENCE))
-            if self.verdict is not Verdict.PASSED and (source / DISK).exists():
-                copy_sparse(source / DISK, target / DISK)
+            for image in source.glob(DISKS) if self.verdict is not Verdict.PASSED else ():
+                copy_sparse(image, target / image.name)
         target.mkdir(parents=True, exist_ok=True)
         told: dict[str, Any] = {
             "test": test_id,

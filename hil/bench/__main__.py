@@ -40,7 +40,7 @@ def main() -> int:
 def start_disk(order: Order) -> target.ScsiTarget:
     """Make the namespace's devices and the disk, and begin to start its target. Raises ``LaboratoryError``."""
     namespace.prepare()
-    disk_mib, saved = int(order.config["disk_mib"]), order.checkpoint
+    disk_mib, data_disks, saved = int(order.config["disk_mib"]), int(order.config["data_disks"]), order.checkpoint
     if saved is None:
         path, election = order.run_dir / target.DISK, str(order.config["election"])
         shared = order.config["shared_mib"]
@@ -54,6 +54,8 @@ def start_disk(order: Order) -> target.ScsiTarget:
             shared_mib=None if shared is None else int(shared),
             now_ns=time.time_ns(),
         )
+        for lun in range(1, 1 + data_disks):
+            target.make_data_disk(order.run_dir / target.image_name(lun), disk_mib, order.cluster_id, lun)
     else:
         saved.copy_files(order.run_dir)
     scsi = target.ScsiTarget(
@@ -61,6 +63,7 @@ def start_disk(order: Order) -> target.ScsiTarget:
         namespace.RUN / target.CONTROL,
         target.serial_number(disk_mib),
         order.nodes,
+        data_disks=data_disks,
         keep_data=bool(order.config["keep_data"]),
         restore=saved.target if saved else None,
     )

@@ -34,11 +34,14 @@ QUIET_TIMEOUT_S = 10.0
 QUIET_PERIOD_S = 0.005
 """Neither the target nor a guest tells when it has nothing more to do."""
 
-KEPT = (
-    *(target.LEDGER, f"{target.DISK}.reservations", target.KEPT_DATA, f"{target.KEPT_DATA}.base0"),
-    *(seed.SEED_FILE, seed.KEY_FILE, seed.KNOWN_HOSTS_FILE),
-)
-"""Files of the run directory that the cluster needs to go on, besides its disk; some of them need not be there."""
+KEPT = (target.LEDGER, target.KEPT_DATA, seed.SEED_FILE, seed.KEY_FILE, seed.KNOWN_HOSTS_FILE)
+"""Files of the run directory that the cluster needs to go on, besides those of its disks (:func:`kept_of_lun`); some of
+them need not be there."""
+
+
+def kept_of_lun(lun: int) -> tuple[str, ...]:
+    """Beside the image of that LUN; they need not be there."""
+    return f"{target.image_name(lun)}.reservations", f"{target.KEPT_DATA}.base{lun}"
 
 
 @dataclass(frozen=True)
@@ -140,13 +143,17 @@ class CheckpointVerbs(ABC):
 
         lines = dict(zip([str(machine.node) for machine, _ in on], _for_all(save, on), strict=True))
         (pending / checkpoint.EVENTS).write_bytes(b"".join(self.log.follow(0, follow=False)))
-        copy_sparse(facts.run_dir / target.DISK, pending / target.DISK)
+        luns = range(1 + facts.config.data_disks)
+        images = [target.image_name(lun) for lun in luns]
+        for name in images:
+            copy_sparse(facts.run_dir / name, pending / name)
         consoles = [f"console-n{machine.node}.{of}" for machine in self.machines for of in ("log", "times")]
-        copied = [name for name in (*KEPT, *consoles) if (facts.run_dir / name).exists()]
+        beside = [name for lun in luns for name in kept_of_lun(lun)]
+        copied = [name for name in (*KEPT, *beside, *consoles) if (facts.run_dir / name).exists()]
         for name in copied:
             shutil.copy2(facts.run_dir / name, pending / name)
         memories = [checkpoint.memory_file(machine.node) for machine, _ in on]
-        return lines, [*memories, target.DISK, checkpoint.TARGET, checkpoint.EVENTS, *copied]
+        return lines, [*memories, *images, checkpoint.TARGET, checkpoint.EVENTS, *copied]
 
     def _refuse_unfit(self) -> None:
         status = self.log.status()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from guestd.membership import layout, persistent
-from hil.bench.partitions import partition_tables
+from hil.bench.partitions import data_disk_tables, partition_tables
 from hil.bench.volumes import make_volumes, shared_size
 from hil.errors import LaboratoryError
 
@@ -45,8 +45,13 @@ def portal_address(node: int) -> str:
     return f"127.0.0.1:{portal_port(node)}"
 
 
+def image_name(lun: int) -> str:
+    """The file of that LUN, in the directory of the run."""
+    return f"disk-{lun}.raw" if lun else DISK
+
+
 def serial_number(size_mib: int) -> str:
-    """The disk's serial number, 16 hex digits.
+    """The serial number of LUN 0, 16 hex digits; those of the further ones count up (``hil.scsi.identity``).
 
     The same for all clusters with disks of this size, for a saved machine has seen its disk already. Which cluster a
     disk belongs to is written on it (``cluster_id``).
@@ -84,15 +89,36 @@ def make_disk(
         disk.write(backup)
 
 
+def make_data_disk(path: Path, size_mib: int, cluster_id: str, lun: int) -> None:
+    """Make the sparse image of LUN 1, 2 …: a partition table and nothing else."""
+    size = size_mib * 1024 * 1024
+    table, backup = data_disk_tables(size, cluster_id, lun)
+    with open(path, "xb") as disk:
+        disk.truncate(size)
+        disk.write(table)
+        disk.seek(size - len(backup))
+        disk.write(backup)
+
+
 class ScsiTarget:
     """The target's process; a context manager that returns when it listens. ``start`` before that saves time."""
 
     def __init__(
-        self, run_dir: Path, control: Path, serial: str, nodes: int, *, keep_data: bool, restore: Path | None = None
+        self,
+        run_dir: Path,
+        control: Path,
+        serial: str,
+        nodes: int,
+        *,
+        data_disks: int = 0,
+        keep_data: bool,
+        restore: Path | None = None,
     ) -> None:
         """``control``: where its control socket is to be; ``restore``: what the target was saved as, to go on from."""
         self._ready: int | None = None
-        self._command = [sys.executable, "-m", "hil.scsi", "--lun", str(run_dir / DISK), "--serial", serial]
+        self._command = [sys.executable, "-m", "hil.scsi", "--serial", serial]
+        for lun in range(1 + data_disks):
+            self._command += ["--lun", str(run_dir / image_name(lun))]
         self._command += ["--ledger", str(run_dir / LEDGER), "--control", str(control)]
         if keep_data:
             self._command += ["--keep-data", str(run_dir / KEPT_DATA)]

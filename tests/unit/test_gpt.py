@@ -90,6 +90,20 @@ def test_the_same_cluster_id_gives_the_same_bytes_and_another_one_other_guids(tm
     assert len(set(guids)) == len(guids) == 8
 
 
+def test_a_data_disk_has_one_partition_and_nothing_else(tmp_path: Path) -> None:  # S6.2
+    guids = []
+    for lun in (1, 2):
+        path = tmp_path / target.image_name(lun)
+        target.make_data_disk(path, 16, CLUSTER_ID, lun)
+        assert (path.name, path.stat().st_size) == (f"disk-{lun}.raw", 16 * MIB)
+        found = table(path)
+        guids += [found["id"], *(one["uuid"] for one in found["partitions"])]
+        shown = [(one["name"], one["start"], one["size"]) for one in found["partitions"]]
+        assert shown == [(f"data {lun}", 2048, 14 * 2048)]
+        assert "No errors detected" in tool("sfdisk", "--verify", path).stdout
+    assert len(set(guids)) == 4
+
+
 @pytest.mark.parametrize("lost", ["primary", "backup"])
 def test_either_table_is_enough(disk: tuple[Path, int], lost: str) -> None:
     path, size_mib = disk

@@ -47,6 +47,11 @@ def test_the_settings_are_read(tmp_path: Path) -> None:
     assert found.stages == {"initramfs": 1.7, "modules": 2.0}
 
 
+def test_the_data_disks_are_counted_by_their_identities(tmp_path: Path) -> None:  # S6.2
+    found = settings.load(told(tmp_path, disk={"wwid": "naa.1", "data": ["naa.2", "naa.3"]}))
+    assert (found.wwid, found.data_wwids, found.config.data_disks) == ("naa.1", ("naa.2", "naa.3"), 2)
+
+
 @pytest.mark.parametrize("election", ELECTIONS)
 def test_a_node_is_told_how_epochs_are_decided(tmp_path: Path, election: str) -> None:  # S3.2
     assert settings.load(told(tmp_path, election=election)).config.election == election
