@@ -97,7 +97,7 @@ def _the_other_way_round(command: Any) -> Any:
     return lambda self, lun, *more: command(self, self.disks() - 1 - lun, *more)
 
 
-def keys_on_lun_0_only(patch: Patch) -> None:
+def former_life_aborted_on_lun_0_only(patch: Patch) -> None:
     """A new life ends what its earlier one has queued on LUN 0, and not on the further LUNs."""
     end = Registration._end
     patch.replace(
@@ -186,5 +186,5 @@ MUTANTS = (
     Mutant(last_disk_not_fenced, (EveryDisk.claim,), {"weights": CUTS, "data_disks": 2}),
     Mutant(recovery_before_the_last_fence, (EveryDisk.claim,), {"weights": FENCES, "data_disks": 2}),
     Mutant(data_disk_fenced_first, (EveryDisk.claim,), {"weights": CUTS, "data_disks": 2}),
-    Mutant(keys_on_lun_0_only, (EveryDisk.claim,), {"weights": HELD_AND_GONE, "data_disks": 2}),
+    Mutant(former_life_aborted_on_lun_0_only, (EveryDisk.claim,), {"weights": HELD_AND_GONE, "data_disks": 2}),
 )
