@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -112,10 +113,9 @@ def test_a_cluster_with_data_disks_is_saved_and_goes_on_with_all_of_them(  # S6.
     cluster: ScenarioCluster, tmp_path: Path
 ) -> None:
     """And it has begun from saved machines, where there are some: of these each has found its disks by their names."""
-    written = cluster.nodes[0].ssh(
-        "echo of the first cluster | dd of=$(guestctl disks | awk '/^LUN 2/{print $3}') bs=512 seek=4096 conv=sync oflag=direct"
-    )
-    assert written.exited == 0
+    place = devices(cluster.nodes[0])[2]
+    text = "echo of the first cluster"
+    assert cluster.nodes[0].ssh(f"{text} | dd of={place} bs=512 seek=4096 conv=sync oflag=direct").exited == 0
     saved = cluster.checkpoint(tmp_path / "saved")
     before = cluster.view.epoch
     cluster.down()
