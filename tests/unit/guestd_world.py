@@ -121,7 +121,7 @@ class World:
         self.config = Config(identity, "demo", nodes, times, election=election, data_disks=data_disks)
         self.random = random.Random(seed)
         self.device = ReservableDisk(DISK_SIZE)
-        self.luns = [self.device, *(ReservableDisk(DISK_SIZE, lun) for lun in range(1, 1 + data_disks))]
+        self.data_disks = [ReservableDisk(DISK_SIZE, lun) for lun in range(1, 1 + data_disks)]
         database = persistent.format_database(CLUSTER_ID, "demo", nodes, election)
         volumes = make_volumes(CLUSTER_ID, nodes, DISK_SIZE, shared, 0)
         for offset, data in ((layout.DATABASE_OFFSET, database), *volumes):
@@ -219,6 +219,11 @@ class World:
         for _, done in self.device.let_go(node):
             self._to(node, life, done)  # of an earlier life: nobody waits for it any more
         self._view = None
+
+    @property
+    def luns(self) -> list[ReservableDisk]:
+        """All disks, by LUN."""
+        return [self.device, *self.data_disks]
 
     @property
     def disk(self) -> bytearray:
