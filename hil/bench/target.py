@@ -74,7 +74,8 @@ def make_disk(
     """Make the sparse disk image with partitions, a fresh membership database and an empty shared file system.
 
     ``election``, ``data_disks``: of the cluster file; they are written in the database, so that no node goes by other
-    ones. ``shared_mib``: of it (:func:`hil.bench.volumes.shared_size`). ``now_ns``: the time of day, of the root directory.
+    ones. ``shared_mib``: of it (:func:`hil.bench.volumes.shared_size`). ``now_ns``: the time of day, of the root
+    directory.
     """
     size = size_mib * 1024 * 1024
     table, backup = partition_tables(size, cluster_id)
