@@ -53,6 +53,7 @@ MACHINES = {
     "guestd.membership.roles": ("ROLES", "Role", "What a node is to its cluster, as it knows itself"),
     "guestd.membership.paxos": ("PHASES", "Phase", "One bid for an epoch: Disk Paxos (S3.2)"),
     "guestd.membership.dekker": ("PHASES", "Phase", "The matches of one contest for an epoch: mode `dekker` (S3.2)"),
+    "guestd.fence.data_disks": ("DISK_STATES", "DiskState", "A data disk, for one node (S5, S6)"),
     "guestd.events.group_states": ("GROUP_STATES", "GroupState", "An event group on one node (S8.4)"),
     "guestd.events.event_states": ("EVENT_STATES", "EventState", "An event on one node (S8.2)"),
     "guestd.events.action_states": ("ACTION_STATES", "ActionState", "The action of an event (S8.3)"),

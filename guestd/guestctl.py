@@ -5,6 +5,7 @@
     guestctl vdisk create NAME SIZE [--mirrored]    SIZE in bytes, or with K, M, G behind it (times 1024)
     guestctl vdisk grow|shrink NAME SIZE
     guestctl vdisk mirror|delete NAME
+    guestctl disks [--json]                         the LUNs of the shared disk and their devices; asks no guestd
     guestctl fsck [--disk NAME] [--json]            looks the shared file system over, from the disk; asks no guestd
     guestctl service ..., guestctl event ...        asks the event manager: guestd/guestctl_services.py
 
@@ -30,6 +31,7 @@ USAGE = """usage: guestctl [--socket PATH] locks [--json]
        guestctl [--socket PATH] vdisk create NAME SIZE [--mirrored]
        guestctl [--socket PATH] vdisk grow|shrink NAME SIZE
        guestctl [--socket PATH] vdisk mirror|delete NAME
+       guestctl disks [--json]
        guestctl fsck [--disk NAME] [--json]
        guestctl [--socket PATH] service|event ..."""
 
@@ -45,6 +47,8 @@ def main(arguments: Sequence[str]) -> int:
     words, path = list(arguments), PATH
     if words[:1] == ["fsck"]:
         return _fsck(words[1:])
+    if words in (["disks"], ["disks", "--json"]):
+        return _disks(as_json=len(words) == 2)
     socket: str | None = None
     if words[:1] == ["--socket"] and len(words) > 1:
         path = socket = words[1]
@@ -115,6 +119,24 @@ def _fsck(words: Sequence[str]) -> int:
     for line in told:
         print(line)
     return 1 if found.wrong else 0
+
+
+def _disks(*, as_json: bool) -> int:
+    """The exit status."""
+    from guestd.runtime import shared_disk
+    from guestd.runtime.settings import BadSettings
+
+    try:
+        found = shared_disk.places()
+    except BadSettings as why:
+        print(f"guestctl: {why}", file=sys.stderr)
+        return 2
+    if as_json:
+        print(json.dumps({"disks": [{"lun": lun, "wwid": wwid, "device": device} for lun, wwid, device in found]}))
+    else:
+        for lun, wwid, device in found:
+            print(f"LUN {lun}  {device or 'away':12} {wwid}")
+    return 0 if all(device is not None for _, _, device in found) else 1
 
 
 def _locks(path: str, flags: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ A checkpoint is a directory::
 
     checkpoint.json          what it is of, and every file's length and digest; written last
     n<i>.memory              memory and devices of each node that was on
-    disk.raw, ledger.bin …   the shared disk, its target's memory and record
+    disk.raw, ledger.bin …   the shared disk, disk-1.raw … its further LUNs, its target's memory and record
     events.jsonl             all that had happened
     seed.json, id_ed25519 …  the cluster's keys and what its nodes were told
 
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hil import paths
 from hil.errors import UnknownCheckpoint, UsageError
-from hil.evidence.layout import DISK, EVENTS
+from hil.evidence.layout import EVENTS, is_disk
 from hil.files import copy_sparse, measure
 
 if TYPE_CHECKING:
@@ -112,9 +112,9 @@ class Checkpoint:
 
     def copy_files(self, run_dir: Path) -> None:
         """What the cluster needs to go on, into the new run directory. Raises ``LaboratoryError``."""
-        copy_sparse(self.path / DISK, run_dir / DISK)
-        for name in self.manifest.files.keys() - {memory_file(node) for node in self.on} - {DISK, TARGET, EVENTS}:
-            shutil.copy2(self.path / name, run_dir / name)
+        for name in self.manifest.files.keys() - {memory_file(node) for node in self.on} - {TARGET, EVENTS}:
+            copy = copy_sparse if is_disk(name) else shutil.copy2
+            copy(self.path / name, run_dir / name)
 
     def history(self, name: str, run_dir: Path) -> list[dict[str, Any]]:
         """The events up to the checkpoint, as those of a cluster ``name`` in ``run_dir``."""

@@ -7,6 +7,7 @@ A cluster file is TOML::
     memory_mib = 192        # of each node
     disk_mib = 64           # the shared disk
     shared_mib = 43         # of it, for /shared; 0: no shared file system; left out: three quarters of what is free
+    data_disks = 0          # more LUNs of that size beside it, 0 to 7
     keep_data = false       # keep all that is written, for `hil disk at`
     capture = false         # capture the interconnect, for tcpdump and Wireshark
     fence = "scsi"          # scsi: the disk refuses who was forced out; panic: it has to end by itself
@@ -26,7 +27,7 @@ from typing import Literal, Self
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from guestd.core.config import check_election
+from guestd.core.config import DATA_DISKS_MAX, check_election
 from guestd.core.timing import Timing, check_timing, scaled
 from hil.bench.volumes import shared_size
 from hil.errors import BadConfig
@@ -90,6 +91,7 @@ class ClusterConfig(BaseModel):
     memory_mib: int = Field(default=192, ge=128, le=65_536)
     disk_mib: int = Field(default=64, ge=16, le=1024 * 1024)
     shared_mib: int | None = Field(default=None, ge=0)
+    data_disks: int = Field(default=0, ge=0, le=DATA_DISKS_MAX)
     keep_data: bool = False
     capture: bool = False
     fence: Literal["scsi", "panic"] = "scsi"

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 NAME_LENGTH_MAX = 31
 EVENTS_SHOWN = 40
 CONSOLE_LINES_SHOWN = 15
-NOT_COPIED = (layout.DISK, *layout.SECRET)
-"""The disk is big (and copied apart, with its holes, after a failure); the keys open nothing any more."""
+NOT_COPIED = ("disk*.raw", *layout.SECRET)
+"""Disks are big (and copied apart, with their holes, after a failure); the keys open nothing any more."""
 
 
 def cluster_name(test: str, distinction: str) -> str:
@@ -125,8 +125,9 @@ class Lab:
         source = self.evidence()
         if source is not None:
             shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_COPIED))
-            if self.verdict is not Verdict.PASSED and (source / layout.DISK).exists():
-                copy_sparse(source / layout.DISK, target / layout.DISK)
+            for image in source.iterdir() if self.verdict is not Verdict.PASSED else ():
+                if layout.is_disk(image.name):
+                    copy_sparse(image, target / image.name)
         target.mkdir(parents=True, exist_ok=True)
         self._tell_verdict(target, test_id)
         self.copied_to = target
@@ -136,8 +137,9 @@ class Lab:
         directory = self.copied_to or self.evidence()
         if directory is None or not directory.is_dir():
             return []
-        large = (layout.DISK, layout.BASE, layout.KEPT_DATA)
-        return sorted(path for path in directory.iterdir() if layout.is_evidence(path.name) and path.name not in large)
+        large = (layout.is_disk, layout.is_base, lambda name: name == layout.KEPT_DATA)
+        there = [path for path in directory.iterdir() if layout.is_evidence(path.name)]
+        return sorted(path for path in there if not any(is_large(path.name) for is_large in large))
 
 
 def last_events(directory: Path) -> list[str]:

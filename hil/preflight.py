@@ -77,6 +77,10 @@ class Needs(Protocol):
     def disk_mib(self) -> int:
         """Size of the shared disk."""
 
+    @property
+    def data_disks(self) -> int:
+        """How many more LUNs of that size."""
+
 
 Check = Callable[[Host, Needs], Finding]
 
@@ -193,7 +197,7 @@ def disk_space(_: Host, needs: Needs) -> Finding:
     if (where := unwritable(str(state))) is not None:
         return Finding("disk", "problem", f"{where} cannot be written", "set XDG_STATE_HOME to a directory of yours")
     state_mib, cache_mib = free_mib(str(state)), free_mib(str(cache))
-    wanted_mib = needs.disk_mib + RUN_SLACK_MIB
+    wanted_mib = needs.disk_mib * (1 + needs.data_disks) + RUN_SLACK_MIB
     if state_mib < wanted_mib:
         text = f"{state_mib} MiB free in {state}, a run needs {wanted_mib} MiB"
         return Finding("disk", "problem", text, f"rm -r old runs in {state}, or set XDG_STATE_HOME to a larger disk")

@@ -70,6 +70,10 @@ class NodeView:
     """Why this machine's guestd must not go on: the disk is another cluster's, its node id is another machine's."""
     ends: int = 0
     """How often the machine has stopped or crashed; a wait that began earlier knows that this is news."""
+    silent_luns: set[int] = field(default_factory=set)
+    """Data disks that do not answer this node: its own word."""
+    not_begun: str | None = None
+    """Why an epoch that this node has won has not begun: somebody is not fenced."""
     off_reason: str | None = None
     """Why the machine could not be switched on."""
     power_on_t: float | None = None
@@ -175,6 +179,8 @@ class View:
             "waiting": node.waiting,
             "panic_reason": node.panic_reason,
             "refused": node.refused,
+            "silent_luns": sorted(node.silent_luns),
+            "not_begun": node.not_begun,
         }
 
 
@@ -192,6 +198,7 @@ def _fresh_machine(view: View, node: NodeView, event: Event) -> None:
     """A machine that was reset, or is gone, has lost all that was in its memory."""
     node.guestd, node.guestd_status, node.state, node.waiting = "absent", None, "inactive", None
     node.membership = Membership()
+    node.silent_luns, node.not_begun = set(), None
     for service in view.services.values():
         service.machine_ended(node.id)
 
@@ -310,6 +317,19 @@ def _waiting(view: View, node: NodeView, event: Event) -> None:
     node.waiting = event["for"]
 
 
+def _data_disk(view: View, node: NodeView, event: Event) -> None:
+    (node.silent_luns.add if event["state"] == "silent" else node.silent_luns.discard)(int(event["lun"]))
+
+
+def _not_begun(view: View, node: NodeView, event: Event) -> None:
+    node.not_begun = f"epoch {event['epoch']}: {event['why']}"
+
+
+def _begun(view: View, node: NodeView, event: Event) -> None:
+    for each in view.nodes:
+        each.not_begun = None
+
+
 def _panic(view: View, node: NodeView, event: Event) -> None:
     node.panic_reason = event["reason"]
 
@@ -382,6 +402,9 @@ _HANDLERS: dict[str, Callable[[View, Any, Event], None]] = {
     "level-complete": _level_complete,
     "caught-up": _caught_up,
     "waiting": _waiting,
+    "data-disk": _data_disk,
+    "epoch-not-begun": _not_begun,
+    "elected": _begun,
     "panic": _panic,
     "refused": _refused,
     "subsystems": _subsystems,

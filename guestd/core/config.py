@@ -6,6 +6,7 @@ from guestd.core.timing import Timing, check_timing
 from guestd.core.value import Value
 
 NODES_MAX = 64
+DATA_DISKS_MAX = 7
 
 # What keeps a node that was forced out off the disk (spec S6.2, S6.5). "scsi": the disk refuses it. "panic": nothing
 # but its own panic; for disks that take no reservations.
@@ -25,6 +26,7 @@ class Config(Value):
     timing: Timing = Timing()
     fence: str = "scsi"  # one of FENCES
     election: str = "paxos"  # one of ELECTIONS
+    data_disks: int = 0  # LUNs 1, 2 … beside LUN 0, which alone has the membership database; up to DATA_DISKS_MAX
 
 
 def check(config: Config) -> None:
@@ -37,6 +39,8 @@ def check(config: Config) -> None:
         raise ValueError(f"fence = {config.fence!r} (legal: {', '.join(FENCES)})")
     if config.election not in ELECTIONS:
         raise ValueError(f"election = {config.election!r} (legal: {', '.join(ELECTIONS)})")
+    if not 0 <= config.data_disks <= DATA_DISKS_MAX:
+        raise ValueError(f"data_disks = {config.data_disks} (legal: 0 to {DATA_DISKS_MAX})")
     check_election(config.election, config.fence)
     check_timing(config.timing)
 

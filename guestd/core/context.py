@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from guestd.core.config import check
-from guestd.core.disk import DATA, Disk, lane_of
+from guestd.core.disk import DATA, Disk, lane_of, membership_lanes
 from guestd.core.effects import Broadcast, Emit, Send
 
 TYPE_CHECKING = False
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Context:
     """One per stack."""
 
-    __slots__ = ("config", "data", "disk", "effects", "node", "now_ms")
+    __slots__ = ("_lanes", "config", "data", "disk", "disks", "effects", "node", "now_ms")
 
     def __init__(self, config: Config, node: int) -> None:
         """Raises ValueError for a node or a configuration that cannot be."""
@@ -29,8 +29,10 @@ class Context:
         self.node = node
         self.now_ms = 0  # of the input that is being handled
         self.effects: list[Effect] = []
-        self.disk = Disk(self.effects)  # the membership's lane
+        self.disks = [Disk(self.effects, lane) for lane in membership_lanes(config.data_disks)]  # by LUN
+        self.disk = self.disks[0]  # the membership's lane
         self.data = Disk(self.effects, DATA)  # that of the levels above it
+        self._lanes = {2 * disk.lun: disk for disk in self.disks} | {DATA: self.data}
 
     def emit(self, kind: str, **fields: Any) -> None:
         """Tell the host."""
@@ -46,7 +48,9 @@ class Context:
 
     def disk_done(self, done: Done) -> None:
         """A disk command has ended."""
-        (self.data if lane_of(done.tag) == DATA else self.disk).done(done)
+        lane = self._lanes.get(lane_of(done.tag))
+        if lane is not None:
+            lane.done(done)
 
     def take_effects(self) -> list[Effect]:
         """Everything asked for since the last call."""

@@ -1,10 +1,12 @@
-"""The stack's ways to the disk, its lanes: in each one command at a time, in the order in which they were asked for.
+"""The stack's ways to the disks, its lanes: in each one command at a time, in the order in which they were asked for.
 
-What the membership asks for never waits behind what the levels above it do: that has a lane of its own.
+Every disk has two. What the membership asks for never waits behind what the levels above it do, nor behind a disk that
+does not answer while LUN 0 does.
 """
 
 from __future__ import annotations
 
+from guestd.core.config import DATA_DISKS_MAX
 from guestd.core.effects import ReadSectors, ScsiCommand, WriteSectors
 from guestd.core.inputs import ReadDone, ScsiDone, WriteDone
 
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     ScsiEnded = Callable[[int, bytes, int], None]  # called with status, data and sense key, as in ScsiDone
 
 SECTOR_SIZE = 512
-MEMBERSHIP, DATA = 0, 1  # the lanes
-LANES = 2
+MEMBERSHIP, DATA = 0, 1  # the lanes of LUN 0; those of LUN n are 2 n further on
+LANES: int = 2 * (1 + DATA_DISKS_MAX)
 
 
 def lane_of(tag: int) -> int:
@@ -29,26 +31,34 @@ def lane_of(tag: int) -> int:
     return tag % LANES
 
 
+def membership_lanes(data_disks: int) -> list[int]:
+    """Of LUN 0, 1 …"""
+    return [2 * lun + MEMBERSHIP for lun in range(1 + data_disks)]
+
+
 class Disk:
     """A queue of commands. Each ends with exactly one call of its continuation, when its completion has come in."""
 
-    __slots__ = ("_effects", "_queue", "_tag", "conflict", "failed_count")
+    __slots__ = ("_effects", "_queue", "_tag", "conflict", "failed_count", "lun")
 
     def __init__(self, effects: list[Effect], lane: int = MEMBERSHIP) -> None:
         """effects: the list that the stack hands out; a command is appended to it when it is its turn."""
         self._effects = effects
         self._queue: list[tuple[Command, Callable[[Done], None]]] = []
         self._tag = lane
+        self.lun: int = lane // 2
         self.failed_count = 0
         self.conflict = False  # a write was refused: this node was fenced (spec S6.4)
 
     def write(self, lba: int, data: bytes, then: Ended, *, durable: bool) -> None:
         """Write, then call `then`; durable: as in WriteSectors."""
-        self._append(WriteSectors(self._next_tag(), lba, data, durable), lambda done: self._written(done, then))
+        self._append(
+            WriteSectors(self._next_tag(), lba, data, durable, self.lun), lambda done: self._written(done, then)
+        )
 
     def read(self, lba: int, count: int, then: Ended) -> None:
         """Read `count` blocks, then call `then`."""
-        command = ReadSectors(self._next_tag(), lba, count)
+        command = ReadSectors(self._next_tag(), lba, count, self.lun)
         self._append(command, lambda done: self._have_read(done, count * SECTOR_SIZE, then))
 
     def scsi(self, cdb: bytes, data: bytes, reply_size: int, then: ScsiEnded) -> None:
@@ -58,7 +68,7 @@ class Disk:
             assert isinstance(done, ScsiDone), done
             then(done.status, done.data, done.sense_key)
 
-        self._append(ScsiCommand(self._next_tag(), cdb, data, reply_size), ended)
+        self._append(ScsiCommand(self._next_tag(), cdb, data, reply_size, self.lun), ended)
 
     def done(self, done: Done) -> None:
         """A completion has come in. One with a tag that is not out is ignored."""

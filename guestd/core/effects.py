@@ -14,7 +14,7 @@ class Effect(Value):
 
 
 class WriteSectors(Effect):
-    """Write at a block address of the whole disk. Answered by WriteDone with the tag.
+    """Write at a block address of the whole disk `lun`. Answered by WriteDone with the tag.
 
     At most one disk effect of each lane (`guestd.core.disk.lane_of`) is out at a time. What depends on the data being
     on the disk (a datagram that tells of a commit record, for one) is emitted only when that answer has come in.
@@ -24,6 +24,7 @@ class WriteSectors(Effect):
     lba: int  # 512-byte blocks
     data: bytes  # a multiple of 512 bytes
     durable: bool = False  # on the medium when it ends, not in a cache that a power failure empties
+    lun: int = 0  # which disk: 0 has the membership database
 
 
 class ReadSectors(Effect):
@@ -32,15 +33,17 @@ class ReadSectors(Effect):
     tag: int
     lba: int
     count: int
+    lun: int = 0
 
 
 class ScsiCommand(Effect):
-    """A command of the SCSI primary set, to the shared disk's logical unit. Answered by ScsiDone with the tag."""
+    """A command of the SCSI primary set, to the logical unit `lun`. Answered by ScsiDone with the tag."""
 
     tag: int
     cdb: bytes
     data: bytes  # what goes out with it
     reply_size: int  # bytes that may come back
+    lun: int = 0
 
 
 class Broadcast(Effect):

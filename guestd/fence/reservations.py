@@ -1,4 +1,4 @@
-"""One node's hand on the reservations of the shared disk: one command at a time, each with what it came to.
+"""One node's hand on the reservations of one disk: one command at a time, each with what it came to.
 
 A unit attention (SAM-5 5.14) is news about something else, told instead of carrying out the command: it is sent again.
 """
@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from guestd.core.context import Context
+    from guestd.core.disk import Disk
 
     Ended = Callable[[int], None]  # called with the SCSI status, or pr.NO_ANSWER
 
@@ -21,8 +21,13 @@ _ATTENTIONS_MAX = 8  # in a row; an initiator has a handful at most
 class Reservations:
     """Used by the stack of one node only."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    @property
+    def lun(self) -> int:
+        """Of which disk."""
+        return self._disk.lun
 
     def register(self, key: int, then: Ended) -> None:
         """This node's path is registered with `key` from now on, whatever it was registered with; 0: with none."""
@@ -57,4 +62,4 @@ class Reservations:
             else:
                 then(status, reply)
 
-        self._context.disk.scsi(cdb, data, reply_size, ended)
+        self._disk.scsi(cdb, data, reply_size, ended)

@@ -9,6 +9,7 @@ not a member yet looks at the disk every heartbeat, and publishes at once whom i
 from __future__ import annotations
 
 from guestd.core.effects import Exit
+from guestd.fence.data_disks import DataDisks
 from guestd.fence.fence import Fence, Outcome
 from guestd.fence.registration import Registration
 from guestd.fence.reservations import Reservations
@@ -47,11 +48,12 @@ class Manager:
         self._context = context
         self._database = Database(context)
         self.member = Member(context, levels, participant)
-        reservations = Reservations(context)
+        reservations = [Reservations(disk) for disk in context.disks]
         self._fence = Fence(context, reservations)
         observer = self.member.observer
         self._election = Election(context, self._database, self._read_regions, observer, self._keep_out)
         self._registration = Registration(context, reservations)
+        self._data_disks = DataDisks(context, reservations[1:], self._data_key_gone)
         self._office = Office(self.member, self._database, self._election, self._fence)
         self._duplicate = DuplicateWatch(context)
         self._begins = False  # the start-up sequence is under way
@@ -89,8 +91,11 @@ class Manager:
             self._check_subsystems(counted_ms)
             if self._context.config.fence == "panic":
                 self._check_lease()
+            elif self._data_disks:
+                self._data_disks.tick(counted_ms, (member.node, member.incarnation))
             if member.role is Role.EXPELLED:
                 return
+        self._fence.tick(counted_ms)
         self._election.tick(counted_ms)
         self._ticked = True
         # Half a heartbeat early is better than a whole one late.
@@ -235,6 +240,7 @@ class Manager:
             "disk_failed_count": self._context.disk.failed_count + self._context.data.failed_count,
             "damaged_count": self._database.damaged_count,
             "bad_datagram_count": self._bad_datagrams,
+            **({"data_disks": self._data_disks.states()} if self._data_disks else {}),
         }
 
     def _persistent_checked(self, refusal: str | None, readable: bool) -> None:
@@ -268,7 +274,7 @@ class Manager:
     def _earlier_ended(self, found: list[Region], elsewhere: list[int] | None) -> None:
         """elsewhere: keys of this node that are another path's. Only then may another machine have this node's id."""
         if elsewhere is None:
-            self._begins = False
+            self._try_again()
         elif elsewhere:
             self._examine(found)
         else:
@@ -302,11 +308,17 @@ class Manager:
             elif done:
                 self._database.read(lambda found: self._second_read(incarnation, found))
             else:
-                self._begins = False
+                self._try_again()
 
         # A life whose records are damaged has a key all the same.
         incarnation = max(incarnation, self._registration.earlier + 1)
         self._registration.take(incarnation, registered)
+
+    def _try_again(self) -> None:
+        """A disk has not answered, or not as it should: begin anew at the next tick."""
+        self._begins = False
+        if self._registration.lun:  # of LUN 0 nothing is told: what waits for that is everything
+            self.member.wait_for(f"LUN {self._registration.lun} of the shared disk")
 
     def _second_read(self, incarnation: int, found: list[Region] | None) -> None:
         """This is believed: nothing of an earlier life of this node can land any more."""
@@ -398,6 +410,10 @@ class Manager:
             hears=self._hears_published,
         )
 
+    def _data_key_gone(self, lun: int) -> None:
+        if self.member.role not in (Role.GONE, Role.EXPELLED):
+            self.member.lost_key(lun)
+
     def _keep_out(self, life: Life, then: Callable[[bool], None]) -> None:
         """Fence a contender that holds up the others; then(whether it is verified that nothing of it can land)."""
 
@@ -405,7 +421,7 @@ class Manager:
             if self.member.role in (Role.GONE, Role.EXPELLED):
                 return
             if outcome is Outcome.OUT:
-                self.member.lost_key()
+                self.member.lost_key(self._fence.ended_at)
             else:
                 then(outcome is Outcome.FENCED)
 

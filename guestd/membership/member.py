@@ -166,11 +166,12 @@ class Member:
         why = f"node {self.node} (incarnation {self.incarnation}): {program} says that it must not go on: {reason}"
         self.expel(Cause.EXPELLED_BY_PROGRAM, why)
 
-    def lost_key(self) -> None:
+    def lost_key(self, lun: int = 0) -> None:
         """Panic: somebody has fenced this life."""
+        where = f"LUN {lun} of the disk" if lun else "the disk"
         self.expel(
             Cause.KEY_GONE,
-            f"node {self.node} (incarnation {self.incarnation}) found itself forced out: its key is gone from the disk",
+            f"node {self.node} (incarnation {self.incarnation}) found itself forced out: its key is gone from {where}",
         )
 
     def go(self) -> None:

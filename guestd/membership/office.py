@@ -177,9 +177,10 @@ class Office:
         member = self._member
         if outcome is Outcome.OUT:
             self._busy = False
-            member.lost_key()
+            member.lost_key(self._fence.ended_at)
         elif outcome is Outcome.OPEN:
-            self._give_up(won, "the fence could not be verified")
+            lun = self._fence.ended_at
+            self._give_up(won, "the fence could not be verified" + (f" on LUN {lun}" if lun else ""))
         elif won.slow or member.view.master in (node for node, _ in out):
             # The last commit record of a master that is fenced now may have come after the last read; so may the first
             # one of a slow owner.

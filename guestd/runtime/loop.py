@@ -25,7 +25,7 @@ from guestd.sfs.answers import FileAnswer, FileChanged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from guestd.core.effects import Effect
@@ -53,12 +53,12 @@ class Loop:
         tick_ms: int,
         port: Port,
         interconnect: Interconnect,
-        disks: Sequence[DiskThread],
+        disks: Mapping[int, DiskThread],
         programs: ProgramSocket,
         panic: Callable[[str], int],
         mount: Callable[[], Mount] | None = None,
     ) -> None:
-        """disks: one for each lane. panic: stops the kernel; returns an exit status only if it could not. mount: begins
+        """disks: by lane. panic: stops the kernel; returns an exit status only if it could not. mount: begins
         to mount the shared file system; None: nobody is to use it through the kernel.
         """
         self._stack = stack
@@ -107,7 +107,7 @@ class Loop:
             next_ms = due_ms if self._wake_ms is None else min(due_ms, self._wake_ms)
             more = self._mount is not None and self._mount.has_more
             ready = {fd for fd, _ in self._poll.poll(0 if more else max(0, next_ms - _now_ms()) / 1000)}
-            for disk in self._disks:
+            for disk in self._disks.values():
                 ended = disk.take() if disk.fileno() in ready else None
                 if ended is not None:
                     self._give(ended)
@@ -179,7 +179,7 @@ class Loop:
         self._registered = state
         writes = select.EPOLLOUT if port.wants_to_write else 0
         wanted = {
-            **dict.fromkeys([disk.fileno() for disk in self._disks], select.EPOLLIN),
+            **dict.fromkeys([disk.fileno() for disk in self._disks.values()], select.EPOLLIN),
             **dict.fromkeys(self._interconnect.filenos(), select.EPOLLIN),
             port.fileno(): select.EPOLLIN | writes,
             **programs.wanted(),

@@ -8,7 +8,7 @@ import sys
 import time
 
 from guestd import __version__
-from guestd.core.disk import LANES
+from guestd.core.disk import DATA, membership_lanes
 from guestd.core.node import Stack
 from guestd.runtime import discovery
 from guestd.runtime.disk_thread import DiskThread
@@ -60,7 +60,7 @@ def main() -> int:
     port.open()
     interconnect = Interconnect(settings.broadcast, settings.port, settings.addresses, settings.node)
     interconnect.open()
-    disks = [DiskThread(lambda: _find_disk(settings)[0]) for _ in range(LANES)]
+    disks = {lane: _thread(settings, lane // 2) for lane in (DATA, *membership_lanes(settings.config.data_disks))}
     programs = ProgramSocket(settings.programs_path or (PROGRAMS_PATH if is_guest() else None))
     shared = settings.shared_path or (SHARED_PATH if is_guest() else None)
     loop = Loop(
@@ -82,7 +82,8 @@ def main() -> int:
         stages=stages,
         uptime=round(time.monotonic(), 2),
     )
-    loop.wait_for_disk(lambda: _find_disk(settings), settings.wwid)
+    for lun, wwid in enumerate((settings.wwid, *settings.data_wwids)):
+        loop.wait_for_disk(_finder(settings, lun), wwid)
     return loop.run(let_go)
 
 
@@ -96,8 +97,16 @@ def _begin() -> tuple[Port, Callable[[], None]]:
     return port, await_begin(port, os.path.dirname(config_path(os.environ)), guest=is_guest())
 
 
-def _find_disk(settings: Settings) -> tuple[str | None, list[str]]:
-    """Where the shared disk is, and which disks were seen."""
-    if settings.disk_path is not None:
-        return (settings.disk_path if os.path.exists(settings.disk_path) else None), []
-    return discovery.find_disk(settings.wwid)
+def _finder(settings: Settings, lun: int) -> Callable[[], tuple[str | None, list[str]]]:
+    """Where that LUN of the shared disk is, and which disks were seen."""
+    if lun:
+        return lambda: discovery.find_disk(settings.data_wwids[lun - 1])
+    path = settings.disk_path
+    if path is not None:
+        return lambda: (path if os.path.exists(path) else None, [])
+    return lambda: discovery.find_disk(settings.wwid)
+
+
+def _thread(settings: Settings, lun: int) -> DiskThread:
+    find = _finder(settings, lun)
+    return DiskThread(lambda: find()[0])

@@ -37,7 +37,8 @@ class Settings(Value):
 
     node: int
     config: Config
-    wwid: str  # of the shared disk
+    wwid: str  # of the shared disk, LUN 0
+    data_wwids: tuple[str, ...]  # of LUN 1, 2 …
     disk_path: str | None
     port_path: str | None
     programs_path: str | None
@@ -62,11 +63,13 @@ def load(environment: Mapping[str, str]) -> Settings:
             timing=timing,
             fence=told.get("fence", Config.value_defaults["fence"]),
             election=told.get("election", Config.value_defaults["election"]),
+            data_disks=len(told["disk"].get("data", ())),
         )
         return Settings(
             node=_node(environment),
             config=config,
             wwid=told["disk"].get("wwid", ""),
+            data_wwids=tuple(told["disk"].get("data", ())),
             disk_path=told["disk"].get("path"),
             port_path=told.get("port", {}).get("path"),
             programs_path=told.get("programs", {}).get("path"),

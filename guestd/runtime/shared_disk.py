@@ -46,6 +46,14 @@ def reader(environment: Mapping[str, str] = os.environ) -> Callable[[int, int], 
     return read
 
 
+def places(environment: Mapping[str, str] = os.environ) -> list[tuple[int, str, str | None]]:
+    """Every LUN with its identity and its device, None while it is away. Raises BadSettings."""
+    told = settings.load(environment)
+    first = told.disk_path if told.disk_path is not None else discovery.find_disk(told.wwid)[0]
+    further = [(wwid, discovery.find_disk(wwid)[0]) for wwid in told.data_wwids]
+    return [(lun, *one) for lun, one in enumerate([(told.wwid, first), *further])]
+
+
 def _open(path: str) -> int:
     flags = os.O_RDONLY | os.O_CLOEXEC
     try:

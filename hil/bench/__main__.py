@@ -41,7 +41,7 @@ def main() -> int:
 def start_disk(order: Order) -> target.ScsiTarget:
     """Make the namespace's devices and the disk, and begin to start its target. Raises ``LaboratoryError``."""
     namespace.prepare()
-    disk_mib, saved = int(order.config["disk_mib"]), order.checkpoint
+    disk_mib, data_disks, saved = int(order.config["disk_mib"]), int(order.config["data_disks"]), order.checkpoint
     if saved is None:
         path, election = order.run_dir / layout.DISK, str(order.config["election"])
         shared = order.config["shared_mib"]
@@ -52,9 +52,12 @@ def start_disk(order: Order) -> target.ScsiTarget:
             order.name,
             order.nodes,
             election,
+            data_disks=data_disks,
             shared_mib=None if shared is None else int(shared),
             now_ns=time.time_ns(),
         )
+        for lun in range(1, 1 + data_disks):
+            target.make_data_disk(order.run_dir / layout.disk(lun), disk_mib, order.cluster_id, lun)
     else:
         saved.copy_files(order.run_dir)
     scsi = target.ScsiTarget(
@@ -62,6 +65,7 @@ def start_disk(order: Order) -> target.ScsiTarget:
         namespace.RUN / target.CONTROL,
         target.serial_number(disk_mib),
         order.nodes,
+        data_disks=data_disks,
         keep_data=bool(order.config["keep_data"]),
         restore=saved.target if saved else None,
     )

@@ -34,11 +34,8 @@ QUIET_TIMEOUT_S = 10.0
 QUIET_PERIOD_S = 0.005
 """Neither the target nor a guest tells when it has nothing more to do."""
 
-KEPT = (
-    *(layout.LEDGER, layout.RESERVATIONS, layout.KEPT_DATA, layout.BASE),
-    *layout.SECRET,
-)
-"""Files of the run directory that the cluster needs to go on, besides its disk; some of them need not be there."""
+KEPT = (layout.LEDGER, layout.KEPT_DATA, *layout.SECRET)
+"""Files of the run directory that the cluster needs to go on, besides those of its disks; some need not be there."""
 
 
 @dataclass(frozen=True)
@@ -140,13 +137,17 @@ class CheckpointVerbs(ABC):
 
         lines = dict(zip([str(machine.node) for machine, _ in on], _for_all(save, on), strict=True))
         (pending / layout.EVENTS).write_bytes(b"".join(self.log.follow(0, follow=False)))
-        copy_sparse(facts.run_dir / layout.DISK, pending / layout.DISK)
+        luns = range(1 + facts.config.data_disks)
+        images = [layout.disk(lun) for lun in luns]
+        for name in images:
+            copy_sparse(facts.run_dir / name, pending / name)
         consoles = [of(machine.node) for machine in self.machines for of in (layout.console, layout.console_times)]
-        copied = [name for name in (*KEPT, *consoles) if (facts.run_dir / name).exists()]
+        beside = [of(lun) for lun in luns for of in (layout.reservations, layout.base)]
+        copied = [name for name in (*KEPT, *beside, *consoles) if (facts.run_dir / name).exists()]
         for name in copied:
             shutil.copy2(facts.run_dir / name, pending / name)
         memories = [checkpoint.memory_file(machine.node) for machine, _ in on]
-        return lines, [*memories, layout.DISK, checkpoint.TARGET, layout.EVENTS, *copied]
+        return lines, [*memories, *images, checkpoint.TARGET, layout.EVENTS, *copied]
 
     def _refuse_unfit(self) -> None:
         status = self.log.status()

@@ -126,11 +126,15 @@ def _guest_config(order: Order, config: ClusterConfig) -> dict[str, Any]:
     from hil.scsi import identity
 
     prefix = namespace.INTERCONNECT_PREFIX
+    first = target.serial_number(config.disk_mib)
     return {
         "cluster": order.name,
         "cluster_id": order.cluster_id,
         "nodes": order.nodes,
-        "disk": {"wwid": identity.wwid(target.serial_number(config.disk_mib))},
+        "disk": {
+            "wwid": identity.wwid(first),
+            "data": [identity.wwid(identity.following(first, lun)) for lun in range(1, 1 + config.data_disks)],
+        },
         "interconnect": {
             "broadcast": f"{prefix}255",
             "addresses": [f"{prefix}{node + 1}" for node in range(order.nodes)],
@@ -156,4 +160,5 @@ def _machine_spec(order: Order, config: ClusterConfig, node: int, initrd: Path) 
         portal_port=target.portal_port(node),
         initiator=target.initiator_name(node),
         target=target.TARGET_NAME,
+        luns=1 + config.data_disks,
     )

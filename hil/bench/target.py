@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Self
 
 from guestd.membership import layout, persistent
-from hil.bench.partitions import partition_tables
+from hil.bench.partitions import data_disk_tables, partition_tables
 from hil.bench.volumes import make_volumes, shared_size
 from hil.errors import LaboratoryError
-from hil.evidence.layout import DISK, KEPT_DATA, LEDGER
+from hil.evidence import layout as files
 
 TARGET_NAME = "iqn.2026-11.hil:shared"
 FIRST_PORT = 3260
@@ -44,7 +44,7 @@ def portal_address(node: int) -> str:
 
 
 def serial_number(size_mib: int) -> str:
-    """The disk's serial number, 16 hex digits.
+    """The serial number of LUN 0, 16 hex digits; those of the further ones count up (``hil.scsi.identity``).
 
     The same for all clusters with disks of this size, for a saved machine has seen its disk already. Which cluster a
     disk belongs to is written on it (``cluster_id``).
@@ -60,13 +60,15 @@ def make_disk(
     nodes: int,
     election: str = "paxos",
     *,
+    data_disks: int = 0,
     shared_mib: int | None = None,
     now_ns: int = 0,
 ) -> None:
     """Make the sparse disk image with partitions, a fresh membership database and an empty shared file system.
 
-    election: of the cluster file; it is written in the database, so that no node goes by another one. ``shared_mib``:
-    of the cluster file (:func:`hil.bench.volumes.shared_size`). ``now_ns``: the time of day, of the root directory.
+    ``election``, ``data_disks``: of the cluster file; they are written in the database, so that no node goes by other
+    ones. ``shared_mib``: of it (:func:`hil.bench.volumes.shared_size`). ``now_ns``: the time of day, of the root
+    directory.
     """
     size = size_mib * 1024 * 1024
     table, backup = partition_tables(size, cluster_id)
@@ -74,10 +76,21 @@ def make_disk(
         disk.truncate(size)
         disk.write(table)
         disk.seek(layout.DATABASE_OFFSET)
-        disk.write(persistent.format_database(cluster_id, name, nodes, election))
+        disk.write(persistent.format_database(cluster_id, name, nodes, election, data_disks))
         for offset, data in make_volumes(cluster_id, nodes, size, shared_size(size_mib, nodes, shared_mib), now_ns):
             disk.seek(offset)
             disk.write(data)
+        disk.seek(size - len(backup))
+        disk.write(backup)
+
+
+def make_data_disk(path: Path, size_mib: int, cluster_id: str, lun: int) -> None:
+    """Make the sparse image of LUN 1, 2 …: a partition table and nothing else."""
+    size = size_mib * 1024 * 1024
+    table, backup = data_disk_tables(size, cluster_id, lun)
+    with open(path, "xb") as disk:
+        disk.truncate(size)
+        disk.write(table)
         disk.seek(size - len(backup))
         disk.write(backup)
 
@@ -86,14 +99,24 @@ class ScsiTarget:
     """The target's process; a context manager that returns when it listens. ``start`` before that saves time."""
 
     def __init__(
-        self, run_dir: Path, control: Path, serial: str, nodes: int, *, keep_data: bool, restore: Path | None = None
+        self,
+        run_dir: Path,
+        control: Path,
+        serial: str,
+        nodes: int,
+        *,
+        data_disks: int = 0,
+        keep_data: bool,
+        restore: Path | None = None,
     ) -> None:
         """``control``: where its control socket is to be; ``restore``: what the target was saved as, to go on from."""
         self._ready: int | None = None
-        self._command = [sys.executable, "-m", "hil.scsi", "--lun", str(run_dir / DISK), "--serial", serial]
-        self._command += ["--ledger", str(run_dir / LEDGER), "--control", str(control)]
+        self._command = [sys.executable, "-m", "hil.scsi", "--serial", serial]
+        for lun in range(1 + data_disks):
+            self._command += ["--lun", str(run_dir / files.disk(lun))]
+        self._command += ["--ledger", str(run_dir / files.LEDGER), "--control", str(control)]
         if keep_data:
-            self._command += ["--keep-data", str(run_dir / KEPT_DATA)]
+            self._command += ["--keep-data", str(run_dir / files.KEPT_DATA)]
         if restore is not None:
             self._command += ["--restore", str(restore)]
         for node in range(nodes):

@@ -85,17 +85,23 @@ def _is_related(one: dict[str, Any], last: dict[str, Any]) -> bool:
 
 def _shown(one: Item | Fact) -> str:
     if isinstance(one, Keyed):
-        return f"command {one.order} of the disk: node {one.node} registers as incarnation {one.incarnation}"
+        return (
+            f"command {one.order} of the disk{_where(one)}: node {one.node} registers as incarnation {one.incarnation}"
+        )
     if isinstance(one, Removed):
         removal = one.removal
         whose = f"node {removal.node} (incarnation {removal.incarnation})"
-        return f"command {one.order} of the disk: node {removal.by} removes the registration of {whose}"
+        return f"command {one.order} of the disk{_where(one)}: node {removal.by} removes the registration of {whose}"
     if isinstance(one, Landed):
         what = f": {_record(one.record)}" if one.record is not None else ""
         who = f"node {one.node} (incarnation {one.incarnation})"
-        return f"command {one.order} of the disk: {who} writes LBA {one.lba}+{one.blocks}{what}"
+        return f"command {one.order} of the disk{_where(one)}: {who} writes LBA {one.lba}+{one.blocks}{what}"
     fields = " ".join(f"{key}={_field(value)}" for key, value in one.fields.items() if key not in _LONG)
     return f"event {one.event['n']}: node {one.life.number} {one.event['kind']} {fields}".rstrip()
+
+
+def _where(fact: Fact) -> str:
+    return f", LUN {fact.lun}" if fact.lun else ""
 
 
 def _record(record: Ballot | Commit | Match) -> str:

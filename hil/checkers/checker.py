@@ -94,6 +94,15 @@ class Checker:
     def removed(self, removal: Removal) -> None:
         """A registration is gone from the disk."""
 
+    def data_landed(self, lun: int, node: Life, life: int, lba: int, data: bytes) -> None:
+        """Data of that node has reached the medium of a further LUN, 1, 2 …; ``life`` as in :meth:`landed`."""
+
+    def data_keyed(self, lun: int, node: int, incarnation: int) -> None:
+        """That life's key is registered on a further LUN."""
+
+    def data_removed(self, lun: int, removal: Removal) -> None:
+        """A registration is gone from a further LUN."""
+
     def told(self, program: Listener, told: tuple[int, int, str, int]) -> None:
         """A program was notified: (node, incarnation, transition, barrier)."""
 

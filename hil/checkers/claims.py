@@ -7,6 +7,7 @@ from typing import Final
 from hil.checkers.barriers import Barriers
 from hil.checkers.checker import Checker
 from hil.checkers.choices import Choices
+from hil.checkers.every_disk import EveryDisk
 from hil.checkers.fence import Fence
 from hil.checkers.fence_first import FenceFirst
 from hil.checkers.flags import Flags
@@ -53,10 +54,10 @@ import. No other run is judged by them, and that is told."""
 def every_checker(*, fence: str = "scsi", election: str = "paxos", refusals: bool = False) -> list[Checker]:
     """In the order in which they are asked.
 
-    ``fence`` and ``election``: of the cluster file; where the disk fences nobody, two claims do not stand.
+    ``fence`` and ``election``: of the cluster file; where the disk fences nobody, three claims do not stand.
     ``refusals``: whether a machine may be refused, because the test gives two of them one node id, say.
     """
-    fenced: list[Checker] = [Fence(), FenceFirst()] if fence == "scsi" else []
+    fenced: list[Checker] = [Fence(), FenceFirst(), EveryDisk()] if fence == "scsi" else []
     return [
         OneOwner(election=election),
         OneWriter(),

@@ -1,5 +1,7 @@
 """What a SCSI target's ledger says, as observations: the registrations and writes in the order of the disk.
 
+Of LUN 0 the writes to the active part of the membership database, of the others, which are data disks, all.
+
 The ledger tells whose path a command came over, not which life of the node sent it. A write is taken for the life whose
 key was registered when the write arrived: what arrives before a new key is the former life's, for a life registers
 before it writes anything.
@@ -39,6 +41,7 @@ class Keyed(NamedTuple):
     order: int  # number of the command
     node: int
     incarnation: int
+    lun: int = 0
 
 
 class Removed(NamedTuple):
@@ -46,10 +49,14 @@ class Removed(NamedTuple):
 
     order: int
     removal: Removal
+    lun: int = 0
 
 
 class Landed(NamedTuple):
-    """A write into the active part of the membership database. ``record``: what it wrote, if that is known."""
+    """A write into the active part of the membership database, or to a data disk.
+
+    ``record``: what it wrote there, if that is known.
+    """
 
     order: int
     node: int
@@ -57,6 +64,7 @@ class Landed(NamedTuple):
     lba: int
     blocks: int
     record: Ballot | Commit | Match | None = None
+    lun: int = 0
 
 
 Fact = Keyed | Removed | Landed
@@ -65,13 +73,13 @@ Fact = Keyed | Removed | Landed
 def concerns(record: Record) -> bool:
     """Whether anything follows from that record of the ledger: most are reads, or writes of data."""
     if isinstance(record, RegistrationEnded):
-        return record.lun == _LUN
-    if not isinstance(record, Entry) or record.lun != _LUN:
+        return True
+    if not isinstance(record, Entry):
         return False
     if record.opcode == _RESERVE_OUT:
         return record.service_action & _SERVICE_ACTION in _REGISTERS and record.status == Status.GOOD
     in_regions = record.lba < _REGIONS_END and record.lba + record.blocks > layout.REGIONS_LBA
-    return record.writes and record.changed and in_regions
+    return record.writes and record.changed and (in_regions or record.lun != _LUN)
 
 
 def facts(records: Iterable[Record], nodes: int, cluster_id: bytes, contents: Contents | None) -> list[Fact]:
@@ -87,7 +95,7 @@ class FactReader:
         self._nodes = nodes
         self._cluster_id = cluster_id
         self._contents = contents
-        self._keys: dict[int, list[tuple[int, int]]] = {}  # nexus -> (arrival of the command, incarnation)
+        self._keys: dict[tuple[int, int], list[tuple[int, int]]] = {}  # LUN, nexus -> (arrival, incarnation)
 
     def fact(self, record: Record) -> Fact | None:
         """None: nothing follows from it."""
@@ -97,19 +105,21 @@ class FactReader:
             return None
         if isinstance(record, RegistrationEnded):
             life = life_of(record.key)
-            return None if life is None else Removed(record.order, Removal(*life, by=record.by.number))
+            removed = None if life is None else Removal(*life, by=record.by.number)
+            return None if removed is None else Removed(record.order, removed, record.lun)
         if record.opcode == _RESERVE_OUT:
             life = life_of(int.from_bytes(record.digest[:8], "big"))
             if life is None:
                 return None
-            self._keys.setdefault(record.nexus.number, []).append((record.arrival_ns, life[1]))
-            return Keyed(record.order, *life)
-        registered = self._keys.get(record.nexus.number, ())
+            self._keys.setdefault((record.lun, record.nexus.number), []).append((record.arrival_ns, life[1]))
+            return Keyed(record.order, *life, record.lun)
+        registered = self._keys.get((record.lun, record.nexus.number), ())
         incarnation = next((one for at, one in reversed(registered) if at <= record.arrival_ns), 0)
         written = None
-        if self._contents is not None:
+        if self._contents is not None and record.lun == _LUN:
             written = _record(self._contents.get(record.order, ()), self._nodes, self._cluster_id)
-        return Landed(record.order, record.nexus.number, incarnation, record.lba, record.blocks, written)
+        place = (record.lba, record.blocks)
+        return Landed(record.order, record.nexus.number, incarnation, *place, written, record.lun)
 
 
 def _record(pieces: Sequence[tuple[int, bytes]], nodes: int, cluster_id: bytes) -> Ballot | Commit | Match | None:

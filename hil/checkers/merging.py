@@ -112,19 +112,29 @@ class _Places:
     def __init__(self, ledger: Sequence[Fact]) -> None:
         self._keyed: dict[tuple[int, int], int] = {}
         self._removed: dict[tuple[int, int], int] = {}  # by another one, first
-        self._over: dict[tuple[int, int], int] = {}  # its key is not on the disk any more, for whatever reason
+        self._over: dict[tuple[int, int], int] = {}  # its key is on no disk any more, for whatever reason
         self._committed: dict[tuple[int, int], int] = {}
-        keys: dict[int, int] = {}
+        keys: dict[tuple[int, int], int] = {}  # LUN, node -> incarnation
+        over: set[tuple[int, int, int]] = set()  # LUN, node, incarnation
+
+        def is_over(lun: int, life: tuple[int, int], place: int) -> None:
+            """Of each disk the first time counts, of all disks the last one."""
+            if (lun, *life) not in over:
+                over.add((lun, *life))
+                self._over[life] = max(place, self._over.get(life, 0))
+
         for place, fact in enumerate(ledger, 1):
             if isinstance(fact, Keyed):
-                if fact.node in keys and keys[fact.node] != fact.incarnation:
-                    self._over.setdefault((fact.node, keys[fact.node]), place)
-                keys[fact.node] = fact.incarnation
-                self._keyed.setdefault((fact.node, fact.incarnation), place)
+                where, life = (fact.lun, fact.node), (fact.node, fact.incarnation)
+                if keys.get(where, fact.incarnation) != fact.incarnation:
+                    is_over(fact.lun, (fact.node, keys[where]), place)
+                keys[where] = fact.incarnation
+                if not fact.lun:
+                    self._keyed.setdefault(life, place)
             elif isinstance(fact, Removed):
                 life = (fact.removal.node, fact.removal.incarnation)
-                self._over.setdefault(life, place)
-                if fact.removal.by != fact.removal.node:
+                is_over(fact.lun, life, place)
+                if fact.removal.by != fact.removal.node and not fact.lun:
                     self._removed.setdefault(life, place)
             elif isinstance(fact.record, Commit):
                 self._committed.setdefault(fact.record.view.order, place)

@@ -118,7 +118,9 @@ class Telling:
     def fact(self, fact: Fact) -> None:
         """One fact of the disk."""
         self._told.append(fact)
-        if isinstance(fact, Keyed):
+        if fact.lun:
+            self._of_data_disk(fact)
+        elif isinstance(fact, Keyed):
             self._ask(lambda one: one.keyed(fact.node, fact.incarnation))
         elif isinstance(fact, Removed):
             self._ask(lambda one: one.removed(fact.removal))
@@ -134,6 +136,16 @@ class Telling:
                 self._ask(lambda one: one.voted(life, life.life, record))
             elif isinstance(record, Match):
                 self._ask(lambda one: one.contended(life, life.life, record))
+
+    def _of_data_disk(self, fact: Fact) -> None:
+        if isinstance(fact, Keyed):
+            self._ask(lambda one: one.data_keyed(fact.lun, fact.node, fact.incarnation))
+        elif isinstance(fact, Removed):
+            self._ask(lambda one: one.data_removed(fact.lun, fact.removal))
+        else:
+            known = self._lives.get((fact.node, fact.incarnation))
+            life = known or RecordedLife(fact.node, -1, fact.incarnation)
+            self._ask(lambda one: one.data_landed(fact.lun, life, life.life, fact.lba, bytes(size(fact))))
 
     def _ask(self, what: Any) -> None:
         for checker in list(self._judged):

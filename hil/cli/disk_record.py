@@ -49,6 +49,7 @@ def ledger(
     lba: Annotated[
         str | None, typer.Option("--lba", metavar="A[-B]", help="Only commands that touch these blocks.")
     ] = None,
+    lun: Annotated[int | None, typer.Option("--lun", metavar="N", min=0, help="Only commands to this LUN.")] = None,
     since: Annotated[int, typer.Option("--since", metavar="N", min=0, help="Only from command N on.")] = 0,
     last: Annotated[
         int | None, typer.Option("--last", "-n", metavar="N", min=1, help="Only the last N of what is shown.")
@@ -78,11 +79,12 @@ def ledger(
     def wanted(record: Record) -> bool:
         if not isinstance(record, Entry):
             order = getattr(record, "order", -1)
-            return node is None and blocks is None and not writes and order >= since
+            return node is None and blocks is None and lun is None and not writes and order >= since
         return (
             record.order >= since
             and (not writes or record.writes)
             and number in (None, record.nexus.number)
+            and lun in (None, record.lun)
             and (blocks is None or _touches(record, *blocks))
         )
 
@@ -118,6 +120,7 @@ def _command_text(entry: Entry) -> str:
 
     took_ms = (entry.completion_ns - entry.arrival_ns) / 1e6
     extent = f"LBA {entry.lba}+{entry.blocks}" if entry.blocks else ""
+    extent = f"LUN {entry.lun} {extent}".rstrip() if entry.lun else extent
     told = []
     if entry.status:
         told.append(status_name(entry.status))

@@ -22,6 +22,8 @@ _STEPS = {
     "state": "{previous} -> {state}",
     "elected": "is master of epoch {epoch}",
     "waiting": "waits for {for}",
+    "epoch-not-begun": "cannot begin epoch {epoch}: {why}",
+    "data-disk": "LUN {lun}: {state}",
     "panic": "PANIC: {reason}",
     "refused": "refused: {reason}",
     "service": "service {service}: {state} ({why})",

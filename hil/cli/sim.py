@@ -51,6 +51,10 @@ def sim(
     nodes: Annotated[
         int | None, typer.Option("--nodes", metavar="N", help="How many nodes, 2 to 64; default: by the seed.")
     ] = None,
+    data_disks: Annotated[
+        int | None,
+        typer.Option("--data-disks", metavar="K", help="How many LUNs beside LUN 0, 0 to 7; default: by the seed."),
+    ] = None,
     minutes: Annotated[
         float | None, typer.Option("--minutes", metavar="M", help="Begin no seed after so many minutes.")
     ] = None,
@@ -104,12 +108,13 @@ def sim(
         {"--jobs": jobs, "--minutes": minutes, "--coverage": coverage or None, "--compiled": compiled},
         write=write,
         nodes=nodes,
+        data_disks=data_disks,
         preset=preset,
     )
     if play is not None:
         raise typer.Exit(play_file(play, as_json=as_json))
     if shrink is not None:
-        raise typer.Exit(shrink_seed(shrink, preset, nodes, write, as_json=as_json))
+        raise typer.Exit(shrink_seed(shrink, preset, nodes, data_disks, write, as_json=as_json))
     if minutes is not None and not minutes > 0:
         raise UsageError(f"--minutes {minutes:g} (legal: more than 0)")
     if jobs is not None and jobs < 1:
@@ -120,7 +125,16 @@ def sim(
     totals, failed = Totals(), []
     progress = StatusLine(_LINE_EVERY_S)
     try:
-        results = campaign(wanted, preset, nodes, jobs or processors(), minutes, coverage=coverage, compiled=modules)
+        results = campaign(
+            wanted,
+            preset,
+            nodes,
+            jobs or processors(),
+            minutes,
+            data_disks=data_disks,
+            coverage=coverage,
+            compiled=modules,
+        )
         for result in results:
             totals.add(result)
             if not result.passed:

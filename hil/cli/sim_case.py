@@ -18,7 +18,13 @@ _USUAL_PRESET = "swarm"
 
 
 def check_together(
-    instead: Mapping[str, object], of_seeds: Mapping[str, object], *, write: Path | None, nodes: int | None, preset: str
+    instead: Mapping[str, object],
+    of_seeds: Mapping[str, object],
+    *,
+    write: Path | None,
+    nodes: int | None,
+    data_disks: int | None,
+    preset: str,
 ) -> None:
     """Raises :class:`UsageError` for options that exclude each other. ``instead``: of these one at most."""
     given = [name for name, value in instead.items() if value is not None]
@@ -29,8 +35,8 @@ def check_together(
         for name, value in of_seeds.items():
             if value is not None:
                 raise UsageError(f"{name}: with --seeds only, not with {mode}")
-    if mode == "--play" and (nodes is not None or preset != _USUAL_PRESET):
-        raise UsageError("--nodes and --preset: the file of --play says it; edit the file")
+    if mode == "--play" and (nodes is not None or data_disks is not None or preset != _USUAL_PRESET):
+        raise UsageError("--nodes, --data-disks and --preset: the file of --play says it; edit the file")
     if write is None:
         return
     if mode != "--shrink":
@@ -64,7 +70,9 @@ def play_file(path: Path, *, as_json: bool) -> int:
     return 0 if result.passed else 1
 
 
-def shrink_seed(seed: int, preset: str, nodes: int | None, write: Path | None, *, as_json: bool) -> int:
+def shrink_seed(
+    seed: int, preset: str, nodes: int | None, data_disks: int | None, write: Path | None, *, as_json: bool
+) -> int:
     """The exit status: 1, for what is left does fail."""
     from dataclasses import replace
 
@@ -75,7 +83,7 @@ def shrink_seed(seed: int, preset: str, nodes: int | None, write: Path | None, *
 
     progress = StatusLine()
     try:
-        shrunk = shrink(Case.of(draw(seed, preset, nodes)), progress.show)
+        shrunk = shrink(Case.of(draw(seed, preset, nodes, data_disks)), progress.show)
     finally:
         progress.clear()
     case, result = shrunk.after, shrunk.result
@@ -99,6 +107,7 @@ def shrink_seed(seed: int, preset: str, nodes: int | None, write: Path | None, *
     print("\n".join(_told(case, result)[: None if write is not None else -1]))
     if write is None:
         again = f"hil sim --shrink {seed} --preset {preset}" + (f" --nodes {nodes}" if nodes is not None else "")
+        again += f" --data-disks {data_disks}" if data_disks is not None else ""
         print(f"  repeat: {again} --write FILE.toml && hil sim --play FILE.toml")
     elif write.suffix == ".py":
         print(f"  as a scenario: hil run {write}")

@@ -35,8 +35,9 @@ def status(
     {name, real}}; real false: acknowledges only), services ({name: {state, flags, nodes, registration, why}}, those of
     which the events have told something; `hil service list` asks the cluster itself), n and t (number and time of the
     newest event), and nodes: a list of {id, power, guestd, incarnation, state, epoch, levels, waiting, panic_reason,
-    refused}. With --watch one such object
-    per line, a new one after every change.
+    refused, silent_luns (data disks that do not answer this node), not_begun (why an epoch that it has won has not
+    begun, null if none)}; data_disks (as in the cluster file). With --watch one such object per line, a new one after
+    every change.
     """
     with connected(name) as cluster:
         if watch:
@@ -56,6 +57,7 @@ def status_object(cluster: Cluster) -> dict[str, Any]:
         "accelerator": settings["accelerator"],
         "fence": cluster.config.fence,
         "election": cluster.config.election,
+        "data_disks": cluster.config.data_disks,
         "timing": settings["timing"],
         "timing_factor": settings["timing_factor"],
     }

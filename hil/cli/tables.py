@@ -52,6 +52,10 @@ def remarks_on(node: NodeView, view: View) -> str:
         remarks.append(f"refused: {node.refused}")
     if node.waiting:
         remarks.append(f"waits for {node.waiting}")
+    if node.silent_luns:
+        remarks.append(f"LUN {', '.join(map(str, sorted(node.silent_luns)))} does not answer")
+    if node.not_begun:
+        remarks.append(f"cannot begin {node.not_begun}")
     if node.guestd == "exited" and node.guestd_status:
         remarks.append(f"guestd ended with status {node.guestd_status}")
     return "; ".join(remarks)

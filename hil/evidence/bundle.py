@@ -69,7 +69,7 @@ def _members(run_dir: Path) -> tuple[list[Path], list[str]]:
     about = {name: (run_dir / name).lstat() for name in names}
     for name in sorted(names, key=lambda name: (about[name].st_size, name)):  # the large ones have to stand back
         size = about[name].st_size
-        limit = DISK_BYTES_MAX if name in (layout.DISK, layout.BASE) else UNPACKED_BYTES_MAX - total
+        limit = DISK_BYTES_MAX if layout.is_disk(name) or layout.is_base(name) else UNPACKED_BYTES_MAX - total
         if not stat.S_ISREG(about[name].st_mode):
             left_out.append(f"{name}: no plain file")
         elif size > min(limit, UNPACKED_BYTES_MAX - total):

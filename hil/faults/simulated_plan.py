@@ -11,6 +11,7 @@ from hil.sim.plan import Fault, Plan
 ONLY_SIMULATED: Final = {
     "doom": "no machine can be stopped between two effects of one input",
     "slow-cpu": "no machine takes a given time for each input",
+    "fence-errors": "no target refuses a reservation command without a reason",
 }
 """Kinds of faults that no bench has, and why."""
 
@@ -30,6 +31,7 @@ _KINDS: Final = {
     "disk-hang-all": "disk-hang",
     "delay-writes": "disk-delay-writes",
     "disk-errors": "disk-error",
+    "fence-hang": "disk-hang",
 }
 _ROLES: Final = {"other": "any_other"}
 
@@ -51,6 +53,8 @@ def of_simulated(fault: Fault, nodes: int | None = None) -> Step:
         parameters["direction"] = fault.direction
     if fault.groups is not None:
         parameters["groups"] = _groups(fault, nodes)
+    if fault.kind == "fence-hang":
+        parameters |= {"direction": "reserve", "lun": fault.lun}
     if fault.kind == "loss":
         parameters["share"] = fault.share
     if fault.nodes is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_lowercase
 from xml.etree import ElementTree
 
 from hil.bench import namespace
@@ -53,6 +54,8 @@ class MachineSpec:
     portal_port: int
     initiator: str
     target: str
+    luns: int = 1
+    """Of the target: a disk each."""
 
     @property
     def name(self) -> str:
@@ -85,11 +88,38 @@ def _slot(device: str) -> str:
     return f"<address type='pci' domain='0' bus='0' slot='{SLOTS.index(device) + 2}' function='0'/>"
 
 
+def _controllers(spec: MachineSpec) -> str:
+    """Of the data disks, each its own: Linux stops a whole controller while it gets one disk of it to answer again."""
+    slots = [len(SLOTS) + 2 + lun for lun in range(spec.luns - 1)]
+    return "".join(
+        f"<controller type='scsi' index='{index}' model='virtio-scsi'>"
+        f"<address type='pci' domain='0' bus='0' slot='{slot}' function='0'/></controller>\n"
+        for index, slot in enumerate(slots, 1)
+    )
+
+
 def _card(bridge: str, mac: str, tap: str, link: str = "up") -> str:
     return (
         f"<interface type='bridge'><mac address='{mac}'/><source bridge='{bridge}'/><model type='virtio'/>"
         f"<target dev='{tap}'/><link state='{link}'/>{_slot(bridge)}</interface>"
     )
+
+
+def lun_device(lun: int) -> str:
+    """What libvirt calls the disk."""
+    return f"sd{ascii_lowercase[lun]}"
+
+
+def _lun(spec: MachineSpec, lun: int) -> str:
+    """One disk of the target, passed through."""
+    device = f"<target dev='{lun_device(lun)}' bus='scsi'/>"
+    place = f"<address type='drive' controller='{lun}' bus='0' target='0' unit='0'/>" if lun else ""
+    # A session for each disk, which the target tells apart by the name (hil.scsi.target).
+    name = f"{spec.target}:lun{lun}" if lun else spec.target
+    return f"""<disk type='network' device='lun'><driver name='qemu' type='raw' cache='none'/>
+<source protocol='iscsi' name='{name}/{lun}'><host name='127.0.0.1' port='{spec.portal_port}'/>
+<initiator><iqn name='{spec.initiator}'/></initiator></source>{device}{place}<shareable/></disk>
+"""
 
 
 def interconnect_card(node: int, link: str) -> str:
@@ -99,6 +129,7 @@ def interconnect_card(node: int, link: str) -> str:
 
 def domain_xml(spec: MachineSpec, interconnect_link: str) -> str:
     """The libvirt XML of a machine whose interconnect carrier starts ``interconnect_link`` ("up" or "down")."""
+    luns = _controllers(spec) + "".join(_lun(spec, lun) for lun in range(spec.luns))
     management = _card(namespace.MANAGEMENT, management_mac(spec.node), namespace.management_tap(spec.node))
     return f"""<domain type='{DOMAIN_TYPE[spec.accelerator]}' xmlns:qemu='{QEMU_NAMESPACE}'><name>{spec.name}</name>
 <memory unit='MiB'>{spec.memory_mib}</memory><vcpu>1</vcpu>
@@ -113,10 +144,7 @@ def domain_xml(spec: MachineSpec, interconnect_link: str) -> str:
 <controller type='usb' model='none'/>
 <controller type='scsi' model='virtio-scsi'>{_slot("disk")}</controller>
 <controller type='virtio-serial'>{_slot("channel")}</controller>
-<disk type='network' device='lun'><driver name='qemu' type='raw' cache='none'/>
-<source protocol='iscsi' name='{spec.target}/0'><host name='127.0.0.1' port='{spec.portal_port}'/>
-<initiator><iqn name='{spec.initiator}'/></initiator></source><target dev='sda' bus='scsi'/><shareable/></disk>
-{interconnect_card(spec.node, interconnect_link)}{management}
+{luns}{interconnect_card(spec.node, interconnect_link)}{management}
 <serial type='file'><source path={quoted(spec.console)} append='on'/></serial>
 <channel type='unix'><source mode='bind' path={quoted(spec.channel)}/>
 <target type='virtio' name='{CHANNEL_NAME}'/></channel>

@@ -98,7 +98,7 @@ class Machine:
 
         To be called with the machine :meth:`held`. Raises :class:`LaboratoryError`.
         """
-        memory.save(domain, path)
+        memory.save(domain, path, self.spec.luns)
         return self._channel.state() if self._channel is not None else {}
 
     def save_waiting(self, path: Path) -> None:
@@ -107,7 +107,7 @@ class Machine:
             domain = self._running()
             try:
                 self.suspend(domain)
-                memory.save(domain, path)
+                memory.save(domain, path, self.spec.luns)
             finally:
                 self.resume(domain)
 

@@ -10,17 +10,15 @@ from pathlib import Path
 import libvirt
 
 from hil.errors import LaboratoryError
-from hil.qemu.domain import MachineSpec, adapt_saved, quoted
-
-DISKS = ("vda", "sda")
+from hil.qemu.domain import MachineSpec, adapt_saved, lun_device, quoted
 
 
-def save(domain: libvirt.virDomain, path: Path) -> None:
-    """Write the state of ``domain``, which is suspended, to the new file ``path``.
+def save(domain: libvirt.virDomain, path: Path, luns: int) -> None:
+    """Write the state of ``domain``, which is suspended and has so many shared disks, to the new file ``path``.
 
     Raises :class:`LaboratoryError` (the disk is full, for one); the machine can be resumed then, too.
     """
-    disks = "".join(f"<disk name='{name}' snapshot='no'/>" for name in DISKS)
+    disks = "".join(f"<disk name='{name}' snapshot='no'/>" for name in ("vda", *map(lun_device, range(luns))))
     xml = f"<domainsnapshot><memory snapshot='external' file={quoted(path)}/><disks>{disks}</disks></domainsnapshot>"
     try:
         domain.snapshotCreateXML(xml, libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA)

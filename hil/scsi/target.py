@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from hil.scsi.medium import Medium
 
 TARGET_NAME: Final = "iqn.2026-11.hil:shared"
+LUN_MARK: Final = ":lun"
+"""Between the target's name and the number of a LUN: the name under which that LUN has a session of its own."""
 _NEXUSES_MAX: Final = 4096  # a portal open to any initiator would otherwise let names fill the memory
 
 
@@ -60,7 +62,12 @@ class NexusSession(Protocol):
 
 
 class Target:
-    """All sessions share it; runs in one thread."""
+    """All sessions share it; runs in one thread.
+
+    ``sessions``: the one of each nexus. ``of_luns``: an initiator such as QEMU has a session for each of its disks, all
+    of them of one nexus; each logs in under the target's name of that LUN (:meth:`lun_of`), and is replaced by the next
+    one under the same name only.
+    """
 
     def __init__(self, name: str = TARGET_NAME, ledger: Ledger | None = None) -> None:
         self.name = name
@@ -72,6 +79,7 @@ class Target:
         self.ports: list[str] = []
         self.nexuses: dict[Identity, Nexus] = {}
         self.sessions: dict[Nexus, NexusSession] = {}
+        self.of_luns: dict[tuple[Nexus, int], NexusSession] = {}
         self._tsih = 0
         self._orphans: dict[Command, None] = {}
 
@@ -129,7 +137,7 @@ class Target:
                 LoginStatus.NOT_AUTHORISED,
                 f"initiator {initiator} at portal {portal.address}: only {portal.initiator} is legal",
             )
-        if target is not None and target != self.name:
+        if target is not None and target != self.name and self.lun_of(target) is None:
             raise LoginRefused(LoginStatus.TARGET_NOT_FOUND, f"target {target}: only {self.name} exists")
         fault = self.faults.refuses_login(initiator, portal.address)
         if fault is not None:
@@ -137,16 +145,34 @@ class Target:
         if len(self.nexuses) >= _NEXUSES_MAX and (initiator, portal.address) not in self.nexuses:
             raise LoginRefused(LoginStatus.OUT_OF_RESOURCES, f"more than {_NEXUSES_MAX} initiators")
 
-    def attach(self, nexus: Nexus, session: NexusSession) -> None:
-        """``session`` is the nexus' one from now on; an earlier one ends, and its commands are aborted first."""
-        before = self.sessions.get(nexus)
+    def lun_of(self, name: str | None) -> int | None:
+        """The LUN whose name for a login that is; None: it is the target's own name, or none of its names."""
+        prefix, _, number = (name or "").rpartition(LUN_MARK)
+        known = prefix == self.name and number.isascii() and number.isdecimal() and int(number) in self.units
+        return int(number) if known and number == str(int(number)) else None
+
+    def attach(self, nexus: Nexus, session: NexusSession, lun: int | None = None) -> None:
+        """``session`` is the nexus' one from now on; an earlier one ends, and its commands are aborted first.
+
+        ``lun``: only the one for that LUN.
+        """
+        before = self.sessions.get(nexus) if lun is None else self.of_luns.get((nexus, lun))
         if before is not None:
             before.end("replaced by a new login of the same initiator at the same portal")
-            self._end_reserve_6(nexus)
-        self.sessions[nexus] = session
+            self._end_reserve_6(nexus, lun)
+        if lun is None:
+            self.sessions[nexus] = session
+        else:
+            self.of_luns[nexus, lun] = session
 
     def detach(self, nexus: Nexus, session: NexusSession) -> None:
         """``session`` has ended; the initiator is told at its next command that the nexus was lost (SAM-5 6.3.4)."""
+        of_lun = next((lun for (whose, lun), one in self.of_luns.items() if whose is nexus and one is session), None)
+        if of_lun is not None:
+            del self.of_luns[nexus, of_lun]
+            self._end_reserve_6(nexus, of_lun)
+            self._attention(nexus, of_lun, NEXUS_LOSS)
+            return
         if self.sessions.get(nexus) is session:
             del self.sessions[nexus]
             self._end_reserve_6(nexus)
@@ -170,10 +196,14 @@ class Target:
 
     def stop(self) -> None:
         """Every session ends, and what is queued in spite of that is aborted: the ledger has all that ever came."""
-        for session in list(self.sessions.values()):
+        for _, session in self.all_sessions():
             session.end("the target stops")
         for lun in self.units:
             self._abort_orphans(lun)
+
+    def all_sessions(self) -> list[tuple[Nexus, NexusSession]]:
+        """Each with its nexus, which may have several."""
+        return [*self.sessions.items(), *((nexus, session) for (nexus, _), session in self.of_luns.items())]
 
     # -- commands that outlive their session ---------------------------------------------------------------------
 
@@ -203,12 +233,14 @@ class Target:
 
     def abort_task_set(self, nexus: Nexus, lun: int) -> None:
         """ABORT TASK SET (SAM-5 7.3): the commands of ``nexus`` at ``lun``, those of its earlier sessions, too."""
-        self.sessions[nexus].abort_tasks(lun)
+        for whose, session in self.all_sessions():
+            if whose is nexus:
+                session.abort_tasks(lun)
         self._abort_orphans(lun, nexus)
 
     def clear_tasks(self, lun: int, by: Nexus) -> None:
         """CLEAR TASK SET (SAM-5 7.4): aborts the commands of all nexuses at ``lun`` and tells those that lost any."""
-        for nexus, session in list(self.sessions.items()):
+        for nexus, session in self.all_sessions():
             if session.abort_tasks(lun) + self._abort_orphans(lun, nexus) and nexus is not by:
                 self._attention(nexus, lun, COMMANDS_CLEARED)
         self._abort_orphans(lun)
@@ -221,14 +253,14 @@ class Target:
         unit = self.units[lun]
         unit.medium.write_protected = False
         unit.set_reservations(end_reserve_6(unit.reservations))
-        for nexus, session in list(self.sessions.items()):
+        for nexus, session in self.all_sessions():
             session.abort_tasks(lun)
             self._attention(nexus, lun, LUN_RESET)
         self._abort_orphans(lun)
 
     def reset(self) -> None:
         """TARGET WARM RESET: every command is aborted, also for a LUN that does not exist, every logical unit reset."""
-        for session in list(self.sessions.values()):
+        for _, session in self.all_sessions():
             session.abort_tasks(None)
         for lun in self.units:
             self.reset_unit(lun)
@@ -247,11 +279,12 @@ class Target:
     def abort_commands(self, nexus: Identity, lun: int, spare: Command) -> None:
         """Of ``Peers``: PREEMPT AND ABORT."""
         known = self.nexuses.get(nexus)
-        session = self.sessions.get(known) if known else None
-        if session is not None:
-            session.abort_tasks(lun, spare)
-        if known is not None:
-            self._abort_orphans(lun, known)
+        if known is None:
+            return
+        for whose, session in self.all_sessions():
+            if whose is known:
+                session.abort_tasks(lun, spare)
+        self._abort_orphans(lun, known)
 
     def registration_ended(self, nexus: Identity, lun: int, key: int, by: Command) -> None:
         """Of ``Peers``: for the ledger."""
@@ -274,13 +307,15 @@ class Target:
 
     def drop_connection(self, command: Command, reason: str) -> None:
         """Of ``faults.table.Observer``. Not at once: it may just be received from."""
-        session = None if command in self._orphans else self.sessions.get(command.nexus)
+        if command in self._orphans:
+            return
+        session = self.of_luns.get((command.nexus, command.lun)) or self.sessions.get(command.nexus)
         if session is not None:
-            self.faults.later(0, partial(self._end_session, command.nexus, session, reason))
+            self.faults.later(0, partial(self._end_session, session, reason))
 
     def commands_under_way(self) -> int:
         """How many have come and not finished; 0 when a checkpoint can be made."""
-        return len(self._orphans) + sum(session.commands_under_way() for session in self.sessions.values())
+        return len(self._orphans) + sum(one.commands_under_way() for _, one in self.all_sessions())
 
     def flush_ledger(self) -> None:
         """What happened by a request at the control socket, or by a timer, is in the ledger before anybody is told."""
@@ -313,13 +348,14 @@ class Target:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _end_session(self, nexus: Nexus, session: NexusSession, reason: str) -> None:
-        if self.sessions.get(nexus) is session:
+    def _end_session(self, session: NexusSession, reason: str) -> None:
+        if any(one is session for _, one in self.all_sessions()):
             session.end(reason)
 
-    def _end_reserve_6(self, nexus: Nexus) -> None:
+    def _end_reserve_6(self, nexus: Nexus, lun: int | None = None) -> None:
         for unit in self.units.values():
-            unit.set_reservations(end_reserve_6(unit.reservations, nexus.identity))
+            if lun in (None, unit.lun):
+                unit.set_reservations(end_reserve_6(unit.reservations, nexus.identity))
 
     def _attention(self, nexus: Nexus, lun: int, sense: Sense) -> None:
         waiting = nexus.attentions.setdefault(lun, [])

@@ -103,9 +103,9 @@ class Totals:
         )
 
 
-def simulate_seed(seed: int, preset: str, nodes: int | None, coverage: bool) -> Result:
+def simulate_seed(seed: int, preset: str, nodes: int | None, data_disks: int | None, coverage: bool) -> Result:
     """What a worker does."""
-    options = draw(seed, preset, nodes)
+    options = draw(seed, preset, nodes, data_disks)
     return run(options, coverage=coverage) if in_use() else run_and_tell(options, coverage=coverage)
 
 
@@ -130,6 +130,7 @@ def campaign(
     jobs: int,
     minutes: float | None,
     *,
+    data_disks: int | None = None,
     coverage: bool = False,
     compiled: Path | None = None,
 ) -> Iterator[Result]:
@@ -137,13 +138,13 @@ def campaign(
 
     coverage: count the rows of guestd's state tables. compiled: the modules that the workers run; None: the sources.
     """
-    draw(0, preset, nodes)  # what cannot be is said before anything is started
+    draw(0, preset, nodes, data_disks)  # what cannot be is said before anything is started
     until = None if minutes is None else time.monotonic() + 60 * minutes
     if jobs == 1 and compiled is None:
         for seed in seeds:
             if until is not None and time.monotonic() >= until:
                 return
-            yield simulate_seed(seed, preset, nodes, coverage)
+            yield simulate_seed(seed, preset, nodes, data_disks, coverage)
         return
     waiting: set[Future[Result]] = set()
     numbers = iter(seeds)
@@ -156,7 +157,7 @@ def campaign(
                     following = next(numbers, None)
                     over = following is None or (until is not None and time.monotonic() >= until)
                     if following is not None and not over:
-                        waiting.add(pool.submit(simulate_seed, following, preset, nodes, coverage))
+                        waiting.add(pool.submit(simulate_seed, following, preset, nodes, data_disks, coverage))
                 if not waiting:
                     return
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)

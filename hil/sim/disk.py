@@ -4,6 +4,7 @@ Faults that a correct cluster must survive, and no others:
 
 * latency of each command; commands that take much longer
 * a path that hangs: no answer until it is healed, then the command is carried out (A8; all paths: A5)
+* one LUN that answers no reservation command of a node, or fails them (A18)
 * writes that stay in the disk's queue, over the end of their node too, until they land or are aborted (A3, A4)
 * commands that fail: a read is not done, a write or a reservation is done or not, nobody knows
 * unit attentions instead of an answer to a SCSI command
@@ -12,6 +13,9 @@ Faults that a correct cluster must survive, and no others:
 Which nexus may write is asked when a command arrives, of ``hil.scsi.reservations``, as in the real target. PREEMPT AND
 ABORT ends the commands that are in the queue; their node sends them again after its timeout, as Linux does, and is told
 the conflict then. A node's commands that were still on their way when it lost power never arrive, or are in the queue.
+
+Of several LUNs each is a disk of its own, with its contents, registrations, queue and generators; LUN 0 is the way in,
+and what is done to a path is done to the path to all of them.
 """
 
 from __future__ import annotations
@@ -78,11 +82,22 @@ class Held(NamedTuple):
 
 
 class Disk:
-    """``medium`` is what is on it. ``aborts`` off: PREEMPT AND ABORT aborts nothing, for tests of the tests."""
+    """``medium`` is what is on it. ``aborts`` off: PREEMPT AND ABORT aborts nothing, for tests of the tests.
+
+    ``further``: of LUN 0, the others.
+    """
 
     def __init__(
-        self, medium: bytearray | mmap, queue: Queue, randomness: random.Random, options: Options, trace: Trace
+        self,
+        medium: bytearray | mmap,
+        queue: Queue,
+        randomness: random.Random,
+        options: Options,
+        trace: Trace,
+        lun: int = 0,
     ) -> None:
+        self.lun = lun
+        self.further: list[Disk] = []
         self.medium = medium
         self.state = State()
         self.aborts = True
@@ -92,15 +107,21 @@ class Disk:
         self.on_landed: Callable[[Node, int, WriteSectors], None] = lambda _node, _life, _command: None
         self.on_keyed: Callable[[int, int], None] = lambda _node, _incarnation: None
         self.on_removed: Callable[[Removal], None] = lambda _removal: None
+        self.on_raw: Callable[[Node, int, int, bool], None] = lambda _node, _life, _lun, _ok: None
+        """Of a program beside guestd: its write to that LUN has ended. Its tag is negative."""
         self._queue = queue
         self._draws = [_Draws(*draws(randomness, len(_Draws._fields))) for _ in range(options.nodes)]
         self._trace = trace
         self._options = options
         self._hung = [0] * options.nodes  # by node: how many faults hang its path
         self._waiting: list[list[tuple[Node, int, Command]]] = [[] for _ in range(options.nodes)]
+        self._fences_hung = [0] * options.nodes
+        self._fences_waiting: list[list[tuple[Node, int, Command]]] = [[] for _ in range(options.nodes)]
+        self._fences_fail = [0.0] * options.nodes  # a share
         self._holding = [0] * options.nodes
         self._held: list[Held] = []
         self._attentions = [0] * options.nodes
+        self._mark = lun << 60  # in the digest
         self._slow = options.slow_share / 1000
         self._latency_us = options.latency_us_max
 
@@ -108,26 +129,65 @@ class Disk:
         """All of it, as a read would bring it."""
         return self.medium
 
+    def add(self, further: Disk) -> None:
+        """The next LUN."""
+        further.error_share = self.error_share
+        further.ledger = self.ledger
+        self.further.append(further)
+
+    def of(self, lun: int) -> Disk | None:
+        """That LUN; None: there is none."""
+        disks = [self, *self.further]
+        return disks[lun] if lun < len(disks) else None
+
     # -- faults
 
     def hang(self, number: int) -> None:
         """No command of that node is carried out, until as many calls of ``unhang``."""
+        for one in self.further:
+            one.hang(number)
         self._hung[number] += 1
 
     def unhang(self, number: int) -> None:
         """What waited goes on, in its order."""
+        for one in self.further:
+            one.unhang(number)
         self._hung[number] -= 1
         if not self._hung[number]:
             waiting, self._waiting[number] = self._waiting[number], []
             for node, life, command in waiting:
                 self._arrive(node, life, command)
 
+    def hang_fences(self, number: int) -> None:
+        """No reservation command of that node to this LUN is carried out, until as many calls of ``unhang_fences``."""
+        self._fences_hung[number] += 1
+
+    def unhang_fences(self, number: int) -> None:
+        """What waited goes on, in its order."""
+        self._fences_hung[number] -= 1
+        if not self._fences_hung[number]:
+            waiting, self._fences_waiting[number] = self._fences_waiting[number], []
+            for node, life, command in waiting:
+                self._arrive(node, life, command)
+
+    def fail_fences(self, number: int, share: float) -> None:
+        """That share of the reservation commands of that node to this LUN fails."""
+        self._fences_fail[number] = share
+
+    def fails_fences(self, number: int) -> bool:
+        """Whether some do."""
+        return bool(self._fences_fail[number])
+
     def hold(self, number: int) -> None:
         """Writes of that node stay in the queue, until as many calls of ``let_go``."""
+        for one in self.further:
+            one.hold(number)
         self._holding[number] += 1
 
     def let_go(self, number: int) -> None:
         """What is in the queue of that node lands, in its order."""
+        for one in self.further:
+            one.let_go(number)
         self._holding[number] -= 1
         if not self._holding[number]:
             for held in [one for one in self._held if one.node.number == number]:
@@ -141,12 +201,16 @@ class Disk:
     @property
     def whole(self) -> bool:
         """Whether no path hangs, nothing is held back and no command is made to fail."""
-        return not any((*self._hung, *self._holding, *self.error_share))
+        faults = (*self._hung, *self._holding, *self.error_share, *self._fences_hung, *self._fences_fail)
+        return not any(faults) and all(one.whole for one in self.further)
 
     # -- commands
 
     def submit(self, node: Node, command: Command) -> None:
         """On its way to the disk."""
+        if command.lun != self.lun:
+            self.further[command.lun - 1].submit(node, command)
+            return
         draw = self._draws[node.number]
         delay_us = 20 + int(draw.latency() * self._latency_us)
         if self._slow and draw.slow() < self._slow:
@@ -163,12 +227,16 @@ class Disk:
             self._waiting[number].append((node, life, command))
         elif self.error_share[number] and self._draws[number].error() < self.error_share[number]:
             self._fail(node, life, command)
+        elif self._fences_hung[number] and isinstance(command, ScsiCommand):
+            self._fences_waiting[number].append((node, life, command))
+        elif self._fences_fail[number] and isinstance(command, ScsiCommand) and self._fails_fence(number):
+            self._fail(node, life, command)
         elif isinstance(command, ReadSectors):
             start = command.lba * SECTOR_SIZE
             data = bytes(self.medium[start : start + command.count * SECTOR_SIZE])
             if self.damage.enabled:
                 data = self.damage.read(number, command.lba, data)
-            self._trace.note(_COMMAND, number, command.lba)
+            self._trace.note(_COMMAND, number, command.lba | self._mark)
             if self._trace.recording:
                 self._trace.touch(DISK)
             self.ledger.reads += 1
@@ -198,13 +266,16 @@ class Disk:
                 self._land(node, life, _with_data(command, torn[0]), ledger.TORN)
                 self._answer(node, life, WriteDone(command.tag, torn[1]))
 
+    def _fails_fence(self, number: int) -> bool:
+        return self._draws[number].error() < self._fences_fail[number]
+
     def _may_write(self, number: int) -> bool:
         return self.state.type is None or nexus(number) in self.state.keys
 
     def _land(self, node: Node, life: int, command: WriteSectors, outcome: str) -> None:
         data, start = command.data, command.lba * SECTOR_SIZE
         self._enter(node, life, "write", command.lba, outcome)
-        self._trace.note(_COMMAND, node.number, command.lba << 32 | sum_of(data))
+        self._trace.note(_COMMAND, node.number, command.lba << 32 | sum_of(data) | self._mark)
         self.damage.written(node.number, command.lba, data, durable=command.durable)
         self.medium[start : start + len(data)] = data
         if self._trace.recording:
@@ -258,7 +329,7 @@ class Disk:
 
     def _scsi(self, node: Node, life: int, command: ScsiCommand) -> ScsiDone:
         number, name = node.number, _name(command)
-        self._trace.note(_COMMAND, number, sum_of(command.cdb + command.data))
+        self._trace.note(_COMMAND, number, sum_of(command.cdb + command.data) | self._mark)
         share = self._options.attention_share
         told = share and self._draws[number].attention() * 1000 < share
         if told or self._attentions[number]:
@@ -315,21 +386,27 @@ class Disk:
 
     def power_lost(self, number: int) -> None:
         """The machine of that node has no power any more."""
+        for one in self.further:
+            one.power_lost(number)
         self._waiting[number] = []  # on its way, and never sent again
+        self._fences_waiting[number] = []
         self.damage.power_lost(number)
 
     def _answer(self, node: Node, life: int, done: WriteDone | ReadDone | ScsiDone) -> None:
         draw = self._draws[node.number].answer
-        if draw() < _ANSWER_LATER_SHARE:
+        if done.tag < 0:
+            self.on_raw(node, life, self.lun, isinstance(done, WriteDone) and done.ok)
+        elif draw() < _ANSWER_LATER_SHARE:
             self._queue.after(int(draw() * self._latency_us), node.give, life, done)
         else:
             node.give(life, done)
 
     def _enter(self, node: Node, life: int, what: str, lba: int, outcome: str) -> None:
-        entry = ledger.Entry(self._queue.now_us, node.number, life, what, lba, outcome)
+        entry = ledger.Entry(self._queue.now_us, node.number, life, what, lba, outcome, self.lun)
         self.ledger.entries.append(entry)
         if self._trace.recording and (outcome != ledger.DONE or what != "write" or not _is_heartbeat(lba)):
-            self._trace.remark(node.number, f"disk: {what}{'' if lba < 0 else f' LBA {lba}'}: {outcome}")
+            where = f"LUN {self.lun}" if self.lun else "disk"
+            self._trace.remark(node.number, f"{where}: {what}{'' if lba < 0 else f' LBA {lba}'}: {outcome}")
 
 
 @cache
@@ -351,7 +428,7 @@ def _name(command: Command) -> str:
 
 
 def _with_data(command: WriteSectors, data: bytes) -> WriteSectors:
-    return WriteSectors(command.tag, command.lba, data, command.durable)
+    return WriteSectors(command.tag, command.lba, data, command.durable, command.lun)
 
 
 def _is_heartbeat(lba: int) -> bool:

@@ -229,6 +229,20 @@ class Faults:
 
         return heal
 
+    def _fence_hang(self, node: Node, fault: Fault) -> Heal | None:
+        disk = self._world.disk.of(fault.lun or 0)
+        if disk is None:
+            return None
+        disk.hang_fences(node.number)
+        return partial(disk.unhang_fences, node.number)
+
+    def _fence_errors(self, node: Node, fault: Fault) -> Heal | None:
+        disk = self._world.disk.of(fault.lun or 0)
+        if disk is None or disk.fails_fences(node.number):
+            return None
+        disk.fail_fences(node.number, (fault.share or 0) / 1000)
+        return partial(disk.fail_fences, node.number, 0.0)
+
 
 def _nothing(*_: Any) -> None:
     """What was done is over by itself, or an operator's boot ends it."""

@@ -27,9 +27,10 @@ class Entry(Value):
     what: str  # read, write, read-keys, register, reserve, preempt-and-abort
     lba: int
     outcome: str
+    lun: int = 0
 
     def __str__(self) -> str:
-        where = "" if self.lba < 0 else f" LBA {self.lba}"
+        where = (f" LUN {self.lun}" if self.lun else "") + ("" if self.lba < 0 else f" LBA {self.lba}")
         return f"{self.at_us / 1e6:.6f} n{self.node}.{self.life} {self.what}{where} {self.outcome}"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
-from guestd.core.config import NODES_MAX
+from guestd.core.config import DATA_DISKS_MAX, NODES_MAX
 from guestd.core.timing import Timing, scaled
 from hil.errors import UsageError
 
@@ -32,6 +32,9 @@ FAULTS: Final = (
     *("cut-node", "cut-one-way", "cut-link", "split", "loss"),
     *("disk-hang", "disk-hang-all", "delay-writes", "disk-errors"),
 )
+
+FENCE_FAULTS: Final = ("fence-hang", "fence-errors")
+"""Those of one LUN of several (A18)."""
 
 _ONLY_CUTS: Final[dict[str, Any]] = {
     **dict.fromkeys(("loss_share", "late_share", "slow_share", "torn_share", "lost_share", "stale_share"), 0),
@@ -108,6 +111,7 @@ class Options:
         0  # operations on their database within which an event manager dies; 0: it is never replaced either
     )
     election: str = "paxos"  # or "dekker": how an epoch gets its owner (docs/election.md)
+    data_disks: int = 0  # LUNs beside LUN 0, to which a program on each node writes raw
 
     @property
     def timing(self) -> Timing:
@@ -163,6 +167,7 @@ _LIMITS: Final[Mapping[str, tuple[float, float]]] = {
     "drift_ppm_max": (0, 100_000),  # A19
     "boot_ms_max": (300, 10_000_000),
     "programs": (0, 3),
+    "data_disks": (0, DATA_DISKS_MAX),
 }
 
 
@@ -191,16 +196,22 @@ def changed(given: Mapping[str, Any]) -> Options:
     return replace(usual, **given)
 
 
-def draw(seed: int, preset: str = "swarm", nodes: int | None = None) -> Options:
-    """The options of that seed. Raises :class:`UsageError` for a preset or a size that does not exist."""
+def draw(seed: int, preset: str = "swarm", nodes: int | None = None, data_disks: int | None = None) -> Options:
+    """The options of that seed, but for the size and the number of data disks where these are given.
+
+    Raises :class:`UsageError` for a preset, a size or a number that does not exist.
+    """
     if preset not in PRESETS:
         raise UsageError(f"preset {preset!r} (legal: {', '.join(PRESETS)})")
     if nodes is not None and not 2 <= nodes <= NODES_MAX:
         raise UsageError(f"{nodes} nodes (legal: 2 to {NODES_MAX})")
+    if data_disks is not None and not 0 <= data_disks <= DATA_DISKS_MAX:
+        raise UsageError(f"{data_disks} data disks (legal: 0 to {DATA_DISKS_MAX})")
     randomness = random.Random(f"{preset} {seed}")  # a text: its hash does not depend on PYTHONHASHSEED
     if preset in ("swarm", "quick"):
-        return _swarm(seed, preset, randomness, nodes)
-    return _plain(seed, preset, randomness, nodes)
+        options = _swarm(seed, preset, randomness, nodes)
+        return replace(options, **_data_disks(randomness, options, data_disks))
+    return replace(_plain(seed, preset, randomness, nodes), data_disks=data_disks or 0)
 
 
 def _swarm(seed: int, preset: str, randomness: random.Random, nodes: int | None) -> Options:
@@ -268,6 +279,16 @@ def _services(randomness: random.Random, nodes: int) -> dict[str, Any]:
         return {}
     shares = {"command_share": command_share, "manager_share": manager_share, "store_share": store_share}
     return {"services": drawn, **shares}
+
+
+def _data_disks(randomness: random.Random, options: Options, asked: int | None) -> dict[str, Any]:
+    """Of one run in four, with faults of their fences; drawn after all else, so that the others are what they were."""
+    drawn = randomness.choice([*[0] * 9, 1, 2, 2])
+    weights = [(kind, randomness.randint(1, 5)) for kind in FENCE_FAULTS if randomness.random() < 0.7]
+    if options.weights == _ONLY_CUTS["weights"]:
+        weights = []  # nothing but cuts
+    count = asked if asked is not None else drawn if options.nodes <= _LOCKING_NODES_MAX else 0
+    return {"data_disks": count, "weights": (*options.weights, *weights)} if count else {}
 
 
 def _plain(seed: int, preset: str, randomness: random.Random, nodes: int | None) -> Options:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, NamedTuple
 
+from guestd.core.config import DATA_DISKS_MAX
 from hil.errors import UsageError
 
 ROLES: Final = ("master", "other")
@@ -47,6 +48,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "disk-hang-all": Kind("as disk-hang, of all nodes", ()),
     "delay-writes": Kind("writes stay in the disk's queue until the end"),
     "disk-errors": Kind("a share of the commands fails", ("node", "share")),
+    "fence-hang": Kind("of one LUN: no reservation command is answered before the end", ("node", "lun")),
+    "fence-errors": Kind("of one LUN: a share of the reservation commands fails", ("node", "lun", "share")),
 }
 
 _OFF: Final = frozenset({"crash", "power-failure"})
@@ -59,7 +62,8 @@ class Fault:
 
     ``node``: a number or one of :data:`ROLES`; ``nodes``: those that lose power; ``others``: at the other end of a cut;
     ``groups``: those of a split, whoever is in none is cut from all; ``share``: per mille; ``effects``: how many more
-    writes, commands and broadcasts; ``drops``: datagrams that come meanwhile are lost; ``cost_us``: microseconds.
+    writes, commands and broadcasts; ``drops``: datagrams that come meanwhile are lost; ``cost_us``: microseconds;
+    ``lun``: of a cluster without that one nothing is struck.
     """
 
     kind: str
@@ -75,6 +79,7 @@ class Fault:
     effects: int | None = None
     drops: bool | None = None
     cost_us: int | None = None
+    lun: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -213,6 +218,8 @@ def _why_not(name: str, value: Any) -> str | None:
         return None if value in DIRECTIONS else ", ".join(DIRECTIONS)
     if name == "share":
         return None if _is_number(value, 1, 1000) else "1 to 1000, per mille"
+    if name == "lun":
+        return None if _is_number(value, 0, DATA_DISKS_MAX) else f"0 to {DATA_DISKS_MAX}"
     if name == "drops":
         return None if isinstance(value, bool) else "true, false"
     least = 0 if name == "effects" else 1

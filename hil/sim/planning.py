@@ -58,7 +58,9 @@ def _draw(randomness: random.Random, options: Options, kind: str, at_ms: int) ->
         parameters["others"] = (randomness.choice(others),)
     elif kind == "split":
         parameters["groups"] = _groups(randomness, options.nodes)
-    elif kind in ("loss", "disk-errors"):
+    elif kind in ("fence-hang", "fence-errors"):
+        parameters["lun"] = randomness.choice([0, *[*range(1, 1 + options.data_disks)] * 3])
+    if kind in ("loss", "disk-errors", "fence-errors"):
         shares = [100, 300, 600] if kind == "loss" else [50, 300, 1000]
         parameters["share"] = randomness.choice(shares)
     if "node" in KINDS[kind].parameters:

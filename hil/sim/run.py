@@ -19,7 +19,7 @@ from hil.sim import speed
 from hil.sim.claims import every_claim
 from hil.sim.contents import wrong_on
 from hil.sim.coverage import Row, counting
-from hil.sim.options import Options
+from hil.sim.options import Options, draw
 from hil.sim.plan import Plan
 from hil.sim.settled import unsettled
 from hil.sim.trace import Told
@@ -73,7 +73,10 @@ class Result:
         options = self.options
         if self.file is not None:
             return shlex.join(["hil", "sim", "--play", self.file])
-        return f"hil sim --seeds {options.seed}:{options.seed + 1} --preset {options.preset} --nodes {options.nodes}"
+        seed, size = options.seed, f"--nodes {options.nodes}"
+        if options.data_disks != draw(seed, options.preset, options.nodes).data_disks:
+            size += f" --data-disks {options.data_disks}"
+        return f"hil sim --seeds {seed}:{seed + 1} --preset {options.preset} {size}"
 
 
 def run(
@@ -225,8 +228,9 @@ def _struck(world: World) -> Counter[str]:
     disks = Counter({f"vdisk-{kind}": count for kind, count in world.volume_users.counts.items()})
     commands = Counter({f"command-{kind}": count for kind, count in world.commands.counts.items()})
     managers = Counter({f"event-manager-{kind}": count for kind, count in world.event_managers.counts.items()})
+    raw = Counter({f"raw-write-{kind}": count for kind, count in world.disk_writers.counts.items()})
     services = Counter({f"service-{kind}": count for kind, count in world.administrator.counts.items()})
-    return +(datagrams + sectors + programs + locks + files + disks + commands + managers + services)
+    return +(datagrams + sectors + programs + locks + files + disks + commands + managers + services + raw)
 
 
 def _story(world: World) -> list[Told]:

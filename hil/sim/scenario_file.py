@@ -44,7 +44,7 @@ PLAN = Plan(
 )
 
 
-{marker}@pytest.mark.cluster(nodes={nodes}, joined=False)
+{marker}@pytest.mark.cluster(nodes={nodes}{disks}, joined=False)
 def test_{test}(cluster: ScenarioCluster) -> None:
     before = cluster.view.n
     play(cluster, PLAN)
@@ -84,6 +84,7 @@ def source(case: Case, name: str, *, headline: str, about: str, test: str) -> st
         faults=f"{faults}\n    " if faults else "",
         marker=_marker(options),
         nodes=case.options.nodes,
+        disks=f", data_disks={case.options.data_disks}" if case.options.data_disks else "",
         test=test,
     )
 
@@ -93,7 +94,7 @@ def _marker(options: dict[str, Any]) -> str:
     chances = [name for name in options if name.endswith("_share") or name in ONLY_SIMULATED]
     if not chances:
         return ""
-    given = {name: value for name, value in options.items() if name not in ("preset", "seed", "nodes")}
+    given = {name: value for name, value in options.items() if name not in ("preset", "seed", "nodes", "data_disks")}
     return f"@pytest.mark.simulation({', '.join(f'{name}={_literal(value)}' for name, value in given.items())})\n"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from mmap import mmap
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -22,6 +22,7 @@ from hil.checkers.records import is_heartbeat, record_of
 from hil.sim.administrator import Administrator
 from hil.sim.commands import Commands
 from hil.sim.disk import Disk
+from hil.sim.disk_writers import DiskWriters
 from hil.sim.event_managers import CONNECTIONS as EVENT_MANAGERS
 from hil.sim.event_managers import EventManagers
 from hil.sim.faults import Faults
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 CLUSTER_ID: Final = "00112233445566778899aabbccddeeff"
 DISK_SIZE: Final = 16 << 20
 """Bytes."""
+DATA_DISK_SIZE: Final = 4 << 20
+"""Bytes of each further LUN."""
 BOOT_US_MIN: Final = 300_000
 """No datagram is on its way for so long (:mod:`hil.sim.network`)."""
 
@@ -83,12 +86,18 @@ class World:
     ) -> None:
         self.options = options
         self.config = config or Config(
-            bytes.fromhex(CLUSTER_ID), "demo", options.nodes, options.timing, election=options.election
+            bytes.fromhex(CLUSTER_ID),
+            "demo",
+            options.nodes,
+            options.timing,
+            election=options.election,
+            data_disks=options.data_disks,
         )
         self.queue = Queue()
         self.trace = Trace(self.queue, recording=recording)
         self.disk = self.make_disk(self._generator("disk"))
         self.network = self.make_network(self._generator("network"))
+        self.disk_writers = DiskWriters(self.queue, self._generator("disk writers"), options)
         self.programs = Programs(self.queue, self._generator("programs"), options)
         self.lockers = Lockers(self.queue, self._generator("lockers"), options)
         self.mounts = Mounts(self.queue, options.nodes)
@@ -122,6 +131,7 @@ class World:
         self.disk.on_landed = self._landed
         self.disk.on_keyed = self._keyed
         self.disk.on_removed = self._removed
+        self._hear_of_data_disks()
         self.programs.on_told = self.event_managers.on_told = self._told
         for checker in self.checkers:
             checker.begin(self)
@@ -142,11 +152,14 @@ class World:
         """The shared disk, with a new membership database on it."""
         config = self.config
         medium = mmap(-1, DISK_SIZE)  # of which most is never touched
-        for offset, data in _on_a_new_disk(
-            config.cluster_id, config.cluster, config.nodes, config.election, self.shared
-        ):
+        told = (config.cluster, config.nodes, config.election, config.data_disks)
+        for offset, data in _on_a_new_disk(config.cluster_id, *told, shared=self.shared):
             medium[offset : offset + len(data)] = data
-        return Disk(medium, self.queue, randomness, self.options, self.trace)
+        disk = Disk(medium, self.queue, randomness, self.options, self.trace)
+        for lun in range(1, 1 + config.data_disks):
+            generator = self._generator(f"LUN {lun}")
+            disk.add(Disk(bytearray(DATA_DISK_SIZE), self.queue, generator, self.options, self.trace, lun))
+        return disk
 
     # -- the operator
 
@@ -195,6 +208,7 @@ class World:
         self.programs.start(node)
         self.lockers.start(node)
         self.volume_users.start(node)
+        self.disk_writers.start(node)
         self.event_managers.start(node)
 
     def doomed(self, node: Node) -> None:
@@ -259,6 +273,25 @@ class World:
         for checker in self.checkers:
             checker.removed(removal)
 
+    def _hear_of_data_disks(self) -> None:
+        for one in self.disk.further:
+            one.on_landed = partial(self._landed_on_data, one.lun)
+            one.on_keyed = partial(self._keyed_on_data, one.lun)
+            one.on_removed = partial(self._removed_from_data, one.lun)
+            one.on_raw = self.disk_writers.done
+
+    def _landed_on_data(self, lun: int, node: Node, life: int, command: Any) -> None:
+        for checker in self.checkers:
+            checker.data_landed(lun, node, life, command.lba, command.data)
+
+    def _keyed_on_data(self, lun: int, node: int, incarnation: int) -> None:
+        for checker in self.checkers:
+            checker.data_keyed(lun, node, incarnation)
+
+    def _removed_from_data(self, lun: int, removal: Any) -> None:
+        for checker in self.checkers:
+            checker.data_removed(lun, removal)
+
     def _told(self, program: Any, told: tuple[int, int, str, int]) -> None:
         for checker in self.checkers:
             checker.told(program, told)
@@ -280,7 +313,8 @@ class World:
         """Nothing is wrong any more from now on; what is off is switched on."""
         self.faults.heal()
         self.network.loss = 0.0
-        self.disk.damage.enabled = False
+        for one in (self.disk, *self.disk.further):
+            one.damage.enabled = False
         self.programs.enabled = self.lockers.enabled = False
         self.event_managers.enabled = self.commands.enabled = self.administrator.enabled = False
         self.trace.tell(None, "all is healed")
@@ -354,9 +388,11 @@ class World:
 
 
 @cache
-def _on_a_new_disk(cluster_id: bytes, cluster: str, nodes: int, election: str, shared: bool) -> list[tuple[int, bytes]]:
+def _on_a_new_disk(
+    cluster_id: bytes, cluster: str, nodes: int, election: str, data_disks: int, *, shared: bool
+) -> list[tuple[int, bytes]]:
     """At which byte what is; the same for all runs of such a cluster."""
-    database = persistent.format_database(cluster_id.hex(), cluster, nodes, election)
+    database = persistent.format_database(cluster_id.hex(), cluster, nodes, election, data_disks)
     size = shared_size(DISK_SIZE // MIB, nodes, None if shared else 0)
     return [(layout.DATABASE_OFFSET, database), *make_volumes(cluster_id.hex(), nodes, DISK_SIZE, size, 0)]
 

@@ -17,6 +17,7 @@ from guestd.membership.member import Member
 from guestd.membership.regions import next_incarnation
 from guestd.membership.states import NodeState
 from guestd.transition import coordinator
+from hil.checkers.every_disk import EveryDisk
 from hil.checkers.fence import Fence
 from hil.checkers.forced_out import ForcedOut
 from hil.checkers.panics import Panics
@@ -54,24 +55,59 @@ def preempt_without_abort(patch: Patch) -> None:
 
 def fence_not_verified(patch: Patch) -> None:
     """Nobody looks whether the victims are off the disk, and a command that failed counts as done."""
-
-    def trusting(self: guest_fence.Fence, _key: int, victims: Any, then: Any) -> None:
-        for node, incarnation in victims:
-            self._context.emit("fenced", subject=node, incarnation=incarnation)
-        then(Outcome.FENCED)
-
-    patch.replace(guest_fence.Fence, "_verify", trusting)
-    preempt = guest_fence.Fence._preempt
+    preempt = guest_fence.Fence.preempt
+    patch.replace(guest_fence.Round, "_verify", lambda self: self.begin(self.lun + 1))
     patch.replace(
         guest_fence.Fence,
-        "_preempt",
-        lambda self, key, victims, then: preempt(self, key, victims, lambda _answered: then(True)),
+        "preempt",
+        lambda self, lun, key, victim, then: preempt(self, lun, key, victim, lambda _status: then(pr.GOOD)),
+    )
+
+
+def last_disk_not_fenced(patch: Patch) -> None:
+    """Of several LUNs the last one is left out of the fence."""
+    disks = guest_fence.Fence.disks
+    patch.replace(guest_fence.Fence, "disks", lambda self: max(1, disks(self) - 1))
+
+
+def recovery_before_the_last_fence(patch: Patch) -> None:
+    """The epoch begins when LUN 0 is fenced, and the further LUNs are fenced then."""
+    begin = guest_fence.Round.begin
+
+    def early(self: Any, lun: int) -> None:
+        if lun != 1 or self._fence.disks() == 1:
+            begin(self, lun)
+            return
+        victims, then, self._then = self._victims, self._then, lambda _outcome: None
+        for node, incarnation in victims:
+            self._fence.context.emit("fenced", subject=node, incarnation=incarnation)
+        then(Outcome.FENCED)
+        begin(self, lun)
+
+    patch.replace(guest_fence.Round, "begin", early)
+
+
+def data_disk_fenced_first(patch: Patch) -> None:
+    """The LUNs are fenced from the last one to LUN 0."""
+    patch.replace(guest_fence.Fence, "preempt", _the_other_way_round(guest_fence.Fence.preempt))
+    patch.replace(guest_fence.Fence, "read_keys", _the_other_way_round(guest_fence.Fence.read_keys))
+
+
+def _the_other_way_round(command: Any) -> Any:
+    return lambda self, lun, *more: command(self, self.disks() - 1 - lun, *more)
+
+
+def former_life_aborted_on_lun_0_only(patch: Patch) -> None:
+    """A new life ends what its earlier one has queued on LUN 0, and not on the further LUNs."""
+    end = Registration._end
+    patch.replace(
+        Registration, "_end", lambda self, earlier, then: then(True) if self.lun else end(self, earlier, then)
     )
 
 
 def former_life_not_aborted(patch: Patch) -> None:
     """A new life does not end what its earlier one has queued."""
-    patch.replace(Registration, "_end", lambda self, _earlier, then: then(self._elsewhere))
+    patch.replace(Registration, "_end", lambda _self, _earlier, then: then(True))
 
 
 def one_key_for_all_lives(patch: Patch) -> None:
@@ -131,6 +167,9 @@ def forced_out_comes_back(patch: Patch) -> None:
     patch.replace(coordinator, "next_entry", forgiving)
 
 
+FENCES = (*CUTS, ("fence-hang", 2), ("fence-errors", 2))
+HELD_AND_GONE = (("crash", 1), ("doom", 2), ("delay-writes", 1))
+
 MUTANTS = (
     Mutant(no_fence, (Fence.claim,), {"weights": CUTS}),
     Mutant(fence_after_the_commit, (Panics.claim, Fence.claim), {"weights": CUTS}),
@@ -138,10 +177,14 @@ MUTANTS = (
     Mutant(
         fence_not_verified, (Fence.claim,), {"weights": (("cut-node", 3), ("disk-errors", 3)), "fault_every_ms": 700}
     ),
-    Mutant(former_life_not_aborted, (Fence.claim,), {"weights": (("crash", 1), ("doom", 2), ("delay-writes", 1))}),
+    Mutant(former_life_not_aborted, (Fence.claim,), {"weights": HELD_AND_GONE}),
     Mutant(one_key_for_all_lives, (Fence.claim,)),
     Mutant(same_incarnation_again, (ForcedOut.claim, Fence.claim)),
     Mutant(conflict_ignored, (Refused.claim,), {"weights": CUTS}),
     Mutant(does_not_panic, (CONVERGES, ForcedOut.claim), {"weights": CUTS}),
     Mutant(forced_out_comes_back, (ForcedOut.claim,), {"weights": CUTS}),
+    Mutant(last_disk_not_fenced, (EveryDisk.claim,), {"weights": CUTS, "data_disks": 2}),
+    Mutant(recovery_before_the_last_fence, (EveryDisk.claim,), {"weights": FENCES, "data_disks": 2}),
+    Mutant(data_disk_fenced_first, (EveryDisk.claim,), {"weights": CUTS, "data_disks": 2}),
+    Mutant(former_life_aborted_on_lun_0_only, (EveryDisk.claim,), {"weights": HELD_AND_GONE, "data_disks": 2}),
 )

@@ -67,4 +67,4 @@ class Mutant:
 
     def options(self, seed: int) -> Options:
         """The run of that seed: of preset ``swarm``, with the changes."""
-        return replace(draw(seed, "swarm", self.nodes), **{**BASE, **self.changes})
+        return replace(draw(seed, "swarm", self.nodes, data_disks=0), **{**BASE, **self.changes})

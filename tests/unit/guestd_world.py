@@ -114,12 +114,15 @@ class World:
         *,
         election: str = "paxos",
         shared: int = 0,
+        data_disks: int = 0,
     ) -> None:
         """shared: bytes of the virtual disk with the shared file system; 0: there is none."""
-        self.config = Config(bytes.fromhex(CLUSTER_ID), "demo", nodes, timing or Timing(), election=election)
+        identity, times = bytes.fromhex(CLUSTER_ID), timing or Timing()
+        self.config = Config(identity, "demo", nodes, times, election=election, data_disks=data_disks)
         self.random = random.Random(seed)
         self.device = ReservableDisk(DISK_SIZE)
-        database = persistent.format_database(CLUSTER_ID, "demo", nodes, election)
+        self.data_disks = [ReservableDisk(DISK_SIZE, lun) for lun in range(1, 1 + data_disks)]
+        database = persistent.format_database(CLUSTER_ID, "demo", nodes, election, data_disks)
         volumes = make_volumes(CLUSTER_ID, nodes, DISK_SIZE, shared, 0)
         for offset, data in ((layout.DATABASE_OFFSET, database), *volumes):
             self.device.data[offset : offset + len(data)] = data
@@ -130,6 +133,7 @@ class World:
         self.cut: set[tuple[int, int]] = set()  # (from, to)
         self.unheard: set[tuple[int, int]] = set()  # the same, but only what is for all is lost
         self.disk_hung: set[int] = set()
+        self.lun_hung: set[tuple[int, int]] = set()  # (node, LUN)
         self.frozen: dict[int, list[Callable[[], None]]] = {}  # node -> what happened to it meanwhile
         self.journal: list[tuple[int, str, dict[str, Any]]] = []  # (node, kind, fields), of all nodes in one order
         self.programs: list[Program] = []
@@ -215,6 +219,11 @@ class World:
         for _, done in self.device.let_go(node):
             self._to(node, life, done)  # of an earlier life: nobody waits for it any more
         self._view = None
+
+    @property
+    def luns(self) -> list[ReservableDisk]:
+        """All disks, by LUN."""
+        return [self.device, *self.data_disks]
 
     @property
     def disk(self) -> bytearray:
@@ -348,12 +357,12 @@ class World:
     def _disk(self, node: int, life: int, effect: WriteSectors | ReadSectors | ScsiCommand) -> None:
         if self.machines[node].life != life or self.machines[node].stack is None:
             return  # a write that had not reached the disk when the power went is lost
-        if node in self.disk_hung:
+        if node in self.disk_hung or (node, effect.lun) in self.lun_hung:
             self.after(100, lambda: self._disk(node, life, effect))
             return
-        if isinstance(effect, WriteSectors):
+        if isinstance(effect, WriteSectors) and not effect.lun:
             self._check_write(node, effect)
-        done = self.device.execute(node, effect)
+        done = self.luns[effect.lun].execute(node, effect)
         if done is not None:
             self._to(node, life, done)
 

@@ -23,7 +23,8 @@ class ReservableDisk:
     nothing, and of ``failing`` ones nothing is written.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, lun: int = 0) -> None:
+        self.lun = lun
         self.data = bytearray(size)
         self.state = State()
         self.aborts = True
@@ -41,6 +42,7 @@ class ReservableDisk:
         self, node: int, command: WriteSectors | ReadSectors | ScsiCommand
     ) -> WriteDone | ReadDone | ScsiDone | None:
         """Carry it out now. None: it is held."""
+        assert command.lun == self.lun, command
         if isinstance(command, ReadSectors):
             self.commands.append((node, "read"))
             if node in self.blind:

@@ -84,7 +84,16 @@ def write_10(lba: int, blocks: int, flags: int = 0) -> bytes:
 class Initiator:
     """``send`` gives back what the session answers, headers parsed."""
 
-    def __init__(self, target: Target, name: str = "iqn.test:a", *, attentions: bool = False, **keys: str) -> None:
+    def __init__(
+        self,
+        target: Target,
+        name: str = "iqn.test:a",
+        *,
+        attentions: bool = False,
+        session_of: int | None = None,
+        **keys: str,
+    ) -> None:
+        """``session_of``: the LUN under whose name it has logged in."""
         self.target = target
         self.nexus = target.nexus(name, PORTAL)
         if not attentions:
@@ -94,7 +103,7 @@ class Initiator:
         login.exp_cmd_sn = 1
         self.dropped: list[str] = []
         self.session = Session(target, self.nexus, login, PORTAL.host, self.dropped.append, lambda: None)
-        target.attach(self.nexus, self.session)
+        target.attach(self.nexus, self.session, session_of)
         self.cmd_sn = 1
         self.itt = 0
 

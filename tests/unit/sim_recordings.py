@@ -71,20 +71,32 @@ class Recorder(Checker):
         self._enter(node, RESERVE_OUT, REGISTER_AND_IGNORE, 0, 0, key + bytes(8))
 
     def removed(self, removal: Removal) -> None:
+        self.data_removed(0, removal)
+
+    def data_landed(self, lun: int, node: Life, life: int, lba: int, data: bytes) -> None:
+        arrived_us = self._ended_us.get((node.number, life), self.world.queue.now_us)
+        blocks = len(data) // SECTOR_SIZE
+        self._enter(node.number, WRITE_10, 0, lba, blocks, digest(data), arrived_us=arrived_us, changed=True, lun=lun)
+
+    def data_keyed(self, lun: int, node: int, incarnation: int) -> None:
+        key = key_of(node, incarnation).to_bytes(8, "big")
+        self._enter(node, RESERVE_OUT, REGISTER_AND_IGNORE, 0, 0, key + bytes(8), lun=lun)
+
+    def data_removed(self, lun: int, removal: Removal) -> None:
         key = key_of(removal.node, removal.incarnation)
         now_ns = self.world.queue.now_us * 1000
         names = self.names
-        self.records.append(RegistrationEnded(self._commands, now_ns, names[removal.node], 0, key, names[removal.by]))
+        self.records.append(RegistrationEnded(self._commands, now_ns, names[removal.node], lun, key, names[removal.by]))
 
     def _enter(
         self, node: int, opcode: int, action: int, lba: int, blocks: int, data: bytes, *,
-        arrived_us: int | None = None, changed: bool = False,
+        arrived_us: int | None = None, changed: bool = False, lun: int = 0,
     ) -> None:  # fmt: skip
         now_ns = self.world.queue.now_us * 1000
         arrived_ns = now_ns if arrived_us is None else arrived_us * 1000
         self.records.append(
             Entry(
-                self._commands, arrived_ns, now_ns, self.names[node], 0, opcode, action, lba, blocks, data, 0,
+                self._commands, arrived_ns, now_ns, self.names[node], lun, opcode, action, lba, blocks, data, 0,
                 NO_SENSE, changed,
             )
         )  # fmt: skip
@@ -191,9 +203,10 @@ def record(options: Options) -> Run:
 def packed(record: Record) -> bytes:
     """As in the ledger's file."""
     if isinstance(record, RegistrationEnded):
-        return ledger_records.pack_ended(record.order, record.nexus.number, 0, record.key, record.by.number, 0)
+        return ledger_records.pack_ended(record.order, record.nexus.number, record.lun, record.key, record.by.number, 0)
     assert isinstance(record, Entry)
+    kind = ledger_records.Kind.COMMAND
     return ledger_records.COMMAND.pack(
-        ledger_records.Kind.COMMAND, int(record.changed), record.nexus.number, 0, record.opcode, record.service_action,
+        kind, int(record.changed), record.nexus.number, record.lun, record.opcode, record.service_action,
         record.order, record.arrival_ns, record.completion_ns, record.lba, record.blocks, record.status, record.digest,
     )  # fmt: skip

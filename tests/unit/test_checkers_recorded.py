@@ -58,6 +58,22 @@ def simulated_contest() -> Run:
     return record(replace(slow, weights=(("power-failure", 1), ("crash", 1)), fault_every_ms=3000))
 
 
+@pytest.fixture(scope="module")
+def simulated_luns() -> Run:
+    """Three LUNs, programs that write to them, and nodes that are fenced."""
+    drawn = replace(
+        draw(1, "swarm", 4, 2), election="paxos", timing_factor=1.0, programs=0, services=0, faults_ms=30_000
+    )
+    weights = (("cut-node", 2), ("freeze-vcpu", 1), ("delay-writes", 1), ("crash", 1))
+    return record(replace(drawn, filers=0, volume_users=0, weights=weights, fault_every_ms=3000))
+
+
+@pytest.fixture
+def luns(simulated_luns: Run) -> Run:
+    """To be forged."""
+    return copy.deepcopy(simulated_luns)
+
+
 @pytest.fixture
 def run(simulated: Run) -> Run:
     """To be forged."""
@@ -145,7 +161,7 @@ def test_what_cannot_be_judged_is_told_with_what_is_lacking(run: Run) -> None:
     assert lacking(less) == always | by_contents | {"steps": (contents, acknowledged)}
     assert any(line.startswith("held       history: ") and line.endswith(contents) for line in less.lines())
     least = lacking(judge(run.recording(contents=False, ledger=False)))
-    by_disk = {"one_writer", "fence", "panics", "choices", "flags", "states"}
+    by_disk = {"one_writer", "fence", "every_disk", "panics", "choices", "flags", "states"}
     assert {name for name, lacks in least.items() if disk in lacks} == by_disk
 
 
@@ -160,7 +176,7 @@ def test_a_wait_is_judged_only_where_a_run_has_come_to_rest(run: Run) -> None:
 def test_where_the_disk_fences_nobody_the_claims_of_the_fence_do_not_stand(run: Run) -> None:  # S6.5
     recording = run.recording()
     recording.fence = "panic"
-    assert not {"fence", "fence_first"} & {ruling.name for ruling in judge(recording).rulings}
+    assert not {"fence", "fence_first", "every_disk"} & {ruling.name for ruling in judge(recording).rulings}
 
 
 @pytest.mark.parametrize(
@@ -506,6 +522,44 @@ FORGED: list[tuple[str, Callable[[Run], None], dict[str, bool]]] = [
     ("tables", program_ends_before_it_begins, {"contents": False, "ledger": False}),
 ]
 
+
+def last_removal(run: Run, lun: int) -> tuple[int, RegistrationEnded]:
+    """From that LUN, by another node, and where."""
+    return next(
+        (place, one)
+        for place, one in reversed(list(enumerate(run.records)))
+        if isinstance(one, RegistrationEnded) and one.lun == lun and one.by != one.nexus
+    )
+
+
+def one_lun_is_left_out(run: Run) -> None:
+    place, _ = last_removal(run, 2)
+    del run.records[place]
+
+
+def lun_0_comes_last(run: Run) -> None:
+    first, ended = last_removal(run, 0)
+    last, _ = last_removal(run, 2)
+    run.records.insert(last + 1, ended)
+    del run.records[first]
+
+
+def writes_to_a_lun_after_its_fence(run: Run) -> None:
+    place, ended = last_removal(run, 1)
+    write = next(
+        one
+        for one in run.records
+        if isinstance(one, Entry) and (one.opcode, one.lun, one.nexus) == (WRITE_10, 1, ended.nexus)
+    )
+    run.records.insert(place + 2, write._replace(order=ended.order, arrival_ns=ended.time_ns))
+
+
+FORGED_LUNS: list[tuple[str, Callable[[Run], None], dict[str, bool]]] = [
+    ("every_disk", one_lun_is_left_out, {}),
+    ("every_disk", lun_0_comes_last, {"contents": False}),
+    ("every_disk", writes_to_a_lun_after_its_fence, {"contents": False}),
+]
+
 FORGED_CONTESTS: list[tuple[str, Callable[[Run], None]]] = [
     ("flags", match_goes_back),
     ("flags", match_is_the_one_before),
@@ -534,6 +588,16 @@ def test_a_forged_contest_is_found(contest: Run, claim: str, forge: Callable[[Ru
 
 
 @pytest.mark.parametrize(
+    ("claim", "forge", "without"), [pytest.param(*one, id=f"{one[1].__name__} {one[2]}") for one in FORGED_LUNS]
+)
+def test_a_forged_recording_of_several_luns_is_found(  # S6.2, A18
+    luns: Run, claim: str, forge: Callable[[Run], None], without: dict[str, bool]
+) -> None:
+    forge(luns)
+    assert outcomes(luns, **without)[claim] == "violated"
+
+
+@pytest.mark.parametrize(
     ("forge", "told"),
     [
         (joined_at_once, "it has not come to the end"),
@@ -558,14 +622,15 @@ def test_of_a_choice_the_promise_tells_nothing(run: Run, forge: Callable[[Run], 
 
 
 @pytest.mark.parametrize("without", LESS)
-def test_before_it_is_forged_it_is_not(run: Run, contest: Run, without: dict[str, bool]) -> None:
+def test_before_it_is_forged_it_is_not(run: Run, contest: Run, luns: Run, without: dict[str, bool]) -> None:
     assert "violated" not in outcomes(run, **without).values()
+    assert "violated" not in outcomes(luns, **without).values()
     assert "violated" not in outcomes(contest, **without).values()
 
 
 def test_every_claim_that_can_be_judged_has_been_forged(run: Run) -> None:
     judged = {name for name, outcome in outcomes(run).items() if outcome == "held"}
-    assert judged == {claim for claim, _, _ in FORGED} | {claim for claim, _ in FORGED_CONTESTS}
+    assert judged == {claim for claim, _, _ in (*FORGED, *FORGED_LUNS)} | {claim for claim, _ in FORGED_CONTESTS}
 
 
 # -- recordings of a guestd that is broken on purpose

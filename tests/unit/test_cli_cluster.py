@@ -190,6 +190,7 @@ def test_status_as_json_has_stable_keys(capsys: pytest.CaptureFixture[str], benc
             "accelerator",
             "broken",
             "cluster",
+            "data_disks",
             "election",
             "epoch",
             "faults",
@@ -210,7 +211,10 @@ def test_status_as_json_has_stable_keys(capsys: pytest.CaptureFixture[str], benc
     assert (told["cluster"], told["epoch"], told["master"], told["members"]) == (bench.name, 1, 0, [0, 1, 2])
     assert told["subsystems"]["10"] == {"name": "DLM", "real": False}
     assert sorted(told["nodes"][1]) == sorted(
-        ["id", "power", "guestd", "incarnation", "state", "epoch", "levels", "waiting", "panic_reason", "refused"]
+        [
+            *("id", "power", "guestd", "incarnation", "state", "epoch", "levels", "waiting", "panic_reason", "refused"),
+            *("silent_luns", "not_begun"),
+        ]
     )
     assert told["nodes"][1]["levels"] == dict.fromkeys(["0", "10", "20", "30", "40"], "joined")
 

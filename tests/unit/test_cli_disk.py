@@ -10,10 +10,13 @@ import pytest
 from hil.cli import main
 from hil.cli.disk import parse_lba
 from hil.errors import UsageError
+from hil.scsi import identity
+from hil.scsi.command import Command
 from hil.scsi.faults.kinds import KINDS
 from hil.scsi.faults.selection import Selection
+from hil.scsi.medium import Medium
 from tests.unit.scsi_fence import F, out, pair, status, write
-from tests.unit.scsi_initiator import make_target, read_10
+from tests.unit.scsi_initiator import PORTAL, SERIAL, SIZE_BYTES, make_target, read_10, write_10
 from tests.unit.scsi_reserve import CONFLICT, GOOD, PREEMPT_AND_ABORT, WERO
 from tests.unit.test_scsi_crash_states import FUA, Disk, letters
 
@@ -92,6 +95,8 @@ def test_the_ledger_of_a_run_shows_commands_and_faults_in_their_order(
         (["--lba", "12-13", "--writes"], [4, 5]),
         (["--node", "0", "--last", "2"], [4, 5]),
         (["--writes", "-n", "1"], [5]),
+        (["--lun", "0", "--writes"], [0, 2, 4, 5]),
+        (["--lun", "1"], []),
     ],
 )
 def test_the_ledger_is_narrowed_by_what_was_asked_for(
@@ -116,6 +121,26 @@ def test_what_a_node_wrote_after_it_was_preempted_is_found(capsys: pytest.Captur
     [line] = told.splitlines()
     assert "n1   WRITE (10)" in line
     assert "RESERVATION CONFLICT; not written" in line
+
+
+def test_a_command_to_a_further_lun_says_to_which(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    target = make_target(tmp_path, ledger=True)
+    target.add_unit(1, Medium(str(tmp_path / "disk-1.raw"), SIZE_BYTES), identity.following(SERIAL, 1))
+    nexus = target.nexus("iqn.test:a", PORTAL)
+    nexus.attentions.clear()
+    for lun in (0, 1):
+        command = Command(nexus, lun, write_10(7, 1), bytes(512), 0)
+        outcome = target.execute(command)
+        assert outcome is not None
+        target.record(nexus, command, outcome)
+    assert target.ledger is not None
+    target.ledger.close()
+    for unit in target.units.values():
+        unit.medium.close()
+    _, told, _ = hil(capsys, "disk", "ledger", "--run", str(tmp_path))
+    assert [line.partition("WRITE (10)")[2].strip() for line in told.splitlines()] == ["LBA 7+1", "LUN 1 LBA 7+1"]
+    _, told, _ = hil(capsys, "disk", "ledger", "--run", str(tmp_path), "--lun", "1", "--json")
+    assert [json.loads(line)["lun"] for line in told.splitlines()] == [1]
 
 
 def test_the_ledger_reads_well(capsys: pytest.CaptureFixture[str], run_dir: Path) -> None:

@@ -76,6 +76,8 @@ def test_a_heartbeat_that_only_a_slow_machine_bears_is_legal_there() -> None:
         ),
         ({"timing": {"settle_ms": 100}}, ["timing.settle_ms = 100 must be at least disk_heartbeat_ms = 250"]),
         ({"timing": 5}, ["timing"]),
+        ({"data_disks": 8}, ["data_disks = 8", "legal: 0 to 7"]),
+        ({"data_disks": -1}, ["data_disks = -1", "legal: 0 to 7"]),
         ({"fence": "hope"}, ["fence = 'hope'", "'scsi' or 'panic'"]),
         ({"election": "lots"}, ["election = 'lots'", "'paxos' or 'dekker'"]),
         ({"election": "dekker", "fence": "panic"}, ['\n  election = "dekker" needs fence = "scsi", not "panic"']),

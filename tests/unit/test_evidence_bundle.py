@@ -84,7 +84,7 @@ def test_a_disk_that_is_too_large_is_left_out_and_that_is_told(
 ) -> None:
     monkeypatch.setattr(bundle, "DISK_BYTES_MAX", 1 << 20)
     told = bundle.pack(run, tmp_path / "a.tar.zst")
-    assert [line.partition(":")[0] for line in told] == [layout.DISK, layout.BASE]
+    assert [line.partition(":")[0] for line in told] == [layout.DISK, layout.base(0)]
     with bundle.unpacked(tmp_path / "a.tar.zst") as directory:
         assert not (directory / layout.DISK).exists()
         assert (directory / layout.LEDGER).exists()

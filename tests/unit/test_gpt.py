@@ -16,6 +16,7 @@ from guestd.membership import layout, persistent
 from hil import gpt
 from hil.bench import target
 from hil.bench.partitions import partition_tables
+from hil.evidence import layout as files
 from tests.unit.guestd_world import CLUSTER_ID
 
 MIB = 1 << 20
@@ -88,6 +89,20 @@ def test_the_same_cluster_id_gives_the_same_bytes_and_another_one_other_guids(tm
         found = table(path)
         guids += [found["id"], *(one["uuid"] for one in found["partitions"])]
     assert len(set(guids)) == len(guids) == 8
+
+
+def test_a_data_disk_has_one_partition_and_nothing_else(tmp_path: Path) -> None:  # S6.2
+    guids = []
+    for lun in (1, 2):
+        path = tmp_path / files.disk(lun)
+        target.make_data_disk(path, 16, CLUSTER_ID, lun)
+        assert (path.name, path.stat().st_size) == (f"disk-{lun}.raw", 16 * MIB)
+        found = table(path)
+        guids += [found["id"], *(one["uuid"] for one in found["partitions"])]
+        shown = [(one["name"], one["start"], one["size"]) for one in found["partitions"]]
+        assert shown == [(f"data {lun}", 2048, 14 * 2048)]
+        assert "No errors detected" in tool("sfdisk", "--verify", path).stdout
+    assert len(set(guids)) == 4
 
 
 @pytest.mark.parametrize("lost", ["primary", "backup"])

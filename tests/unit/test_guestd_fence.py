@@ -385,7 +385,7 @@ def test_mode_panic_touches_no_reservation() -> None:  # S6.5
 )
 def test_a_fence_or_an_election_that_there_is_not_is_refused(chosen: dict[str, str], told: str) -> None:  # S3.2
     world = World()
-    world.config = Config(world.config.cluster_id, "demo", 3, world.config.timing, **chosen)
+    world.config = Config(world.config.cluster_id, "demo", 3, world.config.timing, **chosen, data_disks=0)
     with pytest.raises(ValueError, match=told):
         world.power_on(0)
 

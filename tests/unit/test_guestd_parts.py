@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from guestd import guestctl
 from guestd.core.config import ELECTIONS, Config
 from guestd.core.node import Stack
 from guestd.core.timing import Timing
@@ -45,6 +46,11 @@ def test_the_settings_are_read(tmp_path: Path) -> None:
     assert found.addresses == ("10.77.0.1", "10.77.0.2", "10.77.0.3")
     assert found.config == Config(bytes.fromhex("ab" * 16), "demo", 3, Timing(250, 500, 3000, 750))
     assert found.stages == {"initramfs": 1.7, "modules": 2.0}
+
+
+def test_the_data_disks_are_counted_by_their_identities(tmp_path: Path) -> None:  # S6.2
+    found = settings.load(told(tmp_path, disk={"wwid": "naa.1", "data": ["naa.2", "naa.3"]}))
+    assert (found.wwid, found.data_wwids, found.config.data_disks) == ("naa.1", ("naa.2", "naa.3"), 2)
 
 
 @pytest.mark.parametrize("election", ELECTIONS)
@@ -196,3 +202,24 @@ def test_levels_and_barriers_that_cannot_be_are_refused() -> None:  # S4.1
         Levels([Subsystem("a", order=0).level, Subsystem("b", order=0).level])
     with pytest.raises(ValueError, match="distinct orders"):
         Levels([Subsystem("a", order=10).level])
+
+
+def test_guestctl_tells_the_device_of_each_lun(  # S6.2
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    block = tmp_path / "block"
+    for name, wwid in (("sda", "naa.2"), ("sdc", "naa.1")):
+        (block / name / "device").mkdir(parents=True)
+        (block / name / "device" / "wwid").write_text(f"{wwid}\n")
+    find = discovery.find_disk
+    monkeypatch.setattr(discovery, "find_disk", lambda wwid: find(wwid, str(block)))
+    for key, value in told(tmp_path, disk={"wwid": "naa.1", "data": ["naa.2"]}).items():
+        monkeypatch.setenv(key, value)
+    assert guestctl.main(["disks"]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["LUN", "0", "/dev/sdc", "naa.1"],
+        ["LUN", "1", "/dev/sda", "naa.2"],
+    ]
+    told(tmp_path, disk={"wwid": "naa.1", "data": ["naa.3"]})
+    assert guestctl.main(["disks", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["disks"][1] == {"lun": 1, "wwid": "naa.3", "device": None}

@@ -304,7 +304,7 @@ class Sleeper:
 def test_a_stack_that_wants_to_be_woken_gets_a_tick_of_its_own() -> None:
     stack, quiet = Sleeper(), cast("Any", Quiet())
     # The next tick of its own would come in an hour.
-    loop = Loop(cast("Any", stack), 3_600_000, quiet, quiet, [quiet, quiet], ProgramSocket(None), lambda _: 0)
+    loop = Loop(cast("Any", stack), 3_600_000, quiet, quiet, {0: quiet, 1: quiet}, ProgramSocket(None), lambda _: 0)
     assert loop.run() == 5
     assert stack.given == [Start(), Tick(), Tick()]
     assert 30 <= stack.at_ms[2] - stack.at_ms[0] < 30_000

@@ -51,6 +51,7 @@ ALONE = {
     "Survivors": "one-too-few",
     "Refused": "conflict-ignored",
     "FenceFirst": "no-fence",
+    "EveryDisk": "last-disk-not-fenced",
     "Barriers": "one-not-awaited",
     "LevelOrder": "leave-goes-up",
     "JournalFirst": "forced-leave-acknowledged-at-once",

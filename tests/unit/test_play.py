@@ -11,6 +11,7 @@ import pytest
 from guestd.core.timing import Timing
 from hil.errors import ClaimFailed, UsageError
 from hil.faults.plan import FaultPlan, Step, of_events
+from hil.faults.simulated_plan import of_simulated
 from hil.play import Fault, Plan, play
 from hil.scenario import ScenarioCluster
 from tests.unit.sim_cluster import started, world_of
@@ -127,6 +128,12 @@ def test_datagrams_are_lost_for_a_while(cluster: ScenarioCluster) -> None:
     assert world_of(cluster).network.counts["lost"] > 20
 
 
+def test_the_fence_of_one_lun_is_held_up_by_the_target() -> None:  # A18
+    step = of_simulated(Fault("fence-hang", 1000, 500, node="master", lun=2))
+    assert (step.kind, step.whom) == ("disk-hang", "master")
+    assert step.parameters == {"direction": "reserve", "lun": 2}
+
+
 def test_all_is_healed_when_the_plan_ends(cluster: ScenarioCluster) -> None:
     play(cluster, faults(Fault("disk-hang", 1000, 60_000, node=1), until_ms=4000))
     assert seen(cluster)[-1] == (4.0, "disk-hang", "recovering", [1])
@@ -164,6 +171,7 @@ def test_a_panic_that_is_ordered_where_any_is_allowed_is_the_one_that_was_declar
         (Fault("doom", 5, 100, node=0, effects=3), "fault doom at 5 ms: no machine can be stopped between two effects"),
         (Fault("slow-cpu", 5, 100, node=0, cost_us=9), "fault slow-cpu at 5 ms: no machine takes a given time"),
         (Fault("disk-errors", 5, 100, node=0, share=300), "fault disk-errors at 5 ms: share = 300 (legal: 1000)"),
+        (Fault("fence-errors", 5, 9, node=0, lun=0, share=9), "fault fence-errors at 5 ms: no target refuses a"),
         (Fault("crash", 5, node=3), "fault crash at 5 ms: node 3 (legal: 0 to 2)"),
     ],
 )

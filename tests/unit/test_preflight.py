@@ -164,7 +164,7 @@ def test_a_directory_that_cannot_be_made_is_a_finding_and_no_exception(
 
 
 class _Huge:
-    nodes, memory_mib, disk_mib = 3, 192, 1 << 50
+    nodes, memory_mib, disk_mib, data_disks = 3, 192, 1 << 50, 0
 
 
 def test_no_kvm_is_a_notice_and_never_a_problem(host: Host) -> None:

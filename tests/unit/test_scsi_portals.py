@@ -36,7 +36,7 @@ def ask(initiator: Initiator, text: bytes, *, ttt: int = p.NO_TAG) -> tuple[p.Te
 
 
 def discovery(target: Target, **keys: str) -> Initiator:
-    initiator = Initiator(target, "iqn.test:a", attentions=False, **keys)
+    initiator = Initiator(target, "iqn.test:a", attentions=False, session_of=None, **keys)
     initiator.session.nexus = None
     return initiator
 

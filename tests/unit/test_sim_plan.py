@@ -11,7 +11,7 @@ import pytest
 
 from guestd.membership.roles import Role
 from hil.errors import UsageError
-from hil.sim.options import FAULTS, draw
+from hil.sim.options import FAULTS, FENCE_FAULTS, draw
 from hil.sim.plan import KINDS, PARAMETERS, Fault, Plan, from_dict
 from hil.sim.planning import draw_plan
 from hil.sim.randomness import draws
@@ -39,6 +39,8 @@ ONE_OF_EACH = (
     Fault("disk-hang-all", 100, 700),
     Fault("delay-writes", 100, 700, node=0),
     Fault("disk-errors", 100, 700, node=0, share=1000),
+    Fault("fence-hang", 100, 700, node=0, lun=0),
+    Fault("fence-errors", 100, 700, node="other", lun=0, share=300),
 )
 
 
@@ -56,7 +58,7 @@ def master_of(made: World) -> int:
 
 
 def test_every_kind_that_the_options_choose_from_is_a_kind_of_a_plan() -> None:
-    assert tuple(KINDS) == FAULTS
+    assert tuple(KINDS) == (*FAULTS, *FENCE_FAULTS)
     assert {fault.kind for fault in ONE_OF_EACH} == set(KINDS)
 
 
@@ -104,6 +106,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "effects = -1 (legal: a whole number from 0)",
     ),
     ({"kind": "slow-cpu", "at_ms": 1, "for_ms": 1, "node": 0, "cost_us": 0}, "(legal: a whole number from 1)"),
+    ({"kind": "fence-hang", "at_ms": 1, "for_ms": 1, "node": 0, "lun": 8}, "lun = 8 (legal: 0 to 7)"),
     ({"kind": "freeze-vcpu", "at_ms": 1, "for_ms": 1, "node": 0, "drops": 1}, "drops = 1 (legal: true, false)"),
     (
         {"kind": "cut-one-way", "at_ms": 1, "for_ms": 1, "node": 0, "others": [1], "direction": "up"},

@@ -26,7 +26,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def spec() -> MachineSpec:
     files = {name: Path("/there") / name for name in ("kernel", "initrd", "root", "console", "channel")}
-    return MachineSpec("t", 0, "tcg", memory_mib=128, portal_port=3260, initiator="i", target="t", **files)
+    return MachineSpec("t", 0, "tcg", memory_mib=128, portal_port=3260, initiator="i", target="t", luns=1, **files)
 
 
 def save(name: str = "aa", image: str = "image", content: bytes = MEMORY) -> None:

@@ -199,7 +199,7 @@ class Connection(asyncio.BufferedProtocol):
             self._protect(header, data)
         if nexus is not None:
             self._lobby.leave(self)
-            self._target.attach(nexus, self._session)
+            self._target.attach(nexus, self._session, self._target.lun_of(login.parameters["TargetName"]))
             digests = " and ".join(["header"] * header + ["data"] * data) or "no"
             log.info("%s logged in at %s, %s digests", nexus.initiator, self._portal.address, digests)
 

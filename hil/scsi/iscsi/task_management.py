@@ -67,7 +67,7 @@ def _warm_reset(session: Session, request: TaskManagementRequest) -> Response:
 def _cold_reset(session: Session, request: TaskManagementRequest) -> Response:
     """As a warm reset, and every session ends (RFC 7143 11.5.1): this one once its answer is sent."""
     _warm_reset(session, request)
-    for other in list(session.target.sessions.values()):
+    for _, other in session.target.all_sessions():
         if other is not session:
             other.end("TARGET COLD RESET by another initiator")
     session.ending = "TARGET COLD RESET"

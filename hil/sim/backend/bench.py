@@ -84,7 +84,13 @@ class SimBench(DiskVerbs, LinkVerbs, InjectionVerbs):
         world = ScenarioWorld(
             options,
             Config(
-                bytes.fromhex(CLUSTER_ID), config.name, config.nodes, Timing(**times), config.fence, config.election
+                bytes.fromhex(CLUSTER_ID),
+                config.name,
+                config.nodes,
+                Timing(**times),
+                config.fence,
+                config.election,
+                config.data_disks,
             ),
             run_dir,
             config.disk_mib,

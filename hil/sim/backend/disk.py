@@ -18,13 +18,14 @@ from guestd.membership.sector import SECTOR_SIZE
 from hil.bench import target as names
 from hil.checkers.observation import Removal
 from hil.evidence import layout
+from hil.scsi import identity
 from hil.scsi.faults.selection import Selection
 from hil.scsi.kept_data import KeptData
 from hil.scsi.medium import Medium
 from hil.scsi.operation import Direction
 from hil.scsi.operations import OPERATIONS
 from hil.scsi.reservation_file import ReservationFile
-from hil.scsi.reservations import Identity, State
+from hil.scsi.reservations import State
 from hil.scsi.target import Portal, Target
 from hil.scsi.unit import LogicalUnit
 from hil.sim.backend.ledger import WatchedLedger
@@ -67,40 +68,46 @@ class TargetDisk(Disk):
         """Its files are made in ``run_dir``: an empty membership database and file system on it."""
         super().__init__(bytearray(), world.queue, randomness, world.options, world.trace)
         config = world.config
-        image = run_dir / layout.DISK
+        images = [run_dir / layout.disk(lun) for lun in range(1 + config.data_disks)]
         names.make_disk(
-            image,
+            images[0],
             size_mib,
             config.cluster_id.hex(),
             config.cluster,
             config.nodes,
             config.election,
+            data_disks=config.data_disks,
             shared_mib=shared_mib,
         )
-        medium = Medium(str(image))
+        for lun, image in enumerate(images[1:], 1):
+            names.make_data_disk(image, size_mib, config.cluster_id.hex(), lun)
+        self._media = [Medium(str(image)) for image in images]
         data = None
         if keep_data:
             data = KeptData(run_dir / layout.KEPT_DATA)
-            data.keep_base(0, medium.path)
+            for lun, medium in enumerate(self._media):
+                data.keep_base(lun, medium.path)
         self.ledger_file = WatchedLedger(run_dir / layout.LEDGER, data, self.now_ns)
         self.ledger_file.on_end = self._ended
         self.ledger_file.on_removed = self._removed
         self.target = Target(ledger=self.ledger_file)
         self.target.faults.timers = QueueTimers(world.queue)
-        unit = LogicalUnit(
-            0,
-            medium,
-            names.serial_number(size_mib),
-            self.target.units.keys(),
-            peers=self.target,
-            faults=self.target.faults,
-            file=_Unsaved(""),
-        )
-        if keep_data:
-            unit.keep_data()
-        self.target.units[0] = unit
-        self._image = image
-        self._medium = medium
+        for lun, medium in enumerate(self._media):
+            unit = LogicalUnit(
+                lun,
+                medium,
+                identity.following(names.serial_number(size_mib), lun),
+                self.target.units.keys(),
+                peers=self.target,
+                faults=self.target.faults,
+                file=_Unsaved(""),
+            )
+            if keep_data:
+                unit.keep_data()
+            self.target.units[lun] = unit
+        self._image = images[0]
+        self.on_data_landed: Callable[[int, Node, int, WriteSectors], None] = lambda _lun, _node, _life, _command: None
+        self.on_data_removed: Callable[[int, Removal], None] = lambda _lun, _removal: None
         self.senders: dict[Command, tuple[Node, int]] = {}
         """Who sent what has not ended, and in which life."""
         self._standing: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
@@ -112,14 +119,15 @@ class TargetDisk(Disk):
         self.flush()
 
     def contents(self) -> bytes:
-        """As it stands in the image."""
+        """LUN 0, as it stands in the image."""
         return self._image.read_bytes()
 
     def close(self) -> None:
         """All sessions end; the files are whole."""
         self.target.stop()
         self.ledger_file.close()
-        self._medium.close()
+        for medium in self._media:
+            medium.close()
 
     def flush(self) -> None:
         """What has happened so far is in the ledger's file."""
@@ -210,11 +218,20 @@ class TargetDisk(Disk):
             placed = [(piece.lba, bytes(piece.content())) for piece in pieces]
         for lba, data in placed:
             whole = len(data) // SECTOR_SIZE
-            self._trace.tell(node.number, f"disk: LBA {lba}+{whole}")
+            where = f"LUN {command.lun}" if command.lun else "disk"
+            self._trace.tell(node.number, f"{where}: LBA {lba}+{whole}")
             if whole:
-                self.on_landed(node, life, WriteSectors(0, lba, data[: whole * SECTOR_SIZE]))
+                landed = WriteSectors(0, lba, data[: whole * SECTOR_SIZE], lun=command.lun)
+                if command.lun:
+                    self.on_data_landed(command.lun, node, life, landed)
+                else:
+                    self.on_landed(node, life, landed)
 
-    def _removed(self, nexus: Identity, key: int, by: Nexus) -> None:
+    def _removed(self, lun: int, key: int, by: Nexus) -> None:
         life = life_of(key)
-        if life is not None:
+        if life is None:
+            return
+        if lun:
+            self.on_data_removed(lun, Removal(*life, by=by.index))
+        else:
             self.on_removed(Removal(*life, by=by.index))

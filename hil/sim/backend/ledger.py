@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class WatchedLedger(Ledger):
-    """``on_end`` hears of every command, ``on_removed`` (nexus, key, by) of registrations that others ended."""
+    """``on_end`` hears of every command, ``on_removed`` (LUN, key, by) of registrations that others ended."""
 
     def __init__(self, path: Path, data: KeptData | None, clock: Callable[[], int]) -> None:
         super().__init__(path, data, clock=clock, real_ns=0)
         self.on_end: Callable[[Command], None] = lambda _command: None
-        self.on_removed: Callable[[Identity, int, Nexus], None] = lambda _nexus, _key, _by: None
+        self.on_removed: Callable[[int, int, Nexus], None] = lambda _lun, _key, _by: None
 
     def record(self, nexus: Nexus, command: Command, outcome: Outcome) -> None:
         """As of ``Ledger``, then told."""
@@ -33,4 +33,4 @@ class WatchedLedger(Ledger):
     def registration_ended(self, nexus: Identity, lun: int, key: int, by: Nexus) -> None:
         """As of ``Ledger``, then told."""
         super().registration_ended(nexus, lun, key, by)
-        self.on_removed(nexus, key, by)
+        self.on_removed(lun, key, by)

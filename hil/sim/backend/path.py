@@ -113,7 +113,7 @@ class Path:
             return
         assert self.nexus is not None
         cdb, data = _encoded(sent.effect)
-        command = Command(self.nexus, 0, cdb.ljust(_CDB_SIZE, b"\0"), data, self._disk.now_ns())
+        command = Command(self.nexus, sent.effect.lun, cdb.ljust(_CDB_SIZE, b"\0"), data, self._disk.now_ns())
         command.resume = partial(self._resume, command)
         self._disk.senders[command] = (sent.node, sent.life)
         outcome = self._target.execute(command)

@@ -44,6 +44,8 @@ class ScenarioWorld(World):
         self.event_managers.wanted = shared_mib != 0  # as on guests; the services are the scenario's
         self.on_event: Callable[[Node, str, dict[str, Any]], None] = lambda _node, _kind, _fields: None
         self.on_end: Callable[[Node], None] = lambda _node: None
+        self.target_disk.on_data_landed = self._landed_on_data
+        self.target_disk.on_data_removed = self._removed_from_data
 
     def make_disk(self, randomness: random.Random) -> TargetDisk:
         """In the directory of the run."""
