@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hil import backends, room, troubles
+from hil import backends, pause, room, troubles
 from hil.errors import AlreadyUp, ClaimFailed, HilError, LaboratoryError
 from hil.lab import Lab
 from hil.parallel import Controller, Worker, is_controller, is_worker
@@ -54,6 +54,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     backends.add_options(group)
     group.addoption("--hil-keep", action="store_true", help="leave every test's cluster running")
     group.addoption("--hil-keep-failed", action="store_true", help="leave the cluster of a failed test running")
+    group.addoption(
+        pause.OPTION, action="store_true", help="a prompt on the cluster of a test that has failed (docs/live.md)"
+    )
     group.addoption("--hil-report", metavar="DIR", type=Path, help="copy each test's evidence into a directory of DIR")
     group.addoption("--hil-nodes", metavar="N", type=int, help="nodes of each cluster, whatever its marker says")
     group.addoption("--hil-name", metavar="NAME", help="name of the cluster, instead of one made from the test's")
@@ -66,6 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
     backends.check(config)
     config.stash[CHECKPOINTS] = backends.PreparedAnew() if backends.is_simulated(config) else SharedCheckpoints()
     config.add_cleanup(config.stash[CHECKPOINTS].remove)
+    pause.check(config, side_by_side=is_worker(config) or is_controller(config))
     config.pluginmanager.register(troubles.Troubles(), "hil-troubles")
     if is_worker(config):
         config.stash[WORKER] = Worker(config)
@@ -118,6 +122,8 @@ def cluster(request: pytest.FixtureRequest, hil_start: StartCluster) -> Iterator
             yield started
         except Exception as error:
             _note_verdict(lab, error)
+            if pause.is_wanted(item.config):  # it has not joined; no hook of pytest is called while it still runs
+                pause.pause(item, started, lab, f"{type(error).__name__}: {error}")
             raise
         finally:
             _finish(item, lab, started)
@@ -275,6 +281,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.when == "teardown" and (phases := item.stash.get(PHASES, None)) is not None and lab is not None:
         phases.ended(str(lab.verdict))
     return report  # type: ignore[return-value]
+
+
+def pytest_exception_interact(
+    node: pytest.Item | pytest.Collector, report: pytest.CollectReport | pytest.TestReport
+) -> None:
+    """A test has failed, and its cluster still runs."""
+    started: ScenarioCluster | None = node.stash.get(CLUSTER, None)
+    if started is not None and isinstance(node, pytest.Item) and pause.is_wanted(node.config):
+        pause.pause(node, started, node.stash[LAB], report.longreprtext)
 
 
 def _note_verdict(lab: Lab, error: BaseException) -> None:

@@ -42,6 +42,8 @@ class Options:
     junit: Path | None = None
     report: Path | None = None
     keep: bool = False
+    keep_failed: bool = False
+    pause_on_failure: bool = False
     name: str | None = None
     jobs: int | None = 1
     """How many run side by side; None: as many as the machine allows."""
@@ -122,6 +124,12 @@ def run(targets: Sequence[str], options: Options) -> int:
         raise PreflightFailed(
             "pytest-xdist is not installed; `pip install pytest-xdist` installs it; --jobs 1 needs none"
         )
+    if options.pause_on_failure:
+        from hil import pause
+
+        if jobs > 1:
+            raise UsageError(f"--pause-on-failure --jobs {jobs}: those that run side by side share no terminal")
+        pause.check_terminal()
     collector = Collector()
     status = pytest.main(arguments(targets, replace(options, jobs=jobs)), plugins=[collector])
     return exit_status(int(status), collector)
@@ -130,8 +138,9 @@ def run(targets: Sequence[str], options: Options) -> int:
 def _check_backend(options: Options) -> None:
     if options.backend == QEMU and options.seed is not None:
         raise UsageError(f"--seed {options.seed}: guests follow from no seed; `--backend sim` does")
-    if options.backend == SIM and options.keep:
-        raise UsageError("--keep: a simulated cluster ends with the process that simulates it; its seed repeats it")
+    if options.backend == SIM and (options.keep or options.keep_failed):
+        option = "--keep" if options.keep else "--keep-failed"
+        raise UsageError(f"{option}: a simulated cluster ends with the process that simulates it; its seed repeats it")
 
 
 def arguments(targets: Sequence[str], options: Options) -> list[str]:
@@ -149,6 +158,10 @@ def arguments(targets: Sequence[str], options: Options) -> list[str]:
         told.append(f"--hil-name={options.name}")
     if options.keep:
         told.append("--hil-keep")
+    if options.keep_failed:
+        told.append("--hil-keep-failed")
+    if options.pause_on_failure:
+        told.append("--hil-pause-on-failure")
     if options.junit is not None:
         told.append(f"--junit-xml={options.junit.absolute()}")
     if options.report is not None:

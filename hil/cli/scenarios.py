@@ -42,6 +42,13 @@ def run(
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML.")] = None,
     report: Annotated[Path | None, typer.Option("--report", metavar="DIR", help="Copy the evidence there.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the clusters running.")] = False,
+    keep_failed: Annotated[
+        bool, typer.Option("--keep-failed", help="Leave the cluster of a scenario that has failed running.")
+    ] = False,
+    pause_on_failure: Annotated[
+        bool,
+        typer.Option("--pause-on-failure", help="Open `hil shell` on the cluster of a scenario that has failed."),
+    ] = False,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Name of the cluster; default: made from the test's.")
     ] = None,
@@ -76,6 +83,7 @@ def run(
         return
     options = runner.Options(repeat=repeat, nodes=nodes, junit=junit, report=report, keep=keep, name=name)
     options = replace(options, jobs=_jobs(jobs), max_nodes=max_nodes, backend=backend.value, seed=seed)
+    options = replace(options, keep_failed=keep_failed, pause_on_failure=pause_on_failure)
     raise typer.Exit(runner.run([runner.find(text) for text in scenario], options))
 
 
