@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hil import backends, room, selection, troubles
+from hil import backends, pause, room, selection, troubles
 from hil.errors import AlreadyUp, ClaimFailed, HilError, LaboratoryError
 from hil.evidence import manifest
 from hil.lab import Lab
@@ -56,6 +56,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     backends.add_options(group)
     group.addoption("--hil-keep", action="store_true", help="leave every test's cluster running")
     group.addoption("--hil-keep-failed", action="store_true", help="leave the cluster of a failed test running")
+    group.addoption(
+        pause.OPTION, action="store_true", help="a prompt on the cluster of a test that has failed (docs/live.md)"
+    )
     group.addoption("--hil-report", metavar="DIR", type=Path, help="copy each test's evidence into a directory of DIR")
     group.addoption("--hil-capture", action="store_true", help="capture every cluster's interconnect")
     group.addoption("--hil-nodes", metavar="N", type=int, help="nodes of each cluster, whatever its marker says")
@@ -71,6 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
     selection.check(config)
     config.stash[CHECKPOINTS] = backends.PreparedAnew() if backends.is_simulated(config) else SharedCheckpoints()
     config.add_cleanup(config.stash[CHECKPOINTS].remove)
+    pause.check(config, side_by_side=is_worker(config) or is_controller(config))
     config.pluginmanager.register(troubles.Troubles(), "hil-troubles")
     if is_worker(config):
         config.stash[WORKER] = Worker(config)
@@ -131,6 +135,8 @@ def cluster(request: pytest.FixtureRequest, hil_start: StartCluster) -> Iterator
             yield started
         except Exception as error:
             lab.note(error)
+            if pause.is_wanted(item.config):  # it has not joined; no hook of pytest is called while it still runs
+                pause.pause(item, started, lab, f"{type(error).__name__}: {error}")
             raise
         finally:
             _finish(item, lab, started)
@@ -354,6 +360,15 @@ def _link_evidence(item: pytest.Item, report: pytest.TestReport, lab: Lab) -> No
     if lab.verdict is not Verdict.PASSED and item.config.getoption("xmlpath", None) is not None:
         lines = "".join(f"[[ATTACHMENT|{path}]]\n" for path in lab.attachments())
         report.sections.append(("Captured stdout: hil's evidence", f"\n{lines}"))
+
+
+def pytest_exception_interact(
+    node: pytest.Item | pytest.Collector, report: pytest.CollectReport | pytest.TestReport
+) -> None:
+    """A test has failed, and its cluster still runs."""
+    started: ScenarioCluster | None = node.stash.get(CLUSTER, None)
+    if started is not None and isinstance(node, pytest.Item) and pause.is_wanted(node.config):
+        pause.pause(node, started, node.stash[LAB], report.longreprtext)
 
 
 def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:

@@ -52,6 +52,8 @@ class Options:
     junit: Path | None = None
     report: Path | None = None
     keep: bool = False
+    keep_failed: bool = False
+    pause_on_failure: bool = False
     name: str | None = None
     jobs: int | None = 1
     """How many run side by side; None: as many as the machine allows."""
@@ -140,6 +142,12 @@ def run(targets: Sequence[str], options: Options, collector: Collector | None = 
         )
     collector = collector or Collector()
     collector.may_be_empty = options.shard is not None
+    if options.pause_on_failure:
+        from hil import pause
+
+        if jobs > 1:
+            raise UsageError(f"--pause-on-failure --jobs {jobs}: those that run side by side share no terminal")
+        pause.check_terminal()
     status = pytest.main(arguments(targets, replace(options, jobs=jobs)), plugins=[collector])
     return exit_status(int(status), collector)
 
@@ -153,8 +161,9 @@ def _check_backend(options: Options) -> None:
         read(find(options.faults), options.seed or 0).check(options.nodes or NODES_MAX, options.backend)
     elif options.backend == QEMU and options.seed is not None:
         raise UsageError(f"--seed {options.seed}: guests follow from no seed; `--backend sim` does")
-    if options.backend == SIM and options.keep:
-        raise UsageError("--keep: a simulated cluster ends with the process that simulates it; its seed repeats it")
+    if options.backend == SIM and (options.keep or options.keep_failed):
+        option = "--keep" if options.keep else "--keep-failed"
+        raise UsageError(f"{option}: a simulated cluster ends with the process that simulates it; its seed repeats it")
 
 
 def arguments(targets: Sequence[str], options: Options) -> list[str]:
@@ -180,6 +189,8 @@ def arguments(targets: Sequence[str], options: Options) -> list[str]:
     flags = {
         "--hil-until-failure": options.until_failure,
         "--hil-keep": options.keep,
+        "--hil-keep-failed": options.keep_failed,
+        "--hil-pause-on-failure": options.pause_on_failure,
         "--hil-capture": options.capture,
     }
     told += [name for name, given in flags.items() if given]

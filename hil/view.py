@@ -102,6 +102,9 @@ class View:
         self.broken: str | None = None
         """What is gone for good, so that nothing that is waited for can be trusted to come."""
 
+    def __repr__(self) -> str:
+        return f"<view: joined {self.newest.joined()}, epoch {self.epoch}, master {self.master}, {self.t:.3f} s>"
+
     @property
     def newest(self) -> Membership:
         """The newest membership that any running node has reported; an empty one if none."""

@@ -75,7 +75,7 @@ def ssh(
         raise PreflightFailed("ssh is not installed; `sudo apt-get install openssh-client` installs it")
     arguments = ssh_command(target, target.cluster.run_dir, command or [])
     sys.stdout.flush()
-    os.execve(program, arguments, os.environ | {"PYTHONPATH": _python_path()})
+    os.execve(program, arguments, os.environ | {"PYTHONPATH": python_path()})
 
 
 def ssh_command(node: Node, run_dir: Path, command: list[str]) -> list[str]:
@@ -106,8 +106,8 @@ def ssh_command(node: Node, run_dir: Path, command: list[str]) -> list[str]:
     return [*arguments, f"{SSH_USER}@{MANAGEMENT_PREFIX}{node.id + 1}", *(["--", *command] if command else [])]
 
 
-def _python_path() -> str:
-    """For the proxy command: the checkout that this code runs from, wherever it was called."""
+def python_path() -> str:
+    """For a process of ours that another program starts: the checkout that this code runs from."""
     root = str(Path(__file__).resolve().parents[2])
     inherited = os.environ.get("PYTHONPATH", "")
     return f"{root}:{inherited}" if inherited else root

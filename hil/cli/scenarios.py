@@ -81,6 +81,13 @@ def run(
     report: Annotated[Path | None, typer.Option("--report", metavar="DIR", help="Copy the evidence there.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the clusters running.")] = False,
     capture: Capture = False,
+    keep_failed: Annotated[
+        bool, typer.Option("--keep-failed", help="Leave the cluster of a scenario that has failed running.")
+    ] = False,
+    pause_on_failure: Annotated[
+        bool,
+        typer.Option("--pause-on-failure", help="Open `hil shell` on the cluster of a scenario that has failed."),
+    ] = False,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="Name of the cluster; default: made from the test's.")
     ] = None,
@@ -117,6 +124,7 @@ def run(
     options = runner.Options(repeat=repeat, until_failure=until_failure, shard=shard, profile=profile.value)
     options = replace(options, nodes=nodes, junit=junit, report=report, keep=keep, name=name, capture=capture)
     options = replace(options, jobs=_jobs(jobs), max_nodes=max_nodes, backend=backend.value, seed=seed, faults=faults)
+    options = replace(options, keep_failed=keep_failed, pause_on_failure=pause_on_failure)
     raise typer.Exit(runner.run([runner.find(text) for text in scenario], options))
 
 

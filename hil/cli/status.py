@@ -1,8 +1,9 @@
-"""``hil status``: nodes, states, levels, master and epoch of one cluster, once or until it ends."""
+"""``hil status``: nodes, states, levels, master and epoch of one cluster, once, live, or for a browser."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 from hil.cli.nodes import connected
 from hil.cli.options import AsJson, Name
+from hil.errors import UsageError
 
 if TYPE_CHECKING:
     from hil.client import Cluster
@@ -23,7 +25,19 @@ def register(app: typer.Typer) -> None:
 def status(
     name: Name = None,
     as_json: AsJson = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on until the cluster ends or Ctrl-C.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="The live view, with keys for faults; q quits. With --json: every change.")
+    ] = False,
+    serve: Annotated[
+        int | None,
+        typer.Option(
+            "--serve",
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help="The live view for browsers of this machine; 0: a free port. Ctrl-C ends it.",
+        ),
+    ] = None,
 ) -> None:
     """Show a cluster: its nodes, their machines, states and levels, the master, the epoch and the services.
 
@@ -39,13 +53,23 @@ def status(
     begun, null if none)}; data_disks (as in the cluster file). With --watch one such object per line, a new one after
     every change.
     """
+    if serve is not None and (watch or as_json):
+        raise UsageError(f"--serve {serve} --{'watch' if watch else 'json'}: these are two; leave one out")
+    if watch and not as_json:
+        check_terminal("--watch", "`hil status --json` shows the cluster once, `hil events -f` tells what happens")
     with connected(name) as cluster:
-        if watch:
-            _watch(cluster, as_json)
+        if serve is not None:
+            from hil.live.serve import serve as serve_view
+
+            serve_view(cluster.name, serve)
+        elif watch and as_json:
+            _tell_changes(cluster)
+        elif watch:
+            _live(cluster)
         elif as_json:
             print(json.dumps(status_object(cluster), indent=2))
         else:
-            _print_screen(cluster)
+            print_screen(cluster)
 
 
 def status_object(cluster: Cluster) -> dict[str, Any]:
@@ -64,7 +88,8 @@ def status_object(cluster: Cluster) -> dict[str, Any]:
     return head | cluster.view.as_dict()
 
 
-def _print_screen(cluster: Cluster) -> None:
+def print_screen(cluster: Cluster) -> None:
+    """What ``hil status`` prints."""
     from rich.console import Console
 
     from hil.cli.tables import status_screen
@@ -77,28 +102,30 @@ def _print_screen(cluster: Cluster) -> None:
         print(line.rstrip())
 
 
-def _watch(cluster: Cluster, as_json: bool) -> None:
-    from rich.console import Console
-    from rich.live import Live
+def check_terminal(what: str, instead: str) -> None:
+    """Raises :class:`UsageError` where there is no terminal for people; ``instead``: what to type then."""
+    # textual draws on standard error.
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)) or os.environ.get("TERM") == "dumb":
+        raise UsageError(f"{what} needs a terminal; {instead}")
 
-    from hil.cli.lines import step_line
-    from hil.cli.tables import headline, status_screen
+
+def _live(cluster: Cluster) -> None:
+    from hil.live.app import LiveApp
+    from hil.live.source import Source
+
+    app = LiveApp(Source(cluster))
+    app.run()
+    if app.ended is not None:
+        print(f"cluster {cluster.name}: {app.ended}; evidence: {cluster.run_dir}")
+
+
+def _tell_changes(cluster: Cluster) -> None:
     from hil.view import View
 
     view = View(len(cluster.nodes))
     shown = cluster.view.n
-    if as_json or not sys.stdout.isatty():
-        print(json.dumps(status_object(cluster)) if as_json else headline(cluster.name, cluster.view), flush=True)
-        for event in cluster.events(follow=True):
-            view.apply(event)
-            if event["n"] <= shown:
-                continue
-            line = json.dumps(status_object(cluster) | view.as_dict()) if as_json else step_line(event)
-            if line is not None:
-                print(line, flush=True)
-        return
-    with Live(console=Console(highlight=False), refresh_per_second=8) as live:
-        for event in cluster.events(follow=True):
-            view.apply(event)
-            if event["n"] >= shown:
-                live.update(status_screen(cluster.name, view))
+    print(json.dumps(status_object(cluster)), flush=True)
+    for event in cluster.events(follow=True):
+        view.apply(event)
+        if event["n"] > shown:
+            print(json.dumps(status_object(cluster) | view.as_dict()), flush=True)

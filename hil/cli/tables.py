@@ -16,7 +16,7 @@ ACKNOWLEDGES_ONLY = "acknowledges only"
 SERVICES_MAX = 12
 """With more of them the status says only how many there are where."""
 
-_STYLES = {
+STYLES = {
     "running": "green",
     "joined": "green",
     "crashed": "bold red",
@@ -26,6 +26,7 @@ _STYLES = {
     "leaving": "yellow",
     "forced-leaving": "red",
 }
+"""Of the words of the tables, in rich's words; the colour never says more than the word."""
 
 
 def levels_of(view: View) -> dict[int, tuple[str, bool]]:
@@ -41,23 +42,29 @@ def headline(name: str, view: View) -> str:
     return f"cluster {name}: {len(joined)} of {len(view.nodes)} nodes joined, epoch {view.epoch}, master {master}"
 
 
-def remarks_on(node: NodeView, view: View) -> str:
-    """What else is to be said of a node: why it panicked, what it waits for, its faults."""
-    remarks = list(view.faults.get(node.id, []))
+def troubles_of(node: NodeView) -> list[str]:
+    """What went wrong with a node: why it cannot start, panicked, was refused, or has no guestd."""
+    troubles = []
     if node.off_reason:
-        remarks.append(f"cannot start: {node.off_reason}")
+        troubles.append(f"cannot start: {node.off_reason}")
     if node.panic_reason:
-        remarks.append(f"panic: {node.panic_reason}")
+        troubles.append(f"panic: {node.panic_reason}")
     if node.refused:
-        remarks.append(f"refused: {node.refused}")
+        troubles.append(f"refused: {node.refused}")
+    if node.guestd == "exited" and node.guestd_status:
+        troubles.append(f"guestd ended with status {node.guestd_status}")
+    return troubles
+
+
+def remarks_on(node: NodeView, view: View) -> str:
+    """What else is to be said of a node: its faults, what went wrong, what it waits for."""
+    remarks = [*view.faults.get(node.id, []), *troubles_of(node)]
     if node.waiting:
         remarks.append(f"waits for {node.waiting}")
     if node.silent_luns:
         remarks.append(f"LUN {', '.join(map(str, sorted(node.silent_luns)))} does not answer")
     if node.not_begun:
         remarks.append(f"cannot begin {node.not_begun}")
-    if node.guestd == "exited" and node.guestd_status:
-        remarks.append(f"guestd ended with status {node.guestd_status}")
     return "; ".join(remarks)
 
 
@@ -76,7 +83,7 @@ def node_table(view: View) -> Table:
         # A level's state belongs to a life: it is history once the machine is off.
         live = node.power == "running" and node.guestd == "running"
         cells += [node.levels.get(level, "-") if live else "-" for level in levels]
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in cells))
     return table
 
 

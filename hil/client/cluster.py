@@ -84,6 +84,9 @@ class Cluster:
         self.on_event: Callable[[Event, View], None] | None = None
         self._backlog = deque(self._after_first)
 
+    def __repr__(self) -> str:
+        return f"<cluster {self.name}>"
+
     @classmethod
     def connect(cls, name: str | None = None) -> Self:
         """The cluster ``name``, or the only running one, with all that has happened so far in its view.

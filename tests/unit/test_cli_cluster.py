@@ -219,16 +219,6 @@ def test_status_as_json_has_stable_keys(capsys: pytest.CaptureFixture[str], benc
     assert told["nodes"][1]["levels"] == dict.fromkeys(["0", "10", "20", "30", "40"], "joined")
 
 
-def test_status_watch_tells_each_change_until_the_cluster_ends(
-    capsys: pytest.CaptureFixture[str], bench: FakeBench
-) -> None:
-    bench.log.emit("machine-stopped", node=1, detail="destroyed")
-    bench.log.close()
-    status, out, _ = hil(capsys, "status", "--watch")
-    assert status == 0
-    assert out.splitlines()[0].endswith("3 of 3 nodes joined, epoch 1, master n0")
-
-
 def test_events_as_json_are_the_stream_itself(capsys: pytest.CaptureFixture[str], bench: FakeBench) -> None:
     status, out, _ = hil(capsys, "events", "--json")
     assert status == 0

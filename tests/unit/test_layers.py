@@ -39,6 +39,8 @@ HIL_MAY_NOT_IMPORT = {
     "hil/bench": ("hil.cli", "hil.client", "hil.faults", "hil.plugin", "hil.sim"),
     "hil/evidence": ("hil.cli", "hil.plugin", "hil.qemu"),
     "hil/client": ("hil.cli", "hil.plugin", "hil.sim"),
+    "hil/live": ("hil.bench", "hil.plugin", "hil.qemu", "hil.sim"),
+    "hil/shell": ("hil.bench", "hil.plugin", "hil.qemu", "hil.sim"),
     "hil/sim": ("hil.bench.cluster", "hil.bench.server", "hil.cli", "hil.plugin", "hil.qemu"),
 }
 
