@@ -35,6 +35,9 @@ STATUSES = {
 ENVIRONMENT = {
     "HIL_ACCELERATOR": "the accelerator of clusters whose file does not choose one: kvm or tcg; default: by trial",
     "HIL_DEBUG": "1: errors come with their traceback, as with --debug",
+    "HIL_RUNS_DAYS": "how old runs get that did not fail, in days; default: 30 (evidence.md)",
+    "HIL_RUNS_KEPT": "how many runs are kept that did not fail, of all clusters together; default: 50",
+    "HIL_RUNS_MIB": "how many MiB they take together; default: 4096",
     "HIL_NODES_MAX": "how many nodes may run at once, instead of what is counted from cores and memory",
     "XDG_CACHE_HOME": "below it, in hil/: images, saved machines, Debian packages; may be deleted (~/.cache)",
     "XDG_STATE_HOME": "below it, in hil/: runs with their evidence, checkpoints (~/.local/state)",
@@ -72,7 +75,7 @@ def verbs() -> list[Verb]:
 
     def below(words: str, command: Any) -> Iterator[Verb]:
         commands = getattr(command, "commands", None)
-        if commands is None:
+        if commands is None or command.invoke_without_command:
             yield Verb(words, command)
         for name, one in (commands or {}).items():
             if not one.hidden:

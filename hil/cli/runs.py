@@ -21,7 +21,7 @@ _AGES = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file to ``app``."""
-    group = typer.Typer(help="The evidence of runs that is kept: what there is, and what may go.")
+    group = typer.Typer()
     group.callback(invoke_without_command=True)(runs)
     group.command("prune")(prune)
     app.add_typer(group, name="runs")

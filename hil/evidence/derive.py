@@ -94,6 +94,10 @@ class _Deriving:
         self.end_s = 0.0
         self._off: dict[int, _Open] = {}
         self._cuts: dict[int, list[_Open]] = {}
+        self._injected: dict[int, Event] = {}
+        """Of the fault library, by number: whom, and with which parameters."""
+        self._library: dict[int, list[_Open]] = {}
+        """Its cuts, by number."""
         self._frozen: dict[int, _Open] = {}
         self._disk: dict[int, list[_Open]] = {}
         self._ordered: set[int] = set()
@@ -167,6 +171,8 @@ class _Deriving:
         name, node = event["fault"], event.get("node")
         if name in ("link-silent", "link-carrier"):
             self._cut(event)
+        elif name == "link-split":
+            self._library_split(event)
         elif name.startswith("freeze-"):
             self._frozen[event["node"]] = self.open(event, name, node=node, drops=False)
         elif name in _DISK and (why := _restricted(event)) is None:
@@ -179,7 +185,8 @@ class _Deriving:
     def healed(self, event: Event) -> None:
         name = event["fault"]
         if name.startswith("link-"):
-            for fault in self._cuts.pop(event["node"], []):
+            healed = self._library if "number" in event else self._cuts
+            for fault in healed.pop(event["number" if "number" in event else "node"], []):
                 fault.end_s = event["t"]
         elif name.startswith("freeze-"):
             self._gone(event["node"], event["t"])
@@ -188,9 +195,14 @@ class _Deriving:
                 fault.end_s = event["t"]
 
     def _cut(self, event: Event) -> None:
-        node, direction = event["node"], event.get("direction", "both")
+        node, injected = event["node"], self._injected.get(event.get("number", 0), {})
+        about = injected.get("parameters", event)
+        direction = about.get("direction", "both")
         everybody = tuple(number for number in self.numbers if number != node)
-        others = tuple(event["others"]) if event.get("others") is not None else None
+        named = about.get("others") or [one for one in everybody if one not in injected.get("nodes", [node])]
+        others = tuple(sorted(set(named) - {node}))
+        if not others or others == everybody:
+            others = everybody if event.get("others") is not None else None
         if event["fault"] == "link-carrier":
             self.skip(event, f"link-carrier of node {node}", "played as a silent cut")
         if direction != "both" or others is None:
@@ -202,7 +214,26 @@ class _Deriving:
         else:
             fault = self.open(event, "cut-link", node=node, others=others)
             self._split.append((node, others))
-        self._cuts.setdefault(node, []).append(fault)
+        if injected:
+            self._library.setdefault(event["number"], []).append(fault)
+        else:
+            self._cuts.setdefault(node, []).append(fault)
+
+    def injection(self, event: Event) -> None:
+        """The library tells beforehand what the bench's events do not say."""
+        if event["step"] == "begun":
+            self._injected[event["injection"]] = event
+
+    def _library_split(self, event: Event) -> None:
+        number = event["number"]
+        if number in self._library:  # told of each node
+            return
+        groups = tuple(tuple(sorted(group)) for group in self._injected[number]["parameters"]["groups"])
+        if sorted(node for group in groups for node in group) == list(self.numbers):
+            self._library[number] = [self.open(event, "split", groups=groups)]
+        else:
+            self._library[number] = []
+            self.skip(event, "link-split", "a plan's is of all nodes")
 
     def _end_split(self) -> None:
         """Cuts of one verb that are between groups are one fault, at one instant; from all others is a node's cut."""
@@ -258,6 +289,7 @@ _HANDLERS: Final[dict[str, Callable[[_Deriving, Event], None]]] = {
     "order-sent": _Deriving.order,
     "fault-injected": _Deriving.injected,
     "fault-healed": _Deriving.healed,
+    "injection": _Deriving.injection,
 }
 _MAY_JOIN: Final = ("membership", "state", "checkpoint-restored")
 

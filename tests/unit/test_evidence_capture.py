@@ -80,7 +80,7 @@ from hil.bench import namespace
 from hil.bench.capture import captured
 from hil.bench.log import EventLog
 from hil.bench.namespace import run_command
-from hil.faults import link
+from hil.bench import interconnect as link
 
 lines = ["link add interconnect type bridge forward_delay 0", "link set interconnect up"]
 for i in (0, 1):
