@@ -65,6 +65,11 @@ class Database:
                 f'membership database: its epochs are decided with election = "{header.election}", '
                 f'this machine is configured for "{config.election}"'
             )
+        if header.data_disks != config.data_disks:
+            return (
+                f"membership database: its cluster has data_disks = {header.data_disks}, "
+                f"this machine is configured for {config.data_disks}"
+            )
         for record, why_copy in found.damaged:
             self._report(self._context.node, record, why_copy)
         return None

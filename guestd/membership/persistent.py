@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 
 from guestd.core import json
-from guestd.core.config import ELECTIONS, NODES_MAX
+from guestd.core.config import DATA_DISKS_MAX, ELECTIONS, NODES_MAX
 from guestd.core.value import Value
 from guestd.membership import layout
 from guestd.membership.sector import NO_NODE, SECTOR_SIZE, Damaged, OtherVersion, seal, unseal
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NAME_SIZE_MAX = 31
 
-_HEADER = struct.Struct("<I32sB")
+_HEADER = struct.Struct("<I32sBB")
 
 
 class Header(Value):
@@ -30,6 +30,7 @@ class Header(Value):
     cluster: str
     nodes: int
     election: str = "paxos"  # one of ELECTIONS
+    data_disks: int = 0  # LUNs beside LUN 0: who is forced out has to be fenced on all of them
 
 
 class Configuration(Value):
@@ -49,11 +50,11 @@ class Persistent(Value):
     damaged: tuple[tuple[str, str], ...]  # (record and copy, why); at most one copy of each record
 
 
-def format_database(cluster_id: str, name: str, nodes: int, election: str = "paxos") -> bytes:
+def format_database(cluster_id: str, name: str, nodes: int, election: str = "paxos", data_disks: int = 0) -> bytes:
     """A new database, to be written at DATABASE_OFFSET.
 
     cluster_id: 32 hexadecimal digits; name: of the cluster, at most 31 bytes; nodes: 2 to 64; election:
-    one of ELECTIONS.
+    one of ELECTIONS; data_disks: 0 to 7.
     Raises ValueError for anything else.
     """
     identity = bytes.fromhex(cluster_id)
@@ -66,9 +67,12 @@ def format_database(cluster_id: str, name: str, nodes: int, election: str = "pax
         raise ValueError(f"nodes = {nodes} (legal: 2 to {NODES_MAX})")
     if election not in ELECTIONS:
         raise ValueError(f"election = {election!r} (legal: {', '.join(ELECTIONS)})")
+    if not 0 <= data_disks <= DATA_DISKS_MAX:
+        raise ValueError(f"data_disks = {data_disks} (legal: 0 to {DATA_DISKS_MAX})")
+    header = encode_header(identity, Header(name, nodes, election, data_disks), 1)
     database = bytearray(layout.DATABASE_SIZE)
     for copy in range(layout.COPIES):
-        _put(database, layout.header_offset(copy), encode_header(identity, Header(name, nodes, election), 1))
+        _put(database, layout.header_offset(copy), header)
         for node in range(nodes):
             configuration = Configuration(f"n{node}", boot="image", shutdown="order leave", panic="order panic")
             sector = encode_configuration(identity, node, configuration, 1)
@@ -78,18 +82,20 @@ def format_database(cluster_id: str, name: str, nodes: int, election: str = "pax
 
 def encode_header(cluster_id: bytes, header: Header, sequence: int) -> bytes:
     """One sector."""
-    body = _HEADER.pack(header.nodes, header.cluster.encode(), ELECTIONS.index(header.election))
+    body = _HEADER.pack(header.nodes, header.cluster.encode(), ELECTIONS.index(header.election), header.data_disks)
     return seal(cluster_id, layout.RECORD_HEADER, NO_NODE, sequence, body)
 
 
 def decode_header(body: bytes) -> Header:
     """Raises ValueError for a valid frame around something else."""
-    nodes, name, election = _HEADER.unpack_from(body)
+    nodes, name, election, data_disks = _HEADER.unpack_from(body)
     if not 2 <= nodes <= NODES_MAX:
         raise ValueError(f"says {nodes} nodes (legal: 2 to {NODES_MAX})")
     if election >= len(ELECTIONS):
         raise ValueError(f"says election {election} (legal: 0 to {len(ELECTIONS) - 1})")
-    return Header(name.rstrip(b"\0").decode("utf-8", "replace"), nodes, ELECTIONS[election])
+    if data_disks > DATA_DISKS_MAX:
+        raise ValueError(f"says {data_disks} data disks (legal: 0 to {DATA_DISKS_MAX})")
+    return Header(name.rstrip(b"\0").decode("utf-8", "replace"), nodes, ELECTIONS[election], data_disks)
 
 
 def encode_configuration(cluster_id: bytes, node: int, configuration: Configuration, sequence: int) -> bytes:

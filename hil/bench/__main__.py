@@ -51,6 +51,7 @@ def start_disk(order: Order) -> target.ScsiTarget:
             order.name,
             order.nodes,
             election,
+            data_disks=data_disks,
             shared_mib=None if shared is None else int(shared),
             now_ns=time.time_ns(),
         )

@@ -67,13 +67,15 @@ def make_disk(
     nodes: int,
     election: str = "paxos",
     *,
+    data_disks: int = 0,
     shared_mib: int | None = None,
     now_ns: int = 0,
 ) -> None:
     """Make the sparse disk image with partitions, a fresh membership database and an empty shared file system.
 
-    election: of the cluster file; it is written in the database, so that no node goes by another one. ``shared_mib``:
-    of the cluster file (:func:`hil.bench.volumes.shared_size`). ``now_ns``: the time of day, of the root directory.
+    ``election``, ``data_disks``: of the cluster file; they are written in the database, so that no node goes by other
+    ones. ``shared_mib``: of it (:func:`hil.bench.volumes.shared_size`). ``now_ns``: the time of day, of the root
+    directory.
     """
     size = size_mib * 1024 * 1024
     table, backup = partition_tables(size, cluster_id)
@@ -81,7 +83,7 @@ def make_disk(
         disk.truncate(size)
         disk.write(table)
         disk.seek(layout.DATABASE_OFFSET)
-        disk.write(persistent.format_database(cluster_id, name, nodes, election))
+        disk.write(persistent.format_database(cluster_id, name, nodes, election, data_disks))
         for offset, data in make_volumes(cluster_id, nodes, size, shared_size(size_mib, nodes, shared_mib), now_ns):
             disk.seek(offset)
             disk.write(data)

@@ -148,9 +148,8 @@ class World:
         """The shared disk, with a new membership database on it."""
         config = self.config
         medium = mmap(-1, DISK_SIZE)  # of which most is never touched
-        for offset, data in _on_a_new_disk(
-            config.cluster_id, config.cluster, config.nodes, config.election, self.shared
-        ):
+        told = (config.cluster, config.nodes, config.election, config.data_disks)
+        for offset, data in _on_a_new_disk(config.cluster_id, *told, shared=self.shared):
             medium[offset : offset + len(data)] = data
         disk = Disk(medium, self.queue, randomness, self.options, self.trace)
         for lun in range(1, 1 + config.data_disks):
@@ -385,9 +384,11 @@ class World:
 
 
 @cache
-def _on_a_new_disk(cluster_id: bytes, cluster: str, nodes: int, election: str, shared: bool) -> list[tuple[int, bytes]]:
+def _on_a_new_disk(
+    cluster_id: bytes, cluster: str, nodes: int, election: str, data_disks: int, *, shared: bool
+) -> list[tuple[int, bytes]]:
     """At which byte what is; the same for all runs of such a cluster."""
-    database = persistent.format_database(cluster_id.hex(), cluster, nodes, election)
+    database = persistent.format_database(cluster_id.hex(), cluster, nodes, election, data_disks)
     size = shared_size(DISK_SIZE // MIB, nodes, None if shared else 0)
     return [(layout.DATABASE_OFFSET, database), *make_volumes(cluster_id.hex(), nodes, DISK_SIZE, size, 0)]
 

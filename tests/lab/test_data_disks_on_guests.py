@@ -127,7 +127,7 @@ def test_a_cluster_with_data_disks_is_saved_and_goes_on_with_all_of_them(  # S6.
             place = devices(again.nodes[1])[2]
             read = again.nodes[1].ssh(f"dd if={place} bs=512 skip=4096 count=1 iflag=direct 2>/dev/null")
             assert read.stdout.startswith("of the first cluster")
-            victim = again.any_other(again.master)
+            victim = again.nodes[2]
             again.power_off([victim])
             again.wait_state(victim, "inactive")
             again.power_on([victim])

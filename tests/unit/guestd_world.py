@@ -122,7 +122,7 @@ class World:
         self.random = random.Random(seed)
         self.device = ReservableDisk(DISK_SIZE)
         self.data_disks = [ReservableDisk(DISK_SIZE, lun) for lun in range(1, 1 + data_disks)]
-        database = persistent.format_database(CLUSTER_ID, "demo", nodes, election)
+        database = persistent.format_database(CLUSTER_ID, "demo", nodes, election, data_disks)
         volumes = make_volumes(CLUSTER_ID, nodes, DISK_SIZE, shared, 0)
         for offset, data in ((layout.DATABASE_OFFSET, database), *volumes):
             self.device.data[offset : offset + len(data)] = data

@@ -90,7 +90,7 @@ def test_people_get_a_table(capsys: pytest.CaptureFixture[str], image: Path) -> 
     ]
     assert lines[2].split() == ["record", "node", "copy", "LBA", "validity", "seq", "says"]
     rows = [line.split() for line in lines[3:]]
-    assert ["header", "-", "1", "2048", "ok", "1", "cluster=demo", "nodes=3", "election=paxos"] in rows
+    assert ["header", "-", "1", "2048", "ok", "1", "cluster=demo", "nodes=3", "election=paxos", "data_disks=0"] in rows
     beat = ["incarnation=7", "state=joined", "intent=none", "epoch=5", "step=6", "hears=0,2"]
     assert ["heartbeat", "n1", "-", "2312", "ok", "41", *beat] in rows
     view = ["epoch=5.6", "master=1", "n0:joining(3)@2.1", "n1:joined(2)", "n2:inactive(0)"]

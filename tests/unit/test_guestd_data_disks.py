@@ -8,6 +8,7 @@ import pytest
 
 from guestd.core.effects import ScsiCommand, WriteSectors
 from guestd.core.inputs import ScsiDone, WriteDone
+from guestd.core.value import replace
 from guestd.fence import persistent_reserve as pr
 from guestd.fence.data_disks import DISK_STATES, DiskState
 from guestd.fence.keys import key_of
@@ -307,3 +308,15 @@ def test_without_data_disks_nothing_is_asked_and_nothing_told() -> None:
 def test_a_number_of_data_disks_that_cannot_be_is_refused(count: int) -> None:
     with pytest.raises(ValueError, match=rf"data_disks = {count} \(legal: 0 to 7\)"):
         World(data_disks=count).power_on(0)
+
+
+@pytest.mark.parametrize(("written", "told"), [(2, 1), (0, 2), (1, 0)])
+def test_a_node_that_was_told_another_number_than_the_disk_says_is_refused(written: int, told: int) -> None:  # S6.2
+    """It would not fence all of them."""
+    world = World(data_disks=written)
+    world.config = replace(world.config, data_disks=told)
+    world.power_on(0)
+    world.run_until(lambda: world.machines[0].exits)
+    (refused,) = world.events(0, "refused")
+    assert f"its cluster has data_disks = {written}, this machine is configured for {told}" in refused["reason"]
+    assert [device.commands for device in world.luns] == [[(0, "read")], *[[]] * written]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from guestd import guestctl
 from guestd.core.config import ELECTIONS, Config
 from guestd.core.node import Stack
 from guestd.core.timing import Timing
@@ -201,3 +202,24 @@ def test_levels_and_barriers_that_cannot_be_are_refused() -> None:  # S4.1
         Levels([Subsystem("a", order=0).level, Subsystem("b", order=0).level])
     with pytest.raises(ValueError, match="distinct orders"):
         Levels([Subsystem("a", order=10).level])
+
+
+def test_guestctl_tells_the_device_of_each_lun(  # S6.2
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    block = tmp_path / "block"
+    for name, wwid in (("sda", "naa.2"), ("sdc", "naa.1")):
+        (block / name / "device").mkdir(parents=True)
+        (block / name / "device" / "wwid").write_text(f"{wwid}\n")
+    find = discovery.find_disk
+    monkeypatch.setattr(discovery, "find_disk", lambda wwid: find(wwid, str(block)))
+    for key, value in told(tmp_path, disk={"wwid": "naa.1", "data": ["naa.2"]}).items():
+        monkeypatch.setenv(key, value)
+    assert guestctl.main(["disks"]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["LUN", "0", "/dev/sdc", "naa.1"],
+        ["LUN", "1", "/dev/sda", "naa.2"],
+    ]
+    told(tmp_path, disk={"wwid": "naa.1", "data": ["naa.3"]})
+    assert guestctl.main(["disks", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["disks"][1] == {"lun": 1, "wwid": "naa.3", "device": None}

@@ -75,6 +75,7 @@ class TargetDisk(Disk):
             config.cluster,
             config.nodes,
             config.election,
+            data_disks=config.data_disks,
             shared_mib=shared_mib,
         )
         for lun, image in enumerate(images[1:], 1):
