@@ -80,11 +80,19 @@ def _events(directory: Path) -> list[Event]:
     for number, line in enumerate(lines, 1):
         try:
             if line.strip():
-                events.append(json.loads(line))
+                events.append(_event(line))
         except ValueError:
             if number < len(lines):  # the last line of a bench that was killed may be torn
                 raise UsageError(f"{directory / EVENTS}: line {number} is no event: {line[:80]!r}") from None
     return events
+
+
+def _event(line: bytes) -> Event:
+    """Raises ``ValueError`` for what is none."""
+    event = json.loads(line)
+    if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
+        raise ValueError("no object with a kind")
+    return event
 
 
 def _config(directory: Path) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def test_a_last_line_that_is_cut_short_is_told(
     [
         (
             ["nothing-of-that-name"],
-            "no run 'nothing-of-that-name', and no such directory; there are runs of: simulated",
+            "no run 'nothing-of-that-name', and no such directory or bundle; there are runs of: simulated",
         ),
         (["{empty}"], "events.jsonl is empty"),
         (["{none}"], "is no recording of a run"),

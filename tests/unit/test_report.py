@@ -244,6 +244,7 @@ def test_what_the_scenario_said_is_taken_where_it_is_there(
 def test_when_a_run_began_is_in_its_manifest_or_its_directorys_name(directory: Path, tmp_path: Path) -> None:
     assert read(directory).when.strftime("%Y%m%dT%H%M%S") == directory.name[:15]
     other = report_runs.copy(directory, tmp_path / "run")
+    (other / "manifest.json").unlink()
     assert read(other).when.timestamp() == pytest.approx((other / EVENTS).stat().st_mtime, abs=1.1)
     (other / "manifest.json").write_text('{"created": "2026-11-30T20:15:00.250+00:00"}')
     assert read(other).when.isoformat() == "2026-11-30T20:15:00+00:00"
@@ -270,8 +271,8 @@ def test_a_last_line_that_is_cut_short_is_left_out_and_told(directory: Path, tmp
         ('{"n":1,"t":0,"kind":"bench-started","recording":99,"nodes":3}\n', "of version 99 (legal: 1)"),
         ("no JSON\n{}\n", "line 1 is no event"),
         ('{"n":1,"t":NaN,"kind":"bench-started","recording":1,"nodes":3}\n', "no number n or no time t"),
-        ('{"n":1,"t":0,"kind":"bench-started","recording":1,"nodes":3}\n{"n":2,"t":0}\n', "has no kind"),
-        ('{"n":1,"t":0,"kind":"bench-started","recording":1,"nodes":3}\n[]\n', "is no event"),
+        ('{"n":1,"t":0,"kind":"bench-started","recording":1,"nodes":3}\n{"n":2,"t":0}\n', "line 2 is no event"),
+        ('{"n":1,"t":0,"kind":"bench-started","recording":1,"nodes":3}\n[]\n', "line 2 is no event"),
         (
             '{"n":1,"t":0,"kind":"bench-started","recording":1,"nodes":3}\n{"kind":"state"}\n',
             "no number n or no time t",
