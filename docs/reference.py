@@ -39,15 +39,17 @@ ENVIRONMENT = {
     "HIL_RUNS_KEPT": "how many runs are kept that did not fail, of all clusters together; default: 50",
     "HIL_RUNS_MIB": "how many MiB they take together; default: 4096",
     "HIL_NODES_MAX": "how many nodes may run at once, instead of what is counted from cores and memory",
+    "NO_COLOR": "1: the live view does without colours",
     "XDG_CACHE_HOME": "below it, in hil/: images, saved machines, Debian packages; may be deleted (~/.cache)",
-    "XDG_STATE_HOME": "below it, in hil/: runs with their evidence, checkpoints (~/.local/state)",
+    "XDG_STATE_HOME": "below it, in hil/: runs with their evidence, checkpoints, the shell's history (~/.local/state)",
 }
 
 HEAD = """\
 # Commands
 
 Written by `docs/reference.py` from the commands themselves; a test keeps the two the same. `hil COMMAND --help` and
-`man -l docs/hil.1` show it, too. Every command that works on a cluster takes `--name`; none needs a terminal.
+`man -l docs/hil.1` show it, too. Every command that works on a cluster takes `--name`; none needs a terminal but
+`hil status --watch` and `hil run --pause-on-failure`.
 
 | exit status | |
 |---|---|
@@ -56,7 +58,8 @@ Written by `docs/reference.py` from the commands themselves; a test keeps the tw
 DESCRIPTION = """\
 Boots virtual machines that share one virtual SCSI disk and a private network, breaks them in every way that a
 laboratory can, and judges what the cluster makes of it. Every command that works on a cluster takes --name NAME;
-without it the only running cluster is meant. No command needs a terminal."""
+without it the only running cluster is meant. No command needs a terminal but
+the live view (status --watch) and the prompt at a failure (run --pause-on-failure)."""
 
 COMPLETION = """\
 `hil --install-completion` has the shell complete commands, options, and names of scenarios, running clusters and

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hil.cli.options import Backend, BackendOption, Nodes
+from hil.cli import completion
+from hil.cli.options import Backend, BackendOption, Name, Nodes
 from hil.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,8 +23,13 @@ def register(app: typer.Typer) -> None:
 
 
 def shell(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The cluster; default: the only one.")] = None,
-    name_option: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The same.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="The cluster; default: the only one.", autocompletion=completion.clusters
+        ),
+    ] = None,
+    name_option: Name = None,
     code: Annotated[str | None, typer.Option("-c", metavar="CODE", help="Run this and end.")] = None,
     backend: BackendOption = Backend.QEMU,
     nodes: Nodes = None,

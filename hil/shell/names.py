@@ -51,7 +51,7 @@ def banner(cluster: Cluster) -> str:
         of_the_backend = f'             print(n{one}.ssh("uname -r").stdout)'
     else:
         of_the_backend = "             its clock goes on in waits, in cluster.pass_time(5) and in live()"
-    return f"""hil shell: {headline(cluster.name, cluster.view)}
+    return f"""{headline(cluster.name, cluster.view)}
   cluster    cluster.cut_link(n{one}, "silent"); cluster.wait_crashed(n{one})
   n0 to n{last:<4} n{one}.view.state; print(n{one}.console())
 {of_the_backend}

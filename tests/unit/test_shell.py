@@ -119,7 +119,7 @@ def answer(prompt: Terminal, line: str) -> str:
 def test_tab_completes_and_what_was_typed_is_there_the_next_time(state: Path) -> None:
     with terminal(*SIM) as prompt:
         head = prompt.until(PROMPT)
-        assert "hil shell: cluster simulated: 2 of 2 nodes joined, epoch 1, master n0" in head
+        assert "cluster simulated: 2 of 2 nodes joined, epoch 1, master n0" in head
         assert all(len(line) <= 80 for line in head.splitlines())
         prompt.type("cluster.any_o\t")
         prompt.until("cluster.any_other(")
