@@ -180,7 +180,7 @@ def demo(
         return
     lines = [
         *report.lines(),
-        f"all of it, judged once more: hil replay --check {report.run_dir}",
         f"a picture of it: hil report {report.run_dir}",
+        f"all of it, judged once more: hil recheck {report.run_dir}",
     ]
     print("\n".join(lines))
