@@ -200,7 +200,7 @@ class _Deriving:
         direction = about.get("direction", "both")
         everybody = tuple(number for number in self.numbers if number != node)
         named = about.get("others") or [one for one in everybody if one not in injected.get("nodes", [node])]
-        others = tuple(sorted(set(named) - {node}))
+        others: tuple[int, ...] | None = tuple(sorted(set(named) - {node}))
         if not others or others == everybody:
             others = everybody if event.get("others") is not None else None
         if event["fault"] == "link-carrier":
