@@ -236,7 +236,7 @@ def test_the_page_of_the_events_has_every_kind_and_no_other() -> None:
 def commands_in(page: Path) -> list[str]:
     """What is typed in a page's blocks: all lines that begin with the command line's name, by whatever door."""
     lines = page.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
-    return [line for line in lines if re.match(r"^\s*(- run: |- )?(\$ )?(\./run |\.venv/bin/)?hil [a-z]", line)]
+    return [line for line in lines if re.match(r"^\s*(- run: |- )?(\$ )?(\./run |\.venv/bin/)?hil [a-z-]+( |$)", line)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
