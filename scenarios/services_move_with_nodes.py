@@ -12,7 +12,7 @@ import pytest
 
 from hil.scenario import ScenarioCluster
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.nightly]
 
 COMMANDS = {"start_command": ["/bin/true"], "stop_command": ["/bin/true"]}
 ROOTS = [f"root-{number}" for number in range(6)]
