@@ -95,7 +95,7 @@ def test_the_profiles_are_those_of_the_marker(tmp_path: Path, capfd: pytest.Capt
 
 
 def test_of_a_directory_the_simulator_runs_what_it_can(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    story = tmp_path / "story.py"
+    story = tmp_path / "simulated_story.py"  # pytest keeps the modules of a process by name
     story.write_text(
         "import pytest\ndef test_one(): pass\n@pytest.mark.guests('real programs')\ndef test_real(cluster): pass\n"
     )
