@@ -31,10 +31,14 @@ done
 """A pipe of direct writes to each LUN that never ends."""
 
 
+def started() -> ScenarioCluster:
+    return ScenarioCluster.up(make_config(name=f"t-luns-{os.getpid()}", nodes=3, data_disks=DATA_DISKS))
+
+
 @pytest.fixture
 def cluster() -> Iterator[ScenarioCluster]:
     """Three joined nodes; at the end no write of a fenced node may have changed a byte on any LUN."""
-    cluster = ScenarioCluster.up(make_config(name=f"t-luns-{os.getpid()}", nodes=3, data_disks=DATA_DISKS))
+    cluster = started()
     try:
         cluster.wait_joined()
         yield cluster
@@ -109,16 +113,22 @@ def test_while_one_of_three_disks_cannot_be_fenced_no_recovery_begins_and_it_is_
         assert keys(others[0], device) == ["0x484c000000000001", "0x484c000100000001", "0x484c000200000002"]
 
 
-def test_a_cluster_with_data_disks_is_saved_and_goes_on_with_all_of_them(  # S6.3
-    cluster: ScenarioCluster, tmp_path: Path
-) -> None:
-    """And it has begun from saved machines, where there are some: of these each has found its disks by their names."""
-    place = devices(cluster.nodes[0])[2]
+def save(cluster: ScenarioCluster, place: Path) -> tuple[Path, int]:
+    """The checkpoint, and the epoch of that time; on LUN 2 there is something to be known again."""
+    cluster.wait_joined()
+    device = devices(cluster.nodes[0])[2]
     text = "echo of the first cluster"
-    assert cluster.nodes[0].ssh(f"{text} | dd of={place} bs=512 seek=4096 conv=sync oflag=direct").exited == 0
-    saved = cluster.checkpoint(tmp_path / "saved")
-    before = cluster.view.epoch
-    cluster.down()
+    assert cluster.nodes[0].ssh(f"{text} | dd of={device} bs=512 seek=4096 conv=sync oflag=direct").exited == 0
+    return cluster.checkpoint(place), cluster.view.epoch
+
+
+def test_a_cluster_with_data_disks_is_saved_and_goes_on_with_all_of_them(tmp_path: Path) -> None:  # S6.3
+    """And it has begun from saved machines, where there are some: of these each has found its disks by their names."""
+    cluster = started()
+    try:
+        saved, before = save(cluster, tmp_path / "saved")
+    finally:
+        cluster.down()
     with ScenarioCluster.restored(saved, f"t-luns-again-{os.getpid()}") as again:
         try:
             assert again.view.epoch == before
