@@ -5,22 +5,21 @@ from __future__ import annotations
 from hil.errors import NothingToStrike
 from hil.faults.fault import Fault
 
-CARRIER = "cat </dev/null $(grep -l 52:54:00:77: /sys/class/net/*/address | sed s/address/carrier/)"
-"""The guest's own word: 0 or 1."""
-
 
 class LinkCarrier(Fault):
-    """As a cable that is pulled."""
+    """As a cable that is pulled.
+
+    The guest is not asked: a login takes longer than a node may be cut off on a host that has other work.
+    """
 
     kind = "link-carrier"
     about = "the carrier goes down: the node's driver sees it"
-    held = "libvirt shows the card without a carrier, and on guests the node's own driver does"
-    undone = "libvirt shows the card with its carrier, and on guests the node's own driver does"
+    held = "libvirt shows the card without a carrier"
+    undone = "libvirt shows the card with its carrier"
 
     def set_up(self) -> None:
         """A machine that is off has no driver that could see it."""
         self.need_on(unfrozen=not self.simulated)
-        self.note_lives()
         for node, seen in zip(self.nodes, self.call("carriers", nodes=self.ids)["carriers"], strict=True):
             if seen != "up":
                 raise NothingToStrike(f"{self.kind} of node {node.id}: its carrier is {seen} already")
@@ -30,7 +29,7 @@ class LinkCarrier(Fault):
         self.call("set_carriers", nodes=self.ids, state="down")
 
     def why_not_held(self) -> str | None:
-        """Both words."""
+        """libvirt's word."""
         return self._why_not("down")
 
     def recover(self) -> None:
@@ -38,15 +37,11 @@ class LinkCarrier(Fault):
         self.call("set_carriers", nodes=self.ids, state="up")
 
     def why_not_undone(self) -> str | None:
-        """Both words."""
+        """libvirt's word."""
         return self._why_not("up")
 
     def _why_not(self, wanted: str) -> str | None:
         for node, seen in zip(self.nodes, self.call("carriers", nodes=self.ids)["carriers"], strict=True):
             if seen not in (wanted, "absent"):
                 return f"libvirt shows node {node.id}'s carrier {seen}"
-            if not self.simulated and self.lives(node) and node.view.state == "joined":
-                told = self.shell(node, CARRIER).strip()
-                if told != str(int(wanted == "up")):
-                    return f"node {node.id}'s driver shows its carrier as {told!r}"
         return None
