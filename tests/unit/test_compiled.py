@@ -77,6 +77,7 @@ def test_compiled_values_are_the_same_values(tmp_path: Path) -> None:
     assert answers[-4:] == ["TypeError"] * 4
 
 
+@pytest.mark.timeout(600)  # most of a minute alone
 def test_mypyc_takes_every_module_of_the_simulator(tmp_path: Path) -> None:
     """To C; that the C compiler takes that is for who builds it."""
     program = "import sys; from pathlib import Path; from hil.compiled import build, sources; "

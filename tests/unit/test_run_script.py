@@ -204,8 +204,8 @@ def test_test_runs_lint_and_all_suites_and_passes_arguments_through(ready: Check
         "ruff check .",
         "ruff format --check --quiet .",
         "mypy ",
-        "python -m pytest -n auto --dist loadfile tests/unit tests/tables tests/model tests/regressions",
-        "python -m pytest -m not nightly tests/lab scenarios",
+        "python -m pytest -n auto --dist loadfile --durations=15 tests/unit tests/tables tests/model tests/regressions",
+        "python -m pytest -m not nightly --durations=40 tests/lab scenarios",
     ]
     ready.calls.unlink()
     assert ready.run("test", "-k", "barrier or fence", "tests/unit").returncode == 0
