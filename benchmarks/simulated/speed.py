@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from hil import workers
 from hil.compiled.use import start
 from hil.sim.options import Options, draw
 from hil.sim.run import Result, run
@@ -92,8 +92,7 @@ def in_a_process(measure: Callable[[int], _Measured], given: int, compiled: Path
 
 
 def _pool(jobs: int, compiled: Path | None) -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(jobs, mp_context=context, initializer=start, initargs=(compiled,))
+    return workers.pool(jobs, start, compiled)
 
 
 def _on(wanted: list[Options], jobs: int, compiled: Path | None) -> Speed:

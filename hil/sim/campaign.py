@@ -7,16 +7,16 @@ that fails there is run again by the interpreter, and it is that run which is to
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from hil import workers
 from hil.compiled.use import in_use, start
 from hil.errors import UsageError
 from hil.sim.coverage import Row
@@ -148,8 +148,7 @@ def campaign(
         return
     waiting: set[Future[Result]] = set()
     numbers = iter(seeds)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=start, initargs=(compiled,)) as pool:
+    with workers.pool(jobs, start, compiled) as pool:
         try:
             over = False
             while True:

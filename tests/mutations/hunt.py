@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 
+from hil import workers
 from hil.sim.options import Options
 from hil.sim.run import run
 from tests.mutations.catalogue import BY_NAME
@@ -87,7 +87,7 @@ def hunt(
         return
     waiting: dict[Future[Looked], str] = {}
     idle = list(under_way)
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with workers.pool(jobs) as pool:
         try:
             while under_way:
                 while idle and len(waiting) < jobs:

@@ -7,13 +7,13 @@ compiled modules run where they were built from these sources (`./run bench sim`
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 
 import pytest
 
+from hil import workers
 from hil.compiled import cache
 from hil.compiled.use import start
 from hil.sim.campaign import processors
@@ -42,8 +42,7 @@ def told(result: Result) -> str:
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Executor]:
     """A process for each processor."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processors(), context, initializer=start, initargs=(cache.found(),)) as executor:
+    with workers.pool(processors(), start, cache.found()) as executor:
         yield executor
 
 
