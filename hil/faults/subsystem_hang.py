@@ -63,6 +63,8 @@ class SubsystemHang(Fault):
         for node in self.nodes:
             if node.id in ended:
                 raise InvalidRun(f"{self.kind} of node {node.id}: the program has ended: {ended[node.id].get('why')}")
+            if node.id not in told and not self.lives(node):  # nobody answers there any more
+                raise InvalidRun(f"{self.kind} of node {node.id}: its machine has ended before guestd told the program")
             if node.id not in told:
                 return f"the program on node {node.id} was not notified yet{self._complaint(node)}"
         return None

@@ -15,6 +15,7 @@ import pytest
 from hil.client import Node
 from hil.errors import InvalidRun, NothingToStrike, UsageError
 from hil.faults.fault import SIM, Fault
+from hil.faults.injection import begin
 from hil.faults.library import KINDS, check, described
 from hil.scenario import ScenarioCluster
 from hil.sim.backend.options import SETTABLE
@@ -167,6 +168,15 @@ def test_what_the_simulator_cannot_do_is_refused_by_name(kind: str) -> None:
             cluster.inject(kind, 1, **NEEDED.get(kind, {}))
         assert str(refused.value) == f"fault {kind}: {KINDS[kind].lacking[SIM]}; `--backend qemu` can"
         assert steps(cluster) == []
+
+
+def test_a_program_on_a_machine_that_has_ended_is_waited_for_no_more() -> None:  # S10.7
+    with started() as cluster:
+        node = plain_node(cluster)
+        injection = begin(cluster, "subsystem-hang", node, {})
+        cluster.power_off([node])
+        with pytest.raises(InvalidRun, match="its machine has ended before guestd told the program"):
+            injection.looks_held()
 
 
 # -- the handle
