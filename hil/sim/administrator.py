@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from hil.sim.queue import Queue
     from hil.sim.trace import Trace
 
-ONCE: Final = "/sim/once"
-"""A start command that leaves nothing running behind: of a service that has nothing to stop."""
-
 _FIRST_US_MAX: Final = 3_000_000
 _STEP_US_MIN: Final = 200_000
 _STEP_US_MAX: Final = 8_000_000
@@ -93,7 +90,7 @@ class Administrator:
         return self.root(name).on_all
 
     def goes_on(self, name: str) -> bool:
-        """Whether something runs from its start to its stop."""
+        """Whether something runs from its start to its stop. A start that nothing stops leaves nothing behind."""
         return "stop_command" in self.tables[name]
 
     # -- what it asks
@@ -212,7 +209,7 @@ class Administrator:
         if runs < 0.8:  # something that goes on until it is stopped
             table["start_command"], table["stop_command"] = ["/sim/start"], ["/sim/stop"]
         elif runs < 0.9:
-            table["start_command"] = [ONCE]
+            table["start_command"] = ["/sim/once"]
         for kind, share in (("notify", 0.4), ("recovery", 0.5)):
             if draw.random() < share:
                 table[f"{kind}_command"] = [f"/sim/{kind}"]

@@ -20,7 +20,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from guestd.events.inputs import CommandEnded
-from hil.sim.administrator import ONCE
 from hil.sim.randomness import child
 
 if TYPE_CHECKING:
@@ -55,7 +54,6 @@ class Run:
         self.service: str = given.get("HIL_SERVICE", "")
         self.registration: int = int(given.get("HIL_REGISTRATION", "0"))
         self.environment = given
-        self.leaves = effect.arguments[0] != ONCE  # a process behind, of a start
         self.ill = False  # it may fail
         self.ended = False
         self.succeeded = False
@@ -98,6 +96,8 @@ class Commands:
         self.on_end: list[Callable[[Run], None]] = []
         self.on_instance: list[Callable[[Instance], None]] = []
         self.on_instance_ended: list[Callable[[Instance], None]] = []
+        self.goes_on: Callable[[str], bool] = lambda _: True
+        """Whether a start of that service leaves something that runs."""
         self.instances: list[Instance] = []
         self.runs: list[Run] = []  # that have not ended
         self.notified: dict[tuple[str, int, int], int] = {}
@@ -177,7 +177,7 @@ class Commands:
 
     def _does(self, run: Run, detached: bool) -> None:
         """What it is there for."""
-        if run.action == "start" and run.leaves:
+        if run.action == "start" and self.goes_on(run.service):
             instance = run.instance = Instance(run, detached=detached)
             self.instances.append(instance)
             self._trace.tell(run.node.number, f"runs: {instance}")

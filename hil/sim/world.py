@@ -108,6 +108,7 @@ class World:
         self.event_managers = EventManagers(self.queue, managers, options, self.trace, self.mounts, self.commands)
         randomness = self._generator("administrator")
         self.administrator = Administrator(self.queue, randomness, options, self.trace, self.event_managers)
+        self.commands.goes_on = self.administrator.goes_on
         self.registry = Registry(lambda: self.queue.now_us)
         self.event_managers.on_store.append(self.registry.hear)
         drifts, of_nodes = self._generator("drift"), self._generator("nodes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import zlib
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,7 +14,6 @@ import pytest
 from guestd.core import json
 from guestd.events.effects import AppendStore, ReadStore, ReplaceStore, RunCommand
 from guestd.events.inputs import CommandEnded, StoreDone
-from hil.sim.administrator import ONCE
 from hil.sim.commands import Commands
 from hil.sim.event_managers import Manager
 from hil.sim.nodes import Node
@@ -25,6 +25,7 @@ from hil.sim.run import run
 from hil.sim.trace import Trace
 from tests.mutations.mutant import Mutant
 from tests.mutations.services import MANAGERS, maturity_ignored
+from tests.unit.sim_cluster import started
 
 SERVICES = {"services": 5, "converge_ms": 90_000, "quiet_ms": 3000}
 
@@ -53,6 +54,19 @@ def test_services_outlive_their_nodes_and_event_managers() -> None:  # S9.5, S4.
     assert struck["event-manager-died"] > 0
     assert struck["command-failed"] > 0
     assert struck["command-killed"] > 0
+
+
+def test_what_has_no_stop_command_has_left_nothing_behind_when_its_node_leaves(  # S9.5
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with started() as cluster:
+        cluster.services.wait_ready()
+        cluster.services.add({"name": "web", "start_command": ["/bin/true"], "node_preferences": [1, 2]})
+        cluster.services.wait_registered("web", on=1)
+        cluster.shutdown(cluster.node(1))
+        cluster.services.wait_registered("web", on=2)
+        cluster.wait_off(cluster.node(1))
 
 
 def test_the_same_seed_is_the_same_run() -> None:
@@ -168,16 +182,16 @@ class Machine:
         self.ended: list[CommandEnded] = []
         self.numbers = 0
 
-    def run(self, action: str, path: str = "/sim/start") -> CommandEnded:
+    def run(self, action: str) -> CommandEnded:
         """One command, to its end."""
-        self.begin(action, path)
+        self.begin(action)
         self.queue.run_until(self.queue.now_us + 10_000_000)
         return self.ended[-1]
 
-    def begin(self, action: str, path: str = "/sim/start") -> None:
+    def begin(self, action: str) -> None:
         self.numbers += 1
         given = {"HIL_SERVICE": "web", "HIL_ACTION": action, "HIL_REGISTRATION": str(self.numbers)}
-        self.commands.run(self.node, 0, RunCommand(self.numbers, (path,), given, 4000), self.ended.append)
+        self.commands.run(self.node, 0, RunCommand(self.numbers, ("/sim/start",), given, 4000), self.ended.append)
 
 
 def test_what_is_started_runs_until_it_is_stopped() -> None:
@@ -186,7 +200,8 @@ def test_what_is_started_runs_until_it_is_stopped() -> None:
     assert [str(one) for one in machine.commands.instances] == ["web (1) on node 0 (1)"]
     assert machine.run("stop").status == 0
     assert machine.commands.instances == []
-    machine.run("start", ONCE)
+    machine.commands.goes_on = lambda _: False
+    machine.run("start")
     assert machine.commands.instances == []
 
 

@@ -40,7 +40,7 @@ class OnePlace(Checker):
         if everywhere and run.action == "recovery":
             return
         self._only(run, run.service, run.node.number, everywhere=everywhere)
-        if run.action == "start" and run.leaves:
+        if run.action == "start" and self.world.administrator.goes_on(run.service):
             self._none_yet(run, run.service, run.node.number, everywhere=everywhere)
 
     def _runs(self, instance: Instance) -> None:
