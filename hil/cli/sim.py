@@ -167,7 +167,7 @@ def _modules(wanted: bool | None, *, long: bool) -> Path | None:
     place = cache.found()
     if place is not None or not (wanted or long):
         return place
-    print("compiling the simulator: one to three minutes, once for these sources", file=sys.stderr, flush=True)
+    print("compiling the simulator: two to five minutes, once for these sources", file=sys.stderr, flush=True)
     try:
         return cache.built()
     except cache.NotBuilt as why:

@@ -37,7 +37,7 @@ def found() -> Path | None:
 
 
 def built() -> Path:
-    """The same; built now if need be, in one to three minutes. Raises :class:`NotBuilt`."""
+    """The same; built now if need be, in two to five minutes. Raises :class:`NotBuilt`."""
     key = _key()
     if key is None:
         raise NotBuilt("mypy is not installed")
