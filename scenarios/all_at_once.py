@@ -1,6 +1,6 @@
 """All nodes get power in the same second, with none, one, two... of them missing: one master, nobody hurt (A15).
 
-With as many nodes as ``--nodes`` says: `hil run all_at_once --backend sim --nodes 32`.
+With as many nodes as ``--nodes`` says: in the simulator 32 take seconds.
 """
 
 import pytest

@@ -1,6 +1,6 @@
 """The nightly run: faults drawn from a seed strike a cluster that works, and nothing is lost (A23).
 
-Each test is one night of its own; `hil run nightly_faults --backend sim --repeat 100` is a hundred of them.
+Each test is one night of its own, and with ``--repeat 100`` a hundred of them.
 """
 
 import random

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from guestd.core.machine import Table
 from guestd.events.bell import BELL
+from guestd.fence.data_disks import DISK_STATES
 from guestd.membership import dekker, paxos
 from guestd.membership.roles import ROLES
 from guestd.membership.states import NODE_STATES
@@ -31,6 +32,7 @@ TABLES: Final[tuple[Table[Any], ...]] = (
     dekker.PHASES,
     INSTANCE_STATES,
     BELL,
+    DISK_STATES,
 )
 """Those of docs/state-machines.md that the simulator can exercise; each has a name of its own. The lock manager's has a
 campaign to itself, and there are no watchers."""

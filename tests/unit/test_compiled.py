@@ -36,7 +36,7 @@ print(one, replace(one, lba=3), WriteSectors(tag=1, lba=2, data=b"x", durable=Fa
 print(one == replace(one, durable=True), one != Panic("x"), one == 1, len({one, replace(one), Panic("x"), Panic("x")}))
 print(hash(one) == hash((1, 2, b"x", False)), isinstance(one, Effect), type(one).value_fields, type(one).value_defaults)
 for wrong in (lambda: WriteSectors(1, 2),
-              lambda: WriteSectors(1, 2, b"", True, 5), lambda: WriteSectors(1, 2, b"", no=1),
+              lambda: WriteSectors(1, 2, b"", True, 0, 5), lambda: WriteSectors(1, 2, b"", no=1),
               lambda: replace(one, no=1)):
     try:
         print(wrong())

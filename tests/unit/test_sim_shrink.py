@@ -297,7 +297,7 @@ def test_without_a_file_it_is_said_how_to_get_one(
         ("--shrink 1 --coverage", "--coverage: with --seeds only, not with --shrink"),
         ("--shrink 1 --jobs 2", "--jobs: with --seeds only, not with --shrink"),
         ("--play x.toml --minutes 1", "--minutes: with --seeds only, not with --play"),
-        ("--play x.toml --nodes 3", "--nodes and --preset: the file of --play says it"),
+        ("--play x.toml --nodes 3", "--nodes, --data-disks and --preset: the file of --play says it"),
         ("--seeds 1 --write x.py", "--write: with --shrink only"),
         ("--shrink 1 --write x.json", "--write x.json: legal are FILE.py, a scenario, and FILE.toml"),
         ("--shrink 1 --write no/where/x.py", "--write no/where/x.py: there is no directory no/where"),
