@@ -5,7 +5,7 @@ how long they lasted. The beginning is the moment at which all nodes had joined,
 a boot takes says nothing about a fault. Else it is power on.
 
 Whoever has panicked stays down until somebody switches the machine off and on: as in the recording, that is a fault
-``crash`` then. Not so who was ordered to panic, or to leave: a plan's player switches it on at once. What no plan has
+``crash`` then, two disk periods later: so much later may it panic this time. Not so who was ordered to panic, or to leave: a plan's player switches it on at once. What no plan has
 is left out, and said so.
 """
 
@@ -78,6 +78,8 @@ class _Open:
     at_s: float
     parameters: dict[str, Any] = field(default_factory=dict)
     end_s: float | None = None
+    later_s: float = 0.0
+    """So much later than in the recording it is played."""
 
 
 class _Deriving:
@@ -100,6 +102,10 @@ class _Deriving:
         """Its cuts, by number."""
         self._frozen: dict[int, _Open] = {}
         self._disk: dict[int, list[_Open]] = {}
+        self._crashed: set[int] = set()
+        """Who has panicked, and was not switched off since."""
+        self._later_s = 0.0
+        """Two disk periods: a node notices that it was forced out when it writes or reads there."""
         self._ordered: set[int] = set()
         """Whom an order has ended: who plays it switches it on again."""
         self._split: list[tuple[int, tuple[int, ...]]] = []
@@ -139,15 +145,26 @@ class _Deriving:
             at_s = event["t"] - event["spread_s"]
             for node in sorted(set(event["changed"]) - self._ordered):
                 self._gone(node, at_s)
-                self._off[node] = self.open(event, "crash", at_s, node=node)
+                later_s = self._later_s if node in self._crashed else 0.0
+                self._off[node] = self.open(event, "crash", at_s + later_s, node=node)
+                self._off[node].later_s = later_s
+            self._crashed -= set(event["changed"])
             return
         for node in sorted(set(event["changed"]) - self._ordered):
             fault = self._off.pop(node, None)
             if fault is not None:
-                fault.end_s = event["t"]
+                fault.end_s = event["t"] + fault.later_s
             elif self.view.nodes[node].ends:  # it had gone off by itself
-                self.open(event, "crash", node=node).end_s = event["t"]
+                at_s = event["t"] + (self._later_s if node in self._crashed else 0.0)
+                self.open(event, "crash", at_s, node=node).end_s = at_s
         self._ordered -= set(event["changed"])
+        self._crashed -= set(event["changed"])
+
+    def started(self, event: Event) -> None:
+        self._later_s = 2 * event["timing"]["disk_heartbeat_ms"] / 1000
+
+    def crashed(self, event: Event) -> None:
+        self._crashed.add(event["node"])
 
     def reset(self, event: Event) -> None:
         if self.view.nodes[event["node"]].power != "off":  # two threads report: else its plug was pulled since
@@ -284,6 +301,8 @@ def _restricted(event: Event) -> str | None:
 
 
 _HANDLERS: Final[dict[str, Callable[[_Deriving, Event], None]]] = {
+    "bench-started": _Deriving.started,
+    "machine-crashed": _Deriving.crashed,
     "power": _Deriving.power,
     "machine-reset": _Deriving.reset,
     "order-sent": _Deriving.order,

@@ -270,3 +270,22 @@ def test_slower_clusters_have_their_faults_later_and_longer() -> None:
     assert (found.until_ms, found.faults[0].at_ms, found.faults[0].for_ms) == (15_000, 750, 500)
     shortest = Derived(Plan(10, (Fault("cut-node", 1, 1, node=0), Fault("panic", 2, node=1))), JOINED).scaled(0.1).plan
     assert [fault.for_ms for fault in shortest.faults] == [1, 0]
+
+
+@pytest.mark.parametrize("seed", range(6, 10))
+def test_who_has_panicked_and_was_switched_off_at_once_panics_in_a_replay_too(seed: int) -> None:  # S6.1, S10.10
+    def cut_and_cycled(cluster: ScenarioCluster) -> None:
+        victim = cluster.any_other(*[cluster.master] if cluster.master else [])
+        cluster.cut_link(victim, "silent")
+        cluster.wait_crashed(victim)
+        cluster.heal_link(victim)
+        cluster.power_cycle([victim])
+        cluster.wait_joined()
+
+    found = of_run(cut_and_cycled)
+    with started(10 + seed) as cluster:
+        cluster.pass_time(0.05 * seed)
+        assert cluster.master is not None
+        assert play(cluster, found.with_master(cluster.master.id).plan, operator=False) == []
+        assert len(cluster.panics.panics) == 1
+        cluster.wait_joined()
