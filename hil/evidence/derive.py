@@ -5,8 +5,8 @@ how long they lasted. The beginning is the moment at which all nodes had joined,
 a boot takes says nothing about a fault. Else it is power on.
 
 Whoever has panicked stays down until somebody switches the machine off and on: as in the recording, that is a fault
-``crash`` then, two disk periods later: so much later may it panic this time. Not so who was ordered to panic, or to leave: a plan's player switches it on at once. What no plan has
-is left out, and said so.
+``crash`` then, two disk periods later: so much later may it panic this time. Not so who was ordered to panic, or to
+leave: a plan's player switches it on at once. What no plan has is left out, and said so.
 """
 
 from __future__ import annotations
