@@ -18,9 +18,9 @@ STAGE = "kernel modules"
 # disk last: with the disk guestd can join, and a node that joins without its interconnect is one that fell silent.
 FOR_GUESTD = ("virtio_pci", "virtio_blk", "erofs", "virtio_console")
 FOR_THE_NETWORK = ("virtio_net", "pvpanic_mmio")
+FOR_THE_MOUNT = ("fuse",)  # of the shared file system, which is mounted as soon as the node has joined
 FOR_THE_NODE = ("virtio_scsi", "sd_mod", "sg", "virtio_rng")
-FOR_THE_MOUNT = ("fuse",)  # of the shared file system, which is mounted when the node has joined
-GROUPS = (FOR_GUESTD, FOR_THE_NETWORK, FOR_THE_NODE, FOR_THE_MOUNT)  # in this order, by /init and /usr/sbin/init
+GROUPS = (FOR_GUESTD, FOR_THE_NETWORK, FOR_THE_MOUNT, FOR_THE_NODE)  # in this order, by /init and /usr/sbin/init
 # In the root's /lib/modules, loaded by whoever needs them (`modprobe sch_netem`).
 ON_DEMAND = ("overlay", "pvpanic_pci", "sch_netem", "softdog")
 

@@ -117,3 +117,8 @@ def test_modules_dep_says_where_those_are_that_lie_elsewhere() -> None:
     text = modules.modules_dep({"virtio": [], "sg": ["virtio"]}, elsewhere={"sg": "/new/lib"})
     assert text == "virtio.ko:\n/new/lib/sg.ko: virtio.ko\n"
     assert modules.parse_modules_dep(text)["sg"] == ["virtio"]
+
+
+def test_nothing_that_a_node_needs_once_it_has_joined_is_loaded_after_the_shared_disk() -> None:  # S7.3
+    assert "virtio_scsi" in modules.GROUPS[-1]
+    assert [group for group in modules.GROUPS[:-1] if "fuse" in group]
