@@ -251,7 +251,9 @@ def test_a_request_that_is_sent_again_counts_once(home: Home) -> None:  # S9.8
 
 def test_a_start_fails_where_its_process_cannot_begin(home: Home) -> None:  # S9.5
     home.start("counter", 1, "counter.py", "127.0.0.1")
+    first = home.pid("counter")
     second = home.command("counter", "start", 2, "counter.py", "192.0.2.1")
+    os.kill(first, signal.SIGKILL)  # its file has the second one's number now
     assert second.returncode != 0
     assert "the service ended before it was ready" in second.stderr
 
