@@ -321,7 +321,7 @@ def _waiting(view: View, node: NodeView, event: Event) -> None:
 
 
 def _data_disk(view: View, node: NodeView, event: Event) -> None:
-    (node.silent_luns.add if event["state"] == "silent" else node.silent_luns.discard)(int(event["lun"]))
+    (node.silent_luns.add if event["state"] != "answers" else node.silent_luns.discard)(int(event["lun"]))
 
 
 def _not_begun(view: View, node: NodeView, event: Event) -> None:

@@ -54,7 +54,7 @@ class Manager:
         self._election = Election(context, self._database, self._read_regions, observer, self._keep_out)
         self._registration = Registration(context, reservations)
         self._data_disks = DataDisks(context, reservations[1:], self._data_key_gone)
-        self._office = Office(self.member, self._database, self._election, self._fence)
+        self._office = Office(self.member, self._database, self._election, self._fence, self._data_disks)
         self._duplicate = DuplicateWatch(context)
         self._begins = False  # the start-up sequence is under way
         self._in_round = False
@@ -408,6 +408,7 @@ class Manager:
             epoch=member.view.epoch,
             step=member.view.step,
             hears=self._hears_published,
+            lost_disk=self._data_disks.any_lost,
         )
 
     def _data_key_gone(self, lun: int) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Set as AbstractSet
 
+    from guestd.fence.data_disks import DataDisks
     from guestd.fence.fence import Fence, Life
     from guestd.membership.database import Database
     from guestd.membership.election import Election
@@ -54,11 +55,14 @@ class Won(Value):
 class Office:
     """The deciding part of one node."""
 
-    def __init__(self, member: Member, database: Database, election: Election, fence: Fence) -> None:
+    def __init__(
+        self, member: Member, database: Database, election: Election, fence: Fence, data_disks: DataDisks
+    ) -> None:
         self._member = member
         self._database = database
         self._election = election
         self._fence = fence
+        self._data_disks = data_disks
         self._context = member.context
         # No step before: with fence = "panic", since victims may not have noticed yet (spec S6.5); after a failed one.
         self._hold_until_ms = 0
@@ -92,7 +96,12 @@ class Office:
             self.wants = False
             survivors = self._survivors()
             given = unsure or self._election.given(member.incarnation, member.view.epoch)
-            if given or self._is_my_turn(survivors):
+            able = self._able(survivors)
+            if able is None:
+                self._data_disks.trust()
+            elif not self._is_able(able):
+                return  # not even what is given: who goes past it fences this node
+            if given or self._is_my_turn(survivors if able is None else able):
                 self._act(survivors, given=given)
 
     def _act(self, survivors: int, *, given: bool) -> None:
@@ -119,8 +128,31 @@ class Office:
             group = member.view.live_mask
         return group & ~mask_of(member.replaced())
 
+    def _able(self, survivors: int) -> int | None:
+        """Where somebody is to be fenced, and some have lost a data disk: the mask of those who have not.
+
+        None: all or nobody can do what is due. If nobody sees all disks, the fence waits until somebody does.
+        """
+        member = self._member
+        if not self._data_disks or not member.view.live_mask & ~survivors:
+            return None
+        able = mask_of([node for node in nodes_of(survivors) if not self._has_lost_a_disk(node)])
+        return able if able and able != survivors else None
+
+    def _has_lost_a_disk(self, node: int) -> bool:
+        if node == self._member.node:
+            return self._data_disks.any_lost
+        heartbeat = self._member.observer.peers[node].heartbeat
+        return heartbeat is not None and heartbeat.lost_disk
+
+    def _is_able(self, able: int) -> bool:
+        """Whether this node is one of them, and has just seen that it is the others' paths that are lost."""
+        member = self._member
+        mine = able >> member.node & 1 == 1
+        return mine and self._data_disks.prove((member.node, member.incarnation))
+
     def _is_my_turn(self, group: int) -> bool:
-        """The master acts if it is among the survivors; else their lowest joined node, else their lowest."""
+        """The master acts if it is in the group; else its lowest joined node, else its lowest."""
         view = self._member.view
         if group >> view.master & 1:
             return view.master == self._member.node

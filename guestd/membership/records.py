@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 INTENTS = ("none", "join", "leave")
 
-_HEARTBEAT = struct.Struct("<IBBIIQ")
+_HEARTBEAT = struct.Struct("<IBBIIQB")
 _BALLOT = struct.Struct("<IIQQBI")
 _MATCH = struct.Struct("<IIBQ")
 
@@ -31,6 +31,7 @@ class Heartbeat(Value):
     epoch: int  # newest view that this node knows
     step: int
     hears: int  # bit mask of the nodes heard lately over the interconnect
+    lost_disk: bool  # it has lost a data disk, and can verify no fence
 
     @property
     def order(self) -> tuple[int, int]:
@@ -71,7 +72,7 @@ def encode_heartbeat(cluster_id: bytes, node: int, record: Heartbeat) -> bytes:
     """One sector."""
     state = wire.STATE_CODES[record.state]
     intent = INTENTS.index(record.intent)
-    body = _HEARTBEAT.pack(record.incarnation, state, intent, record.epoch, record.step, record.hears)
+    body = _HEARTBEAT.pack(record.incarnation, state, intent, record.epoch, record.step, record.hears, record.lost_disk)
     return seal(cluster_id, layout.RECORD_HEARTBEAT, node, record.sequence, body)
 
 
@@ -83,7 +84,7 @@ def decode_heartbeat(cluster_id: bytes, node: int, data: bytes) -> Heartbeat | N
 
 def heartbeat_in(sector: Sector) -> Heartbeat:
     """What a valid sector says."""
-    incarnation, state, intent, epoch, step, hears = _HEARTBEAT.unpack_from(sector.body)
+    incarnation, state, intent, epoch, step, hears, lost_disk = _HEARTBEAT.unpack_from(sector.body)
     return Heartbeat(
         incarnation=incarnation,
         sequence=sector.sequence,
@@ -92,6 +93,7 @@ def heartbeat_in(sector: Sector) -> Heartbeat:
         epoch=epoch,
         step=step,
         hears=hears,
+        lost_disk=bool(lost_disk),
     )
 
 

@@ -20,7 +20,7 @@ from tests.unit.test_guestd_records import of_version
 
 ID = bytes.fromhex(CLUSTER_ID)
 OTHER = bytes(range(16))
-BEAT = records.Heartbeat(7, 41, NodeState.JOINED, "none", 5, 6, 0b101)
+BEAT = records.Heartbeat(7, 41, NodeState.JOINED, "none", 5, 6, 0b101, False)
 VIEW = View(5, 6, 1, (Entry(NodeState.JOINING, 3, 2, 1, 2), Entry(NodeState.JOINED, 2, 4, 0, 4), Entry()))
 
 
@@ -91,7 +91,7 @@ def test_people_get_a_table(capsys: pytest.CaptureFixture[str], image: Path) -> 
     assert lines[2].split() == ["record", "node", "copy", "LBA", "validity", "seq", "says"]
     rows = [line.split() for line in lines[3:]]
     assert ["header", "-", "1", "2048", "ok", "1", "cluster=demo", "nodes=3", "election=paxos", "data_disks=0"] in rows
-    beat = ["incarnation=7", "state=joined", "intent=none", "epoch=5", "step=6", "hears=0,2"]
+    beat = ["incarnation=7", "state=joined", "intent=none", "epoch=5", "step=6", "hears=0,2", "lost_disk=False"]
     assert ["heartbeat", "n1", "-", "2312", "ok", "41", *beat] in rows
     view = ["epoch=5.6", "master=1", "n0:joining(3)@2.1", "n1:joined(2)", "n2:inactive(0)"]
     assert ["commit", "n1", "1", "2315", "ok", "3", *view] in rows

@@ -36,8 +36,8 @@ class Watching:
             for node in (1, 2):
                 self.observer.heard(datagram.Say(node, 1, self.sequence, ALL, "none", (), None))
             if sees and now_ms % TIMING.disk_heartbeat_ms == 0:
-                beats = [Heartbeat(1, self.sequence, NodeState.JOINED, "none", 2, 6, ALL) for _ in range(3)]
-                beats[2] = Heartbeat(1, self.sequence, NodeState.JOINED, "none", 2, 6, 0b100)
+                beats = [Heartbeat(1, self.sequence, NodeState.JOINED, "none", 2, 6, ALL, False) for _ in range(3)]
+                beats[2] = Heartbeat(1, self.sequence, NodeState.JOINED, "none", 2, 6, 0b100, False)
                 self.observer.read(beats, now_ms)
             if now_ms % TIMING.heartbeat_ms == 0:
                 self.observer.tick(now_ms)

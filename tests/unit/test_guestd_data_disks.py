@@ -178,7 +178,7 @@ def test_while_one_disk_fails_to_fence_no_recovery_begins_and_it_is_tried_again(
     world = formed(World(election=election, data_disks=DATA_DISKS))
     world.power_off(2)
     world.run_until(lambda: world.events(0, "silent"))
-    world.luns[lun].broken = {0}
+    world.luns[lun].broken = {0, 1} if lun else {0}
     world.run_until(lambda: world.events(0, "epoch-not-begun"))
     world.run(10_000)
     assert world.view.epoch == 1
@@ -196,7 +196,7 @@ def test_while_one_disk_fails_to_fence_no_recovery_begins_and_it_is_tried_again(
 @pytest.mark.parametrize("lun", [1, 2])
 def test_a_data_disk_that_does_not_answer_stops_the_fence_and_nothing_else(world: World, lun: int) -> None:  # A18
     formed(world)
-    world.lun_hung.add((0, lun))
+    world.lun_hung |= {(0, lun), (1, lun)}
     world.power_off(2)
     world.run_until(lambda: world.events(0, "epoch-not-begun"))
     world.run(30_000)
@@ -209,6 +209,73 @@ def test_a_data_disk_that_does_not_answer_stops_the_fence_and_nothing_else(world
     world.lun_hung.clear()
     world.run_until(lambda: world.all_joined(0, 1))
     assert len(world.luns[lun].commands) - before < 10
+
+
+@pytest.mark.parametrize("election", ELECTIONS)
+@pytest.mark.parametrize("lost", ["before", "after"])
+@pytest.mark.parametrize("how", ["hangs", "fails"])
+def test_a_master_that_has_lost_a_data_disk_is_forced_out_with_whom_it_cannot_fence(
+    election: str, lost: str, how: str
+) -> None:  # S6.2, A18
+    world = formed(World(election=election, data_disks=DATA_DISKS))
+    if lost == "before":
+        _lose(world, 0, how)
+        world.run(5 * world.config.timing.death_ms)
+        assert world.all_joined(), "nobody is to be fenced: it goes on"
+        assert world.view.master == 0
+    world.power_off(2)
+    if lost == "after":
+        world.run_until(lambda: world.events(0, "silent"))
+        _lose(world, 0, how)
+    world.run_until(lambda: world.all_joined(1))
+    assert [one["cause"] for one in world.events(0, "panic")] in (["forced-out"], ["reservation-conflict"])
+    assert world.view.master == 1
+    assert keys(world) == [lives((1, 1))] * 3
+    assert {one["subject"] for one in world.events(1, "fenced")} == {0, 2}
+
+
+@pytest.mark.parametrize("election", ELECTIONS)
+def test_a_member_that_has_lost_a_data_disk_lets_another_one_fence_and_stays(election: str) -> None:  # S6.2, A18
+    world = formed(World(4, election=election, data_disks=DATA_DISKS))
+    _lose(world, 1, "hangs")
+    world.run(3 * world.config.timing.death_ms)
+    world.power_off(0)
+    world.run_until(lambda: world.all_joined(1, 2, 3))
+    assert world.view.master == 2
+    assert world.events(1, "preempted") == []
+    assert [machine.panics for machine in world.machines] == [[]] * 4
+
+
+def test_one_failure_of_a_data_disk_costs_no_master_its_office(world: World) -> None:  # A18
+    formed(world)
+    world.luns[1].broken.add(0)
+    world.run_until(lambda: {"lun": 1, "state": "silent"} in world.events(0, "data-disk"))
+    world.luns[1].broken.clear()
+    world.power_off(2)
+    world.run_until(lambda: world.all_joined(0, 1))
+    assert world.view.master == 0
+    assert world.machines[0].panics == []
+
+
+def test_if_nobody_sees_all_data_disks_the_fence_waits_for_the_first_that_does(world: World) -> None:  # S5.3, A18
+    formed(world)
+    world.lun_hung |= {(0, 1), (1, 2)}
+    world.power_off(2)
+    world.run(30_000)
+    assert world.view.epoch == 1
+    assert world.state(0) == world.state(1) == "joined"
+    world.lun_hung.remove((1, 2))
+    world.run_until(lambda: world.all_joined(1))
+    assert world.machines[0].panics
+    assert keys(world) == [lives((1, 1))] * 3
+
+
+def _lose(world: World, node: int, how: str) -> None:
+    """The way to LUN 1."""
+    if how == "hangs":
+        world.lun_hung.add((node, 1))
+    else:
+        world.luns[1].broken.add(node)
 
 
 def test_with_plain_preempt_the_victims_write_would_land_on_the_data_disk(world: World) -> None:  # A3
@@ -263,12 +330,12 @@ def test_a_node_that_loses_a_data_disk_stays_a_member_and_says_so(world: World, 
         world.luns[2].broken.add(1)
     world.run(20_000)
     assert world.all_joined()
-    assert world.events(1, "data-disk") == [{"lun": 2, "state": "silent"}]
-    assert world.status(1)["data_disks"] == {"1": "answers", "2": "silent"}
+    assert world.events(1, "data-disk") == [{"lun": 2, "state": "silent"}, {"lun": 2, "state": "lost"}]
+    assert world.status(1)["data_disks"] == {"1": "answers", "2": "lost"}
     world.lun_hung.clear()
     world.luns[2].broken.clear()
     world.run(5000)
-    assert world.events(1, "data-disk")[1:] == [{"lun": 2, "state": "answers"}]
+    assert world.events(1, "data-disk")[2:] == [{"lun": 2, "state": "answers"}]
     assert world.view.epoch == 1
 
 
@@ -285,10 +352,17 @@ def test_a_node_whose_key_is_gone_from_any_disk_panics(world: World, lun: int) -
     world.run_until(lambda: world.all_joined(0, 2))
 
 
-@pytest.mark.parametrize("state", [*DiskState])
-@pytest.mark.parametrize("trigger", ["answered", "overdue"])
-def test_what_a_data_disk_is_to_a_node_goes_by_what_it_did_last(state: DiskState, trigger: str) -> None:
-    assert DISK_STATES.next(state, trigger) is (DiskState.ANSWERS if trigger == "answered" else DiskState.SILENT)
+@pytest.mark.parametrize(
+    ("state", "overdue"),
+    [
+        (DiskState.ANSWERS, DiskState.SILENT),
+        (DiskState.SILENT, DiskState.LOST),
+        (DiskState.LOST, DiskState.LOST),
+    ],
+)
+def test_what_a_data_disk_is_to_a_node_goes_by_what_it_did_last(state: DiskState, overdue: DiskState) -> None:
+    assert DISK_STATES.next(state, "overdue") is overdue
+    assert DISK_STATES.next(state, "answered") is DiskState.ANSWERS
 
 
 # -- none

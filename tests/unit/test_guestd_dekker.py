@@ -132,7 +132,7 @@ BLOCKS = [None, Match(1, EPOCH, 1, flags=1, bits=0)]
 
 
 def beat(sequence: int, incarnation: int = 1) -> Heartbeat:
-    return Heartbeat(incarnation, sequence, NodeState.JOINED, "none", 1, 0, 3)
+    return Heartbeat(incarnation, sequence, NodeState.JOINED, "none", 1, 0, 3, False)
 
 
 class Watch:

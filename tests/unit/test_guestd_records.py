@@ -20,7 +20,7 @@ from tests.unit.guestd_world import CLUSTER_ID
 
 ID = bytes.fromhex(CLUSTER_ID)
 OTHER = bytes(range(16))
-HEARTBEAT = records.Heartbeat(7, 12345678901, NodeState.LEAVING, "leave", 5, 6, (1 << 64) - 1)
+HEARTBEAT = records.Heartbeat(7, 12345678901, NodeState.LEAVING, "leave", 5, 6, (1 << 64) - 1, True)
 BALLOT = records.Ballot(3, 7, 2, mbal=64, bal=64, owner=1, owner_incarnation=9)
 
 
@@ -218,7 +218,7 @@ def test_what_has_not_changed_since_the_last_read_need_not_be_decoded_again() ->
     randomness = random.Random(7)
     encoders: dict[int, Callable[[int, int], bytes]] = {
         0: lambda node, n: records.encode_heartbeat(
-            ID, node, records.Heartbeat(1, n, NodeState.JOINED, "none", 2, 0, 7)
+            ID, node, records.Heartbeat(1, n, NodeState.JOINED, "none", 2, 0, 7, False)
         ),
         1: lambda node, n: records.encode_ballot(ID, node, records.Ballot(n, 2, 1, 1, 0, 0, 0)),
         3: lambda node, n: records.encode_commit(ID, node, records.Commit(n, view(n, 0))),
