@@ -22,7 +22,7 @@ Differences from the simulator (``hil sim --play``), which repeats the very run:
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, overload
 
 from guestd.core.timing import Timing
 from hil.errors import InvalidRun, NothingToStrike, UsageError
@@ -44,6 +44,10 @@ LOOK_S: Final = 0.1
 """How often it is looked whether a fault has taken hold, or is undone."""
 
 
+@overload
+def play(cluster: ScenarioCluster, plan: Plan, *, operator: bool = True) -> list[Fault]: ...
+@overload
+def play(cluster: ScenarioCluster, plan: FaultPlan, *, operator: bool = True) -> list[Step]: ...
 def play(cluster: ScenarioCluster, plan: Plan | FaultPlan, *, operator: bool = True) -> list[Fault] | list[Step]:
     """Carry out ``plan``, heal all, and wait as long as somebody may yet be forced out for it.
 

@@ -35,7 +35,7 @@ def begin_something(cluster: ScenarioCluster, turn: int, draw: random.Random) ->
 
 
 @pytest.mark.case("A25")
-@pytest.mark.parametrize("rounds", [5, pytest.param(50, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("rounds", [5, pytest.param(50, marks=[pytest.mark.nightly, pytest.mark.timeout(50 * 180)])])
 @pytest.mark.cluster(nodes=3)
 def test_nothing_acknowledged_is_lost_by_power_failures(
     cluster: ScenarioCluster,

@@ -139,7 +139,7 @@ def _show(known: Recorded, backend: str, *, as_json: bool) -> None:
             "begins": derived.begins,
             "master": derived.master,
             "until_ms": derived.plan.until_ms,
-            "faults": [fault.as_dict() for fault in derived.plan.faults],
+            "faults": [step.as_dict() for step in derived.plan.steps],
             "config": config.model_dump(),
             "left_out": list(derived.left_out),
         }

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from hil.faults.plan import Step
     from hil.runner import Options
     from hil.scenario import ScenarioCluster
-    from hil.sim.plan import Fault
 
 Tell = Callable[[str], None]
 
@@ -86,7 +85,7 @@ def recorded(directory: Path, where: str) -> Recorded:
         derived = derive(recording.events, recording.nodes)
     except MALFORMED as error:
         raise UsageError(f"{directory / layout.EVENTS} tells of what cannot be: {error!r}") from None
-    derived.plan.check(about.nodes)
+    derived.plan.check(about.nodes, None)
     return Recorded(where, directory, about, derived)
 
 
@@ -134,7 +133,7 @@ def run_plan(run: Recorded, backend: str, seed: int | None, tell: Tell) -> None:
     """Have its faults on a fresh cluster, and judge it. Raises what ``hil run`` would end with."""
     from hil.checkers.recorded import check
     from hil.lab import Lab
-    from hil.play import Fault, play
+    from hil.play import play
 
     about = run.manifest
     seed = None if backend != SIM else seed if seed is not None else about.seed or 0
@@ -142,7 +141,8 @@ def run_plan(run: Recorded, backend: str, seed: int | None, tell: Tell) -> None:
     config = config_of(about, name, backend)
     chosen = [] if seed is None else ["--seed", str(seed)]
     repeat = " ".join(["hil", "replay", "--faults-only", "--backend", backend, *chosen, run.where])
-    count = len(run.derived.plan.faults)
+    run.derived.plan.check(config.nodes, backend)
+    count = len(run.derived.plan.steps)
     tell(f"replay: {count} faults on a fresh cluster of {config.nodes} nodes {_where(backend, seed)}")
     lab = Lab(config.name, repeat, seed=seed)
     cluster = _start(run, config, seed)
@@ -150,7 +150,7 @@ def run_plan(run: Recorded, backend: str, seed: int | None, tell: Tell) -> None:
     try:
         manifest.amend(cluster.run_dir, repeat=repeat)
         derived = _fitted(run, cluster, tell)
-        missed = [one for one in play(cluster, derived.plan, operator=False) if isinstance(one, Fault)]
+        missed = play(cluster, derived.plan)
         cluster.check_panics()
         check(cluster.run_dir)
         _refuse_missed(missed)
@@ -193,9 +193,9 @@ def _fitted(run: Recorded, cluster: ScenarioCluster, tell: Tell) -> Derived:
     return derived
 
 
-def _refuse_missed(missed: Sequence[Fault | Step]) -> None:
+def _refuse_missed(missed: Sequence[Step]) -> None:
     if missed:
-        told = "; ".join(f"{fault} at {fault.at_ms} ms" for fault in missed)
+        told = "; ".join(map(str, missed))
         raise InvalidRun(f"the replay went another way, so that these faults had nothing to strike: {told}")
 
 

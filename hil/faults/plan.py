@@ -1,20 +1,21 @@
 """A plan of the library's faults: which, when, on whom, how long; drawn from a seed where that is left open.
 
-A plan is read from a file (:mod:`hil.faults.plan_file`), made of one of the simulator (:mod:`hil.sim.plan`), or taken
-from the events of a run. :mod:`hil.play` carries it out. What is drawn depends on the plan and the seed alone, so it
-is the same on both back ends.
+A plan is read from a file (:mod:`hil.faults.plan_file`), made of one of the simulator (:mod:`hil.sim.plan`), or
+derived from the events of a run (:mod:`hil.evidence.derive`). :mod:`hil.play` carries it out. What is drawn depends on
+the plan and the seed alone, so it is the same on both back ends.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hil.errors import UsageError
 from hil.faults import library
 from hil.faults.whom import parsed
+from hil.plan_table import plan_table
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,23 @@ class Step:
         """When it is healed."""
         return self.at_ms + self.for_ms
 
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: what it is, without how it was drawn."""
+        return {
+            "fault": self.kind,
+            "whom": self.whom,
+            "at_ms": self.at_ms,
+            "for_ms": self.for_ms,
+            "parameters": dict(self.parameters),
+        }
+
+    @property
+    def whom_and_how(self) -> str:
+        """With its parameters, for people."""
+        return " ".join([self.whom, *(f"{name}={value}" for name, value in self.parameters.items())])
+
     def __str__(self) -> str:
-        given = "".join(f" {name}={value}" for name, value in self.parameters.items())
-        return f"{self.kind} {self.whom} at {self.at_ms} ms for {self.for_ms} ms{given}"
+        return f"{self.kind} {self.whom_and_how} at {self.at_ms} ms for {self.for_ms} ms"
 
 
 @dataclass(frozen=True)
@@ -52,8 +67,8 @@ class FaultPlan:
     """Somebody switches on again whoever is off and is not kept off by the plan."""
     seed: int = 0
 
-    def check(self, nodes: int, backend: str) -> None:
-        """Raises :class:`UsageError` unless a cluster of so many nodes can have it, on that back end."""
+    def check(self, nodes: int, backend: str | None) -> None:
+        """Raises :class:`UsageError` unless a cluster of so many nodes can have it, on that back end (None: on any)."""
         for step in self.steps:
             try:
                 parsed(step.whom, nodes)
@@ -70,7 +85,8 @@ class FaultPlan:
 
     def table(self) -> list[str]:
         """One line for each fault, for people."""
-        return [str(step) for step in self.steps] or [f"no faults for {self.until_ms} ms"]
+        rows = [(step.at_ms, step.kind, step.for_ms, step.whom_and_how) for step in self.steps]
+        return plan_table(rows, self.until_ms)
 
 
 @dataclass(frozen=True)
@@ -110,40 +126,3 @@ def draw(drawing: Drawing, until_ms: int, seed: int) -> list[Step]:
         drawn = f"fault {len(steps)} of {seed}"
         steps.append(Step(chosen.kind, whom, at_ms, for_ms, parameters, drawn=True, seed=drawn))
         at_ms += for_ms
-
-
-def of_events(events: Iterable[Mapping[str, Any]], name: str = "recorded") -> FaultPlan:
-    """What was injected in a run, by its events: the same kinds on the same nodes, at the same times since its start.
-
-    What never took hold is left out. The times count from the first event ``fault-plan`` if there is one, else from
-    the first event.
-    """
-    begun_s: float | None = None
-    first_s: float | None = None
-    until_s = 0.0
-    known: dict[int, dict[str, Any]] = {}
-    for event in events:
-        first_s = event["t"] if first_s is None else first_s
-        until_s = event["t"]
-        if event["kind"] == "fault-plan" and begun_s is None:
-            begun_s = event["t"]
-        if event["kind"] != "injection":
-            continue
-        number, step = event["injection"], event["step"]
-        if step == "begun":
-            known[number] = {"begun": event, "end": None, "held": False}
-        elif number in known:
-            known[number]["held"] |= step == "holds"
-            if step in ("recovering", "failed") and known[number]["end"] is None:
-                known[number]["end"] = event["t"]
-    zero_s = begun_s if begun_s is not None else (first_s or 0.0)
-    steps = []
-    for one in known.values():
-        begun = one["begun"]
-        if one["held"] and begun["t"] >= zero_s:
-            at_ms = round((begun["t"] - zero_s) * 1000)
-            end_s = until_s if one["end"] is None else one["end"]
-            whom = ",".join(map(str, begun["nodes"]))
-            for_ms = max(0, round((end_s - begun["t"]) * 1000))
-            steps.append(Step(begun["fault"], whom, at_ms, for_ms, begun["parameters"]))
-    return FaultPlan(name, max(1, round((until_s - zero_s) * 1000)), tuple(steps))

@@ -31,8 +31,8 @@ CLOCK = {
 }
 
 CPU = {
-    # `max` is every feature that QEMU emulates. Two of them say that REP MOVSB is fast, and the kernel then copies with it;
-    # QEMU emulates it byte by byte. Without them the kernel copies and clears eight bytes at a time.
+    # `max` is every feature that QEMU emulates. Two of them say that REP MOVSB is fast, and the kernel copies with it
+    # then; but QEMU emulates it byte by byte. Without them the kernel copies and clears eight bytes at a time.
     "tcg": "<cpu mode='maximum'><feature policy='disable' name='erms'/><feature policy='disable' name='fsrm'/></cpu>",
     "kvm": "<cpu mode='host-passthrough'/>",  # what the host has
 }

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from guestd.core.config import DATA_DISKS_MAX
 from hil.errors import UsageError
+from hil.plan_table import plan_table
 
 ROLES: Final = ("master", "other")
 """Instead of a node's number: the master at that moment; the lowest-numbered member that is not the master."""
@@ -168,15 +169,7 @@ class Plan:
 
     def table(self) -> list[str]:
         """One line for each fault, for people."""
-        if not self.faults:
-            return [f"no faults for {self.until_ms} ms"]
-        rows = [("at ms", "fault", "for ms", "whom, how")]
-        rows += [(str(one.at_ms), one.kind, str(one.for_ms or ""), one.whom()) for one in self.faults]
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
-        return [
-            f"{at.rjust(widths[0])}  {kind.ljust(widths[1])}  {lasts.rjust(widths[2])}  {whom}".rstrip()
-            for at, kind, lasts, whom in rows
-        ]
+        return plan_table([(one.at_ms, one.kind, one.for_ms, one.whom()) for one in self.faults], self.until_ms)
 
 
 def from_dict(given: Mapping[str, Any]) -> Fault:

@@ -14,9 +14,10 @@ from hil import Cluster
 from hil.beside import Beside
 from hil.client import Node
 from hil.errors import InvalidRun, NothingToStrike, UsageError
+from hil.evidence.derive import derive
 from hil.faults.fault import QEMU
 from hil.faults.library import KINDS
-from hil.faults.plan import FaultPlan, Step, of_events
+from hil.faults.plan import FaultPlan, Step
 from hil.scenario import ScenarioCluster
 
 pytestmark = pytest.mark.lab
@@ -118,7 +119,7 @@ def test_a_plan_goes_on_while_the_scenario_waits_for_something_else(cluster: Clu
     assert [event["fault"] for event in begun] == [step.kind for step in PLAN.steps]
     for event, step in zip(begun, PLAN.steps, strict=True):
         assert event["t"] - zero >= step.at_ms / 1000
-    again = of_events(events)
-    assert [step.kind for step in again.steps] == [step.kind for step in PLAN.steps]
+    again = derive(list(cluster.events()), len(cluster.nodes)).plan.steps[-len(PLAN.steps) :]
+    assert [step.kind for step in again] == [step.kind for step in PLAN.steps]
     over = next(event for event in events if event["kind"] == "fault-plan" and event["step"] == "over")
     assert (over["struck"], over["passed_over"]) == (3, 0)

@@ -183,10 +183,10 @@ def test_guests_follow_from_no_seed(failed: Path, tmp_path: Path) -> None:
 def test_the_plan_is_shown_and_nothing_is_done(failed: Path, tmp_path: Path) -> None:
     told = hil(tmp_path, "sound", "replay", "--plan", str(failed), status=0)
     assert "milliseconds since all had joined, node " in told
-    assert " crash " in told
+    assert "\n    0  power-off    1" in told
     shown = json.loads(hil(tmp_path, "sound", "replay", "--plan", "--json", str(failed), status=0))
     assert set(shown) == {"begins", "master", "until_ms", "faults", "config", "left_out"}
-    assert [fault["kind"] for fault in shown["faults"]] == ["crash"]
+    assert [(fault["fault"], fault["whom"]) for fault in shown["faults"]] == [("power-off", "0")]
     assert shown["config"]["timing"]["death_ms"] == manifest.load(failed).timing["death_ms"]
     assert not (tmp_path / "state").exists()
 
@@ -232,7 +232,7 @@ def test_a_fault_that_finds_nothing_to_strike_makes_the_replay_invalid(
     order = {"n": place, "t": off_s + 0.2, "kind": "order-sent", "node": 1, "order_n": 1, "order": "panic"}
     (run / layout.EVENTS).write_text("\n".join([*lines[:place], json.dumps(order), *lines[place:]]) + "\n")
     told = hil(tmp_path, "sound", "replay", str(run), status=4)
-    assert "the replay went another way, so that these faults had nothing to strike: panic n1 at " in told
+    assert "the replay went another way, so that these faults had nothing to strike: panic 1 at " in told
     assert verdict(newest(tmp_path))["verdict"] == "invalid"
 
 
