@@ -271,7 +271,7 @@ class Participant:
         for position in done:
             own_leave = position.subject == self._node and position.state is NodeState.LEAVING
             if own_leave and seat.is_last(position):
-                seat.registered = False  # spec S4.9
+                seat.leave()
                 seat.subsystem.ended()
         return [self._step(seat, position) for position in done]
 

@@ -90,6 +90,12 @@ class Seat:
             del self.open[position.subject]
         return counted
 
+    def leave(self) -> None:
+        """Its own node's leave is acknowledged: it is told nothing any more, and waited for no more (spec S4.9)."""
+        self.registered = False
+        for known in (self.open, self.waited, self.held, self.late_joins):
+            known.clear()
+
     def is_last(self, position: Position) -> bool:
         """Whether that is the last barrier of the transition here."""
         return position.barrier + 1 >= self.level.barriers_of(position.transition)

@@ -59,6 +59,8 @@ class Program:
         self.refused = False
         self.ended = False
         """It has closed its connection, or died and counts as gone."""
+        self.deregistered = False
+        """Its node has said so, with its own leave (S4.9): it is not waited for any more, and may not know it yet."""
         self.hangs = False
         """It acknowledges nothing any more, or is dead and its node answers for that."""
 
@@ -67,6 +69,11 @@ class Program:
         """Whether its node does, in the life in which it began, and it has neither ended nor been refused."""
         here = self.node.stack is not None and self.node.life == self.life
         return here and not self.ended and not self.refused
+
+    @property
+    def works(self) -> bool:
+        """Whether it is registered, and acknowledges what it is told."""
+        return self.runs and self.registered and not self.deregistered and not self.hangs
 
 
 class Programs:
@@ -96,6 +103,8 @@ class Programs:
 
     def answer(self, node: Node, connection: int, message: dict[str, Any]) -> None:
         """A node says something to one of its programs; over a socket, so in order."""
+        if "closed" in message:
+            self.all[connection - 1].deregistered = True
         self._queue.after(100, self._hear, self.all[connection - 1], node, json.loads(json.dumps(message)))
 
     def behind(self, incarnations: Sequence[int]) -> str | None:
@@ -126,10 +135,6 @@ class Programs:
         self._say(program, len(self.all), {"register": asked})
         if strikes:  # a death that its node has to answer for comes later, when it is certainly registered
             self._end(program, dies=self._ill[node.number].random() < 0.5 and program.on_death == "gone")
-
-    def hang_on(self, number: int) -> bool:
-        """Whether a program of the present life of that node does not acknowledge any more."""
-        return any(program.hangs and program.runs for program in self.all if program.node.number == number)
 
     def start_mute(self, node: Node, name: str, order: int) -> Program:
         """One that registers there now, and acknowledges nothing."""

@@ -323,6 +323,27 @@ def test_the_leaving_nodes_own_program_is_deregistered_after_its_leave(world: Wo
     world.run_until(lambda: world.machines[2].exits == [0])
 
 
+def test_a_program_that_has_left_is_not_waited_for_whatever_else_it_was_told() -> None:  # S4.9, S4.13
+    """It cannot acknowledge that any more: its registration has ended with its own node's leave."""
+    world = formed(World(nodes=3, seed=1, timing=QUICK))
+    program, other = mute(world, 1), mute(world, 0)
+    world.program(1, "below", 45, answers_ms=3500, barriers={"leave": 3})  # the leave takes its time there
+    world.run_until(lambda: len(world.events(1, "caught-up")) == 2)
+    world.power_off(2)
+    world.run_until(lambda: program.told("forced-leave") and other.told("forced-leave"))
+    recovery = len(other.all("notification"))
+    world.order(1, "leave")
+    world.run_until(lambda: program.told("leave") and other.told("leave"))
+    program.acknowledge(len(program.all("notification")))
+    other.acknowledge(len(other.all("notification")))
+    while not world.machines[1].exits and not world.machines[1].panics:
+        other.send(working=recovery)
+        world.run(1000)
+    assert program.all("closed") == ["node 1 has left the cluster"]
+    assert world.machines[1].panics == []
+    assert world.view.entries[2].state.value == "forced-leaving"  # it was under way all the time
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_new_master_knows_the_levels_and_keeps_their_barriers(seed: int) -> None:  # S3.3, S4.1
     world = formed(World(nodes=3, seed=seed))

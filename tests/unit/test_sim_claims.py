@@ -60,7 +60,8 @@ def test_all_claims_of_a_simulated_run_begin_with_those_of_every_run() -> None:
 def test_a_program_is_waited_for_until_its_nodes_own_leave_has_passed(own: Entry, *, waited_for: bool) -> None:  # S4.5
     node = SimpleNamespace(number=0, incarnation=1)
     told = (1, 1, "forced-leave", 0)
-    program = SimpleNamespace(order=15, runs=True, unacknowledged={told}, name="recoverer", node=node)
+    state = {"runs": True, "deregistered": False, "unacknowledged": {told}}
+    program = SimpleNamespace(order=15, name="recoverer", node=node, **state)
     claim = WorkedOn()
     claim.world = cast("World", SimpleNamespace(programs=SimpleNamespace(all=[program])))
     dead = Entry(NodeState.FORCED_LEAVING, 1, level=15, reach=50, forced=True)

@@ -1,7 +1,7 @@
 """Claim: no transition moves on from what a program is still at work on, whatever its node says (S4.5).
 
 Neither to the next barrier or level, nor, as a join does between two levels, into a leave (S4.8). A node that leaves is
-not waited for at the levels that its own leave has passed (S4.9).
+not waited for at the levels that its own leave has passed, nor its program, once it has acknowledged that (S4.9).
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ class WorkedOn(Checker):
     def _check(self, before: View, position: Position, view: View) -> None:
         told = (position.subject, position.incarnation, position.transition, position.barrier)
         for program in self.world.programs.all:
-            if program.order != position.level or not program.runs or told not in program.unacknowledged:
+            if program.order != position.level or told not in program.unacknowledged:
+                continue
+            if not program.runs or program.deregistered:
                 continue
             node = program.node
             if not before.entries[node.number].takes_part(program.order):
