@@ -12,6 +12,7 @@ from guestd.transition.programs import Programs
 from guestd.transition.seat import Seat
 from guestd.transition.states import SubsystemState
 from hil.checkers.one_instance import OneInstance
+from hil.checkers.own_level import OwnLevel
 from hil.checkers.panics import Panics
 from hil.checkers.program_states import ProgramStates
 from hil.checkers.programs import ProgramsTold
@@ -102,7 +103,7 @@ ENDINGS: Final[dict[str, Any]] = {"programs": 3, "program_share": 50, "answer_ms
 MUTANTS = (
     Mutant(hung_one_waited_for, (CONVERGES,), ENDINGS),
     Mutant(silent_one_forgotten, (WorkedOn.claim,), ENDINGS),
-    Mutant(left_program_waited_for, (Panics.claim,), ENDINGS),
+    Mutant(left_program_waited_for, (OwnLevel.claim, Panics.claim), ENDINGS),
     Mutant(told_twice, (ProgramsTold.claim,), {"weights": POWER, "programs": 1}),
     Mutant(late_one_left_out, (CONVERGES,), {"programs": 3}),
     Mutant(states_of_before, (ProgramStates.claim,), {"programs": 3}),

@@ -398,6 +398,17 @@ def hangs_for_nothing(run: Run) -> None:
     run.lines[0].append({"kind": "panic", "node": 0, "cause": "subsystem-hung", "reason": "DLM"})
 
 
+def hangs_for_a_program_that_has_ended(run: Run) -> None:
+    """What it had not acknowledged counts as acknowledged."""
+    done = run.events("acknowledged", subsystem="service")[-1]
+    line, place = line_of(run, done)
+    told = {key: done[key] for key in ("node", "subsystem", "level", "subject", "incarnation", "transition", "barrier")}
+    ended = {"kind": "program", "node": done["node"], "program": "service", "level": done["level"], "state": "ended"}
+    reason = "subsystem service did not acknowledge within 10000 ms"
+    panic = {"kind": "panic", "node": done["node"], "cause": "subsystem-hung", "reason": reason}
+    line[place:] = [told | {"kind": "notified"}, ended | {"why": "closed"}, panic]
+
+
 def expels_without_a_program(run: Run) -> None:
     for line in run.lines[:1]:
         line[:] = [event for event in line if event["kind"] != "program"]
@@ -458,6 +469,14 @@ def told_after_its_own_leave(run: Run) -> None:
     line.insert(place + 1, dict(told[-1]))
 
 
+def told_after_its_end(run: Run) -> None:
+    """A program that has closed its connection."""
+    done = run.events("acknowledged", subsystem="service")[-1]
+    line, place = line_of(run, done)
+    ended = {"kind": "program", "node": done["node"], "program": "service", "level": done["level"], "state": "ended"}
+    line[place + 1 :] = [ended | {"why": "closed"}, done | {"kind": "notified"}]
+
+
 def barrier_of_nothing(run: Run) -> None:
     event = run.events("notified", transition="join", barrier=0, late=True)[0]
     line, place = line_of(run, event)
@@ -503,6 +522,7 @@ FORGED: list[tuple[str, Callable[[Run], None], dict[str, bool]]] = [
     ("transitions", level_left_out_of_the_own_join, {"contents": False}),
     ("transitions", told_twice, {"contents": False}),
     ("own_level", told_after_its_own_leave, {"contents": False, "ledger": False}),
+    ("own_level", told_after_its_end, {"contents": False, "ledger": False}),
     ("barriers", acknowledged_later, {"contents": False, "ledger": False}),
     ("level_order", levels_swapped_on_one_node, {"contents": False, "ledger": False}),
     ("journal_first", journal_forgotten, {"contents": False, "ledger": False}),
@@ -510,6 +530,7 @@ FORGED: list[tuple[str, Callable[[Run], None], dict[str, bool]]] = [
     ("forced_out", comes_back, {"contents": False, "ledger": False}),
     ("panics", panics_for_nothing, {"contents": False}),
     ("panics", hangs_for_nothing, {"contents": False}),
+    ("panics", hangs_for_a_program_that_has_ended, {"contents": False}),
     ("panics", expels_without_a_program, {"contents": False}),
     ("waits", waits_for_ever, {}),
     ("waits", late_join_is_not_acknowledged, {}),
@@ -648,6 +669,7 @@ def test_every_claim_that_can_be_judged_has_been_forged(run: Run) -> None:
         ("turn-bits-forgotten", "flags"),
         ("joined-at-once", "states"),
         ("told-after-its-own-leave", "own_level"),
+        ("left-program-waited-for", "own_level"),
         ("told-before-written", "history"),
         ("forced-leave-acknowledged-at-once", "journal_first"),
         ("writes-elsewhere", "one_writer"),
