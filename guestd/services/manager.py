@@ -153,7 +153,7 @@ class ServiceManager(Writer):
         if self._transitions.acknowledge(signed=self.signed, unavailable=self._file.unavailable):
             self._dirty = True
         busy = self._file.waits_for_lock(WORKING_MS) or self._launch.busy is not None
-        self._transitions.say_working(self._now_ms, busy=busy)
+        self._transitions.say_working(self._now_ms, signed=self.signed, busy=busy)
         self._effects += [Say(message) for message in self._bell.take_said()]
 
     def notified_of(self, service: str) -> int | None:

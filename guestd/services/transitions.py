@@ -49,11 +49,25 @@ class Transitions:
                 some = True
         return some
 
-    def say_working(self, now_ms: int, *, busy: bool) -> None:
+    def say_working(self, now_ms: int, *, signed: bool, busy: bool) -> None:
         """What is left is others' work, or that of a command; busy: or this event manager's own. Said now and then."""
-        if self._told and now_ms - self._working_ms >= WORKING_MS and (busy or self._is_moving()):
+        if not self._told or now_ms - self._working_ms < WORKING_MS:
+            return
+        if busy or self._is_moving() or (signed and self._awaits_another()):
             self._working_ms = now_ms
             self._effects += [Working(told.number) for told in self._told]
+
+    def _awaits_another(self) -> bool:
+        """Whether another node is still to sign off (spec S4.13).
+
+        If its event manager hangs that costs that node, and its forced leave interrupts its leave then. It is not to
+        cost this one as well, which has waited as long.
+        """
+        return any(
+            one.transition == "leave" and one.node != self._node and self._view.lives(one.node, one.incarnation)
+            for told in self._told
+            for one in told.transitions
+        )
 
     def _is_processed(self, node: int, incarnation: int, transition: str, signed: bool) -> bool:
         if transition == "join":

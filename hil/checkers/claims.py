@@ -33,6 +33,7 @@ from hil.checkers.waits import Waits
 
 OF_THE_SIMULATOR: Final = {
     "worked_on": "nothing moves on from what a program is at work on (S4.5, S4.8)",
+    "hung": "a node is lost to a program only that hangs or is dead (S4.13)",
     "one_cluster": "a node that boots forms no second cluster beside one that lives (S5.4)",
     "survivors": "the largest group that hears each other survives, once; a tie goes to the master's, then the lowest"
     " (S5.2)",

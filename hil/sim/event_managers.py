@@ -96,6 +96,11 @@ class Manager:
         """Whether its node does, in the life in which it began, and it has not ended."""
         return self.node.stack is not None and self.node.life == self.life and not self.ended
 
+    @property
+    def works(self) -> bool:
+        """Whether it is registered, and has not left."""
+        return self.runs and self.core is not None and not self.left
+
     def shown(self) -> str:
         """What it is at, for people."""
         if self.core is None:
@@ -166,7 +171,7 @@ class EventManagers:
         """The one that runs on that node and is registered."""
         for manager in reversed(self.all):
             if manager.node.number == number:
-                return manager if manager.runs and manager.core is not None and not manager.left else None
+                return manager if manager.works else None
         return None
 
     def answer(self, node: Node, connection: int, message: dict[str, Any]) -> None:

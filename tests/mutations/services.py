@@ -21,6 +21,7 @@ from guestd.services.view import View
 from guestd.transition.programs import Programs
 from guestd.transition.states import SubsystemState
 from hil.sim.claims.grouped import Grouped
+from hil.sim.claims.hung import Hung
 from hil.sim.claims.notified import NotifiedOfIt
 from hil.sim.claims.one_history import OneHistory
 from hil.sim.claims.one_place import OnePlace
@@ -218,6 +219,11 @@ def interrupted_leave_awaited(patch: Patch) -> None:
     patch.replace(Transitions, "_is_processed", waits)
 
 
+def sign_off_awaited_in_silence(patch: Patch) -> None:
+    """Who waits for another node to sign off does not say that it works."""
+    patch.replace(Transitions, "_awaits_another", lambda _self: False)
+
+
 def registered_before_its_join(patch: Patch) -> None:
     """The event manager is told of its own node's join before those of the nodes that were there before."""
     patch.replace(Programs, "_waits", lambda _self, _level: False)
@@ -244,6 +250,7 @@ MUTANTS: Final = (
     Mutant(steps_told_twice, (ServiceStates.claim,), CALM),
     Mutant(former_life_taken_for_alive, ANY, POWER),
     Mutant(run_before_it_is_written, ANY, CALM),
-    Mutant(interrupted_leave_awaited, (CONVERGES,), MANAGERS),
+    Mutant(interrupted_leave_awaited, (Hung.claim,), MANAGERS),
+    Mutant(sign_off_awaited_in_silence, (Hung.claim,), MANAGERS),
     Mutant(registered_before_its_join, ANY, DEATHS),
 )

@@ -73,7 +73,7 @@ class World:
         self.table: dict[str, Any] = {}  # for tests: the service that they are about
         self.number = 0  # for tests: how many services were added
         self.loads = [0] * nodes
-        self.working = 0  # how often a notification was said to be worked on
+        self.working = [0] * nodes  # how often each has said that it works on a notification
         self.file = file
         self.identity = identity
         self.holder: int | None = None
@@ -314,7 +314,7 @@ class World:
         elif isinstance(effect, Say):
             self._bell(node, effect.message)
         elif isinstance(effect, Working):
-            self.working += 1
+            self.working[node] += 1
         else:
             self._store(node, effect)
 

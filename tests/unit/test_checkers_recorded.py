@@ -140,6 +140,7 @@ def test_what_cannot_be_judged_is_told_with_what_is_lacking(run: Run) -> None:
         "program_states": (heard,),
         "refused": (inside,),
         "worked_on": (inside,),
+        "hung": (inside,),
         "one_cluster": (inside,),
         "survivors": (inside,),
         "locks": (inside,),

@@ -527,7 +527,7 @@ def test_a_leave_is_acknowledged_only_when_nothing_of_its_node_is_left() -> None
     world.leave(0)
     world.wait(30)
     assert world.states[0] == "leaving"
-    assert world.working > 20, "and the framework is told that it is worked on"
+    assert world.working[1] > 20, "and the framework is told that it is worked on"
     world.end("web", "stop")
     assert world.states[0] == "leaving"
     world.end("web", "start")

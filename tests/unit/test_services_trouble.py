@@ -242,10 +242,26 @@ def test_a_recovery_that_waits_for_an_administrator_is_no_work() -> None:  # S4.
     world.settle()
     assert world.states[0] == "inactive"
     world.fails = failing(LockStore, errno.EIO)
-    before = world.working
+    before = world.working[1]
     world.leave(1)
     world.wait(20)
     assert world.states[1] == "leaving"
+    assert world.working[1] == before
+
+
+def test_who_waits_for_another_node_to_sign_off_works() -> None:  # S4.13
+    """What hangs is the event manager of the node that leaves, which costs that node, and not the others too."""
+    world = cluster(3, table("web"))
+    world.fails = lambda node, effect: gone_on(1, node, effect)
+    world.leave(1)
+    world.wait(20)
+    assert world.states[1] == "leaving"
+    assert [said >= 15 for said in world.working] == [True, False, True]
+    world.die(1)
+    world.settle()
+    before = list(world.working)
+    world.wait(20)
+    assert world.states[1] == "inactive"
     assert world.working == before
 
 

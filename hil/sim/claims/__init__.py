@@ -6,6 +6,7 @@ from hil.checkers.checker import Checker
 from hil.checkers.claims import every_checker
 from hil.sim.claims.files import FilesKept
 from hil.sim.claims.grouped import Grouped
+from hil.sim.claims.hung import Hung
 from hil.sim.claims.locks import LocksHeld
 from hil.sim.claims.notified import NotifiedOfIt
 from hil.sim.claims.one_cluster import OneCluster
@@ -24,6 +25,7 @@ def every_claim(*, fence: str = "scsi", election: str = "paxos") -> list[Checker
     return [
         *every_checker(fence=fence, election=election),
         WorkedOn(),
+        Hung(),
         OneCluster(),
         Survivors(),
         LocksHeld(),
