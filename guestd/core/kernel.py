@@ -109,6 +109,7 @@ class Kernel:
             if self._context.now_ms - self._synchronized_ms >= SYNCHRONIZE_MS:
                 self._synchronized_ms = self._context.now_ms
                 self.server.synchronize()
+                self.volumes.open_again()
                 self.files.mount_again()
 
     def end(self) -> None:

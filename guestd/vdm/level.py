@@ -15,6 +15,7 @@ open again.
 
 Acknowledged is what has been done. A disk command that fails is tried again at the next `tick`. Tables that are refused
 are acknowledged and `refused` says why: whatever needs them is refused with the same reason, and nothing is written.
+They may have been misread, or be repaired, or the disk that is wanted may be created yet: `open_again` looks again.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class VdmLevel(Subsystem):
         "_life",
         "_lives",
         "_node",
+        "_opening",
         "_wanted",
         "disks",
         "joined",
@@ -70,6 +72,7 @@ class VdmLevel(Subsystem):
         self._life = locks.Locks(self.disks.owners)
         self._lives = False
         self._wanted = wanted
+        self._opening = False
         self.wanted: VirtualDisk | None = None  # that one, from the own join on; None: there is none
         self.joined = False  # its own join has come through here, and its own leave has not come
         self.refused: str | None = None  # why the tables are
@@ -103,6 +106,12 @@ class VdmLevel(Subsystem):
         for work, positions in again:
             self._begin(work, positions)
 
+    def open_again(self) -> None:
+        """Try once more, after the own join, if the level above wants a virtual disk and has none."""
+        if self.joined and self._wanted is not None and self.wanted is None and not self._opening:
+            self._opening = True
+            self._begin(self._open_again, ())
+
     # -- inner workings
 
     def _begin(self, work: Work, positions: tuple[Position, ...]) -> None:
@@ -131,11 +140,22 @@ class VdmLevel(Subsystem):
         if (yield from self._has_mirrors()):
             yield from recover_log(self.disks, self._node)
             yield from recover_logs(self.disks)
+        yield from self._open(recovery=True)
+
+    def _open(self, *, recovery: bool) -> Task[None]:
         if self._wanted is not None and self.wanted is None:
             try:
-                self.wanted = yield from self.disks.open(self._wanted, recovery=True)
+                self.wanted = yield from self.disks.open(self._wanted, recovery=recovery)
             except UnknownDisk:
                 return
+
+    def _open_again(self) -> Task[None]:
+        try:
+            yield from self._open(recovery=False)
+        except DiskError:
+            return  # at the next call
+        finally:
+            self._opening = False
 
     def _has_mirrors(self) -> Task[bool]:
         """Repair the tables if they need it; whether logs matter. Where not, all nodes are done at the same time."""

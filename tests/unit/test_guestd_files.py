@@ -16,6 +16,7 @@ from guestd.sfs import answers as say
 from guestd.sfs import requests as ask
 from guestd.sfs.answers import Reply
 from guestd.sfs.requests import ROOT_INODE
+from guestd.vdm.layout import EXTENTS_LBA, TABLES_LBA
 from tests.unit.guestd_world import World
 
 SHARED = 2 << 20
@@ -94,6 +95,34 @@ def test_what_was_synchronized_survives_the_death_of_its_node() -> None:  # S7.3
     world.power_on(0)
     world.run_until(world.all_joined)
     assert read(world, 0, b"file") in (b"durable", b"perhaps")
+
+
+def test_a_node_that_misread_the_tables_in_its_join_mounts_when_it_can_read_them() -> None:  # S7.2, S7.3
+    world = World(3, 1, shared=SHARED)
+    world.power_on(0, 1)
+    world.run_until(lambda: world.all_joined(0, 1))
+    execute = world.device.execute
+
+    def misread(node: int, command: Any) -> Any:
+        done = execute(node, command)
+        tables = range(TABLES_LBA, EXTENTS_LBA)
+        if node == 2 and isinstance(command, ReadSectors) and command.lba in tables and isinstance(done, ReadDone):
+            return ReadDone(done.tag, True, bytes([0xFF]) * len(done.data))
+        return done
+
+    world.device.execute = misread  # type: ignore[method-assign]
+    world.power_on(2)
+    world.run_until(world.all_joined)
+    world.run(5_000)
+    assert "header, copy 1" in world.status(2)["vdm"]["refused"]
+    assert not world.status(2)["sfs"]["mounted"]
+    world.device.execute = execute  # type: ignore[method-assign]
+    world.run_until(lambda: world.status(2)["sfs"]["mounted"])
+    assert world.status(2)["vdm"]["refused"] is None
+    write(world, 0, create(world, 0, b"file"), b"of node 0")
+    assert read(world, 2, b"file") == b"of node 0"
+    world.order(2, "leave")
+    world.run_until(lambda: world.machines[2].exits)
 
 
 def test_a_program_that_recovers_after_a_dead_node_uses_its_files() -> None:  # S4.11, S7.1, S8.6
