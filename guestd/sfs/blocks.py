@@ -45,17 +45,21 @@ class Blocks:
             at = (number + offset // BLOCK_SIZE) * SECTORS
             yield from self._volume.write(at, data[offset : offset + size], durable=durable)
 
-    def write_all(self, blocks: dict[int, bytes]) -> Task[None]:
-        """Each to its place, neighbours in one command. Raises DiskError."""
-        numbers = sorted(blocks)
-        first, end = 0, len(numbers)
-        while first < end:
-            number, place = numbers[first], first + 1
-            most = min(end, first + PLAIN_BLOCKS_MAX)
-            while place < most and numbers[place] - number == place - first:
-                place += 1
-            yield from self.write(number, b"".join([blocks[one] for one in numbers[first:place]]))
-            first = place
+    def write_all(self, pieces: dict[int, bytes]) -> Task[None]:
+        """Each to its place, of one block or more; neighbours in one command. Raises DiskError."""
+        gathered: list[bytes] = []
+        first = end = 0
+        for number in sorted(pieces):
+            count = len(pieces[number]) // BLOCK_SIZE
+            if gathered and (number != end or end - first + count > PLAIN_BLOCKS_MAX):
+                yield from self.write(first, b"".join(gathered))
+                gathered = []
+            if not gathered:
+                first = end = number
+            gathered.append(pieces[number])
+            end += count
+        if gathered:
+            yield from self.write(first, b"".join(gathered))  # one alone is not copied
 
     def flush(self) -> Task[None]:
         """What was written before is on the medium when it ends. Raises DiskError."""

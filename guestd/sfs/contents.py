@@ -14,6 +14,7 @@ from guestd.sfs.block import BLOCK_SIZE
 from guestd.sfs.errors import FsError
 from guestd.sfs.inode import SIZE_MAX
 from guestd.sfs.keys import INODE
+from guestd.sfs.runs import Run
 from guestd.sfs.space import allocate
 
 TYPE_CHECKING = False
@@ -48,7 +49,7 @@ def read(operation: Operation, number: int, offset: int, size: int) -> Task[byte
     count = -(-(offset + size) // BLOCK_SIZE) - first
     guard = yield from operation.guard((INODE, inode.number), Mode.PR)
     runs = yield from extents.find(operation, inode, first, count)
-    missing = any(at is not None and at not in guard.pages for _, at, _ in runs)
+    missing = any(at is not None and not guard.pages.across(at, at + 1) for _, at, _ in runs)
     # Who reads on where the last one has ended finds more in memory next time; so does who begins.
     if missing and first in (guard.read_to - 1, guard.read_to):
         ahead = min(max(count, READ_AHEAD_BLOCKS), -(-inode.size // BLOCK_SIZE) - first)
@@ -66,29 +67,21 @@ def read(operation: Operation, number: int, offset: int, size: int) -> Task[byte
 
 def _read_run(operation: Operation, number: int, at: int, length: int, parts: list[bytes]) -> Task[None]:
     """Blocks in a row: those that are cached, and the others with one command for each gap."""
-    guard = yield from operation.guard((INODE, number), Mode.PR)
-    pages = guard.pages
-    place, end = at, at + length
-    while place < end:
-        page = pages.get(place)
-        if page is not None:
-            parts.append(page)
-            place += 1
-            continue
-        gap = 1
-        while place + gap < end and place + gap not in pages:
-            gap += 1
-        data = yield from operation.place.blocks.read(place, gap)
-        for step in range(gap):
-            pages[place + step] = data[step * BLOCK_SIZE : (step + 1) * BLOCK_SIZE]
+    key = (INODE, number)
+    guard = yield from operation.guard(key, Mode.PR)
+    for first, end, known in guard.pages.pieces(at, at + length):
+        data = known
+        if data is None:
+            data = yield from operation.place.blocks.read(first, end - first)
+            guard.pages.put(Run(key, first, data))
         parts.append(data)
-        place += gap
 
 
 def _page(operation: Operation, number: int, at: int) -> Task[bytes]:
     """A block of the volume that belongs to that file, as it is now."""
-    if at in operation.pages:
-        return operation.pages[at][1]
+    changed = operation.pages.block(at)
+    if changed is not None:
+        return changed
     parts: list[bytes] = []
     yield from _read_run(operation, number, at, 1, parts)
     return parts[0]
@@ -123,14 +116,16 @@ def write(operation: Operation, number: int, offset: int | None, data: bytes, no
 def _put_run(operation: Operation, inode: Inode, extent: Extent, offset: int, data: bytes, *, new: bool) -> Task[None]:
     """Change the blocks of an extent, as far as the data covers them."""
     block, at, length = extent
-    key = (INODE, inode.number)
-    start = block * BLOCK_SIZE - offset  # in the data
-    for number in range(at, at + length):
-        if start >= 0 and start + BLOCK_SIZE <= len(data):
-            operation.pages[number] = (key, data[start : start + BLOCK_SIZE])
-        else:
-            yield from _put(operation, inode, block + number - at, number, offset, data, new=new)
-        start += BLOCK_SIZE
+    # In blocks of the file: those that the data covers wholly, and at most one before them and one behind.
+    low = min(max(block, -(-offset // BLOCK_SIZE)), block + length)
+    high = max(low, min(block + length, (offset + len(data)) // BLOCK_SIZE))
+    for part in range(block, low):
+        yield from _put(operation, inode, part, at + part - block, offset, data, new=new)
+    if low < high:
+        whole = data[low * BLOCK_SIZE - offset : high * BLOCK_SIZE - offset]
+        operation.pages.put(Run((INODE, inode.number), at + low - block, whole))
+    for part in range(high, block + length):
+        yield from _put(operation, inode, part, at + part - block, offset, data, new=new)
 
 
 def _put(operation: Operation, inode: Inode, block: int, at: int, offset: int, data: bytes, *, new: bool) -> Task[None]:
@@ -143,7 +138,7 @@ def _put(operation: Operation, inode: Inode, block: int, at: int, offset: int, d
         if start + BLOCK_SIZE > inode.size:  # behind the end there may be what was cut off
             old = old[: max(0, inode.size - start)].ljust(BLOCK_SIZE, b"\0")
         piece = old[: low - start] + piece + old[high - start :]
-    operation.pages[at] = ((INODE, inode.number), piece)
+    operation.pages.put(Run((INODE, inode.number), at, piece))
 
 
 def _zero_tail(operation: Operation, inode: Inode) -> Task[None]:
@@ -155,7 +150,7 @@ def _zero_tail(operation: Operation, inode: Inode) -> Task[None]:
     at = found[0][1]
     if at is not None:
         page = yield from _page(operation, inode.number, at)
-        operation.pages[at] = ((INODE, inode.number), page[:rest].ljust(BLOCK_SIZE, b"\0"))
+        operation.pages.put(Run((INODE, inode.number), at, page[:rest].ljust(BLOCK_SIZE, b"\0")))
 
 
 def resize(operation: Operation, inode: Inode, size: int) -> Task[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from guestd.dlm.modes import Mode
 from guestd.sfs.mutex import Mutex
+from guestd.sfs.runs import Runs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Guard:
         self.number: int | None = None  # of the lock, once there is one
         self.mode = Mode.NL
         self.blocks: dict[int, bytes] = {}  # newest bodies of the blocks that it guards
-        self.pages: dict[int, bytes] = {}  # contents of the file, by block of the volume
+        self.pages = Runs()  # contents of the file
         self.read_to = 0  # where the last reading of the file has ended, in blocks of the file
         self.counted = 0  # pages, when it was last given back
         self.index: Index | None = None  # of a directory

@@ -172,8 +172,12 @@ class Guards:
 
     def _forget_pages(self, guard: Guard, count: int) -> None:
         """Those that were cached first, and are written."""
-        for number in [one for one in guard.pages if one not in self._journal.dirty][:count]:
-            del guard.pages[number]
+        dirty, left = self._journal.dirty, len(guard.pages) - count
+        for run in guard.pages.all():
+            if len(guard.pages) <= left:
+                return
+            if not dirty.across(run.first, run.end):
+                guard.pages.remove(run)
 
     def _forget_oldest(self) -> None:
         for guard in sorted(self._table.values(), key=lambda one: one.used):

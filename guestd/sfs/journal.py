@@ -20,6 +20,7 @@ from guestd.sfs.blocks import COMMAND_BLOCKS_MAX
 from guestd.sfs.errors import FsError
 from guestd.sfs.journal_form import Head, describe
 from guestd.sfs.mutex import Mutex
+from guestd.sfs.runs import Runs
 from guestd.tasks.steps import DiskError
 
 TYPE_CHECKING = False
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from guestd.sfs.blocks import Blocks
     from guestd.sfs.keys import Key
+    from guestd.sfs.runs import Run
     from guestd.sfs.superblock import Superblock
     from guestd.tasks.steps import Task
 
@@ -91,7 +93,7 @@ class Journal:
         self._unflushed = False  # contents were written back since the last flush
         self._on_failure: list[Callable[[str], None]] = []
         self.incarnation = head.incarnation
-        self.dirty: dict[int, tuple[Key, bytes]] = {}  # contents that are to be written: block -> whose, what
+        self.dirty = Runs()  # contents that are to be written
         self.failed: str | None = None  # why nothing can be written any more
         self.commits = 0
 
@@ -123,7 +125,7 @@ class Journal:
         changed: dict[int, tuple[Kind, bytes]],
         keys: list[Key],
         freed: list[tuple[int, int]],
-        pages: dict[int, tuple[Key, bytes]],
+        pages: Runs,
     ) -> None:
         """An operation has ended. freed: (first block, number of blocks)."""
         assert self.failed is None, self.failed
@@ -131,14 +133,15 @@ class Journal:
         running = self._running
         for first, count in freed:
             drop_range(running.blocks, first, count)
-            drop_range(self.dirty, first, count)
+            self.dirty.drop(first, count)
             group = self._superblock.group_of(first)
             bits = ((1 << count) - 1) << (first - self._superblock.group_start(group))
             running.freed[group] = running.freed.get(group, 0) | bits
         running.blocks.update(changed)
         if changed:
             running.keys.update(dict.fromkeys(keys))
-        self.dirty.update(pages)
+        for run in pages.all():
+            self.dirty.put(run)
 
     def commit(self) -> Task[None]:
         """All that is merged now is on the medium when it ends. Raises FsError (EIO); then nothing can be written."""
@@ -158,9 +161,9 @@ class Journal:
         yield from self._mutex.take()
         try:
             if self.failed is None:
-                pages = dict(self.dirty)
+                pages = self.dirty.all()
                 self._unflushed = True
-                yield from self._blocks.write_all({number: data for number, (_, data) in pages.items()})
+                yield from self._blocks.write_all({run.first: run.data for run in pages})
                 self._have_written(pages)
         except DiskError as why:
             self._fail(f"contents cannot be written: {why}")
@@ -203,7 +206,7 @@ class Journal:
     def _concerns(self, key: Key) -> bool:
         if key in self._running.keys or key in self._committing.keys:
             return True
-        return any(owner == key for owner, _ in self.dirty.values())
+        return any(run.key == key for run in self.dirty.all())
 
     def _check(self) -> None:
         if self.failed is not None:
@@ -218,24 +221,22 @@ class Journal:
 
     def _commit(self) -> Task[None]:
         self._check()
-        transaction, pages = self._running, dict(self.dirty)
+        transaction, pages = self._running, self.dirty.all()
         if not transaction.blocks and not transaction.freed and not pages:
             return
         self._running, self._committing = Transaction(), transaction
         try:
-            yield from self._write(transaction, {number: data for number, (_, data) in pages.items()})
+            yield from self._write(transaction, {run.first: run.data for run in pages})
         except DiskError as why:
             raise self._fail(f"the journal cannot be written: {why}") from why
         self._have_written(pages)
         self._committing = Transaction()
         self.commits += 1
 
-    def _have_written(self, pages: dict[int, tuple[Key, bytes]]) -> None:
-        """These wait no more, but those that were changed meanwhile."""
-        for number, (_, data) in pages.items():
-            now = self.dirty.get(number)
-            if now is not None and now[1] is data:  # not written anew meanwhile. The pair has no identity when compiled
-                del self.dirty[number]
+    def _have_written(self, pages: list[Run]) -> None:
+        """These wait no more, but those of which something was changed meanwhile."""
+        for run in pages:
+            self.dirty.remove(run)
 
     def _write(self, transaction: Transaction, pages: dict[int, bytes]) -> Task[None]:
         blocks = self._blocks

@@ -17,6 +17,7 @@ from guestd.sfs.block import BLOCK_SIZE, BODY_SIZE, Kind, unseal
 from guestd.sfs.errors import Damaged, FsError
 from guestd.sfs.journal import drop_range
 from guestd.sfs.keys import INODE
+from guestd.sfs.runs import Runs
 from guestd.tasks.steps import DiskError, Signal
 
 TYPE_CHECKING = False
@@ -67,7 +68,7 @@ class Operation:
         self.patient = patient
         self.changed: dict[int, tuple[Key, Kind, bytes]] = {}
         self.freed: list[tuple[Key, int, int]] = []  # whose, first block, number of blocks
-        self.pages: dict[int, tuple[Key, bytes]] = {}
+        self.pages = Runs()
         self.at_merge: list[Callable[[], None]] = []  # changes of what is cached
 
     @property
@@ -177,11 +178,11 @@ class Operation:
             raise FsError(errno.EIO, journal.failed)
         for key, first, count in self.freed:
             drop_range(self._held[key].blocks, first, count)
-            drop_range(self._held[key].pages, first, count)
+            self._held[key].pages.drop(first, count)
         for number, (key, _, body) in self.changed.items():
             self._held[key].blocks[number] = body
-        for number, (key, page) in self.pages.items():
-            self._held[key].pages[number] = page
+        for run in self.pages.all():
+            self._held[run.key].pages.put(run)
         keys = [key for key, _, _ in self.changed.values()]
         journal.merge(changed, keys, [(first, count) for _, first, count in self.freed], self.pages)
         for change in self.at_merge:

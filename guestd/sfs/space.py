@@ -74,7 +74,7 @@ def free(operation: Operation, key: Key, first: int, count: int) -> Task[None]:
     _save(operation, group, used & ~bits)
     operation.freed.append((key, first, count))
     drop_range(operation.changed, first, count)
-    drop_range(operation.pages, first, count)
+    operation.pages.drop(first, count)
     operation.at_merge.append(lambda: operation.place.full.pop(group, None))
 
 
