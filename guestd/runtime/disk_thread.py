@@ -35,6 +35,7 @@ class DiskThread:
         self._find = find
         self._fd = -1
         self._buffer = mmap.mmap(-1, BUFFER_SIZE)  # a page boundary, as direct I/O wants it
+        self._takes_all_addresses = True
         self._wanted = os.eventfd(0)
         self._ended = os.eventfd(0, os.EFD_NONBLOCK)
         self._generic = -1  # the same disk's generic SCSI device
@@ -83,9 +84,7 @@ class DiskThread:
         start = command.lba * SECTOR_SIZE
         if isinstance(command, WriteSectors):
             size = len(command.data)
-            self._buffer[:size] = command.data
-            with memoryview(self._buffer)[:size] as view:
-                done = os.pwritev(self._fd, [view], start, os.RWF_DSYNC if command.durable else 0)
+            done = self._write(command.data, start, os.RWF_DSYNC if command.durable else 0)
         else:
             size = command.count * SECTOR_SIZE
             with memoryview(self._buffer)[:size] as view:
@@ -95,6 +94,20 @@ class DiskThread:
         if isinstance(command, WriteSectors):
             return WriteDone(command.tag, True)
         return ReadDone(command.tag, True, self._buffer[:size])
+
+    def _write(self, data: bytes, start: int, flags: int) -> int:
+        """How many bytes were written. Linux takes them for direct I/O where they lie, from 6.0 on; before that it wants
+        the boundary of a block."""
+        if self._takes_all_addresses:
+            try:
+                return os.pwritev(self._fd, [data], start, flags)
+            except OSError as why:
+                if why.errno != errno.EINVAL:
+                    raise
+                self._takes_all_addresses = False
+        self._buffer[: len(data)] = data
+        with memoryview(self._buffer)[: len(data)] as view:
+            return os.pwritev(self._fd, [view], start, flags)
 
     def _execute(self, command: ScsiCommand) -> ScsiDone:
         if command.cdb == SYNCHRONIZE_CACHE and not self._has_generic():

@@ -133,7 +133,6 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "fuse_session_destroy": (None, (Pointer,)),
     "fuse_session_exited": (c_int, (Pointer,)),
     "fuse_session_fd": (c_int, (Pointer,)),
-    "fuse_session_receive_buf": (c_int, (Pointer, POINTER(Buffer))),
     "fuse_session_process_buf": (None, (Pointer, POINTER(Buffer))),
     "fuse_req_ctx": (POINTER(Caller), (Pointer,)),
     "fuse_req_interrupt_func": (None, (Pointer, INTERRUPTED, Pointer)),

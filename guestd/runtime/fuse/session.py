@@ -10,9 +10,10 @@ import ctypes
 import errno
 import os
 import time
-from ctypes import byref, string_at
+from ctypes import byref
 
 from guestd.runtime.fuse import library as fuse
+from guestd.runtime.fuse.receiver import WRITE_SIZE_MAX, Receiver
 from guestd.runtime.fuse.replies import Replies
 from guestd.sfs import answers
 from guestd.sfs import requests as ask
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 # Requests per turn of the loop: heartbeats come between. A turn with that many writes of a megabyte is long enough.
 REQUESTS_AT_ONCE = 16
-WRITE_SIZE_MAX = 1 << 20  # the most that Linux has (FUSE_MAX_MAX_PAGES)
 FORGET_TRIES_MAX = 100
 FORGET_PERIOD_S = 0.0002  # the program that holds it up has its answer, and needs the processor only
 # allow_other: for every user of the node; default_permissions: the kernel checks them, by the attributes.
@@ -61,7 +61,6 @@ class Session:
         self._numbered = NO_ANSWER
         self._bug: BaseException | None = None
         self._interrupted = fuse.INTERRUPTED(self._guarded(self._interrupt))
-        self._buffer = fuse.Buffer()
         self._operations = fuse.Operations()  # libfuse copies it, but the functions in it must stay
         for operation, kind in fuse.OPERATIONS:
             if kind is not fuse.Pointer:
@@ -78,6 +77,7 @@ class Session:
             raise OSError(errno.ENODEV, f"cannot mount {point}; libfuse has said why")
         self._fd: int = self._library.fuse_session_fd(self._session)
         os.set_blocking(self._fd, False)
+        self._receiver = Receiver(self._fd)
 
     def fileno(self) -> int:
         """Readable when the kernel has requests; -1 when the mount has gone."""
@@ -96,13 +96,13 @@ class Session:
 
     def _receive(self) -> None:
         for _ in range(REQUESTS_AT_ONCE if self._fd >= 0 else 0):
-            size = self._library.fuse_session_receive_buf(self._session, byref(self._buffer))
-            if size in (-errno.EAGAIN, -errno.EINTR):
-                break
-            if size <= 0:
+            try:
+                if not self._receiver.receive():
+                    break
+            except OSError:
                 self.close()
                 break
-            self._library.fuse_session_process_buf(self._session, byref(self._buffer))
+            self._library.fuse_session_process_buf(self._session, byref(self._receiver.request))
             if self._bug is not None:
                 raise self._bug
 
@@ -249,11 +249,11 @@ class Session:
     def _read(self, request: int, inode: int, size: int, offset: int, info: Any) -> None:
         self._ask(request, ask.Read(inode, info.contents.fh, offset, size))
 
-    def _write(self, request: int, inode: int, data: int, size: int, offset: int, info: Any) -> None:
-        about = info.contents
+    def _write(self, request: int, inode: int, _data: int, size: int, offset: int, info: Any) -> None:
+        about, data = info.contents, self._receiver.written(size)
         # With direct_io the kernel leaves O_SYNC to us; its bits contain those of O_DSYNC.
         append, durable = bool(about.flags & os.O_APPEND), bool(about.flags & os.O_DSYNC)
-        self._ask(request, ask.Write(inode, about.fh, offset, string_at(data, size), append, durable))
+        self._ask(request, ask.Write(inode, about.fh, offset, data, append, durable))
 
     def _flush(self, request: int, inode: int, info: Any) -> None:
         about = info.contents
