@@ -17,7 +17,6 @@ from guestd.sfs.errors import Damaged, FsError
 from guestd.sfs.file_locks import FileLocks
 from guestd.sfs.guards import Guards
 from guestd.sfs.inode import number_of
-from guestd.sfs.journal import DIRTY_MAX
 from guestd.sfs.keys import GROUP, INODE, ORPHANS
 from guestd.sfs.operation import Place
 from guestd.tasks.steps import DiskError, Release
@@ -273,7 +272,7 @@ class FileSystem:
             raise FsError(errno.EINVAL, f"from {offset}")
         done, blocks = 0, contents.WRITE_BLOCKS_MAX
         while done < len(data):
-            yield from self._make_room()
+            yield from self.journal.room()
             piece = bytes(data[done : done + blocks * BLOCK_SIZE - (offset + done) % BLOCK_SIZE])
             try:
                 yield from self._write(inode, offset + done, piece, now)
@@ -293,7 +292,7 @@ class FileSystem:
         """
         blocks = contents.WRITE_BLOCKS_MAX
         while True:
-            yield from self._make_room()
+            yield from self.journal.room()
             piece = bytes(data[: blocks * BLOCK_SIZE])
             try:
                 yield from self._write(inode, None, piece, now)
@@ -313,14 +312,12 @@ class FileSystem:
         if self.journal.wants_write_back:
             self._start(self.journal.write_back())
 
-    def _make_room(self) -> Task[None]:
-        if len(self.journal.dirty) > DIRTY_MAX:
-            yield from self.journal.commit()
-
     def fsync(self, inode: int) -> Task[None]:
         """All that was changed in it, by this node or another, is on the medium when it ends. Raises EIO."""
         yield from self._run(lambda op: op.live(inode, Mode.PR), {_key(inode): Mode.PR})  # others write theirs back
         yield from self.journal.save(_key(inode))
+        if self.journal.is_to_be_put_in_place:
+            self._start(self.journal.put_in_place())
 
     def sync(self) -> Task[None]:
         """Everything that this node has changed is on the medium when it ends. To be called every few seconds.
@@ -330,6 +327,7 @@ class FileSystem:
         if self.failed is not None:
             raise FsError(errno.EIO, self.failed)
         yield from self.journal.commit()
+        yield from self.journal.put_in_place()
         place = self._place
         if place.reaps_left:
             place.reaps_left -= 1

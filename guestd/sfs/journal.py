@@ -7,8 +7,9 @@
     write_back()            0. contents of files, so that there is less to do in 1
     clear()                 4. the head of the journal says that the transaction is in place, durably
 
-Step 4 is taken only when a lock of the transaction is to be given up. The journal holds one transaction: the next one
-is written over it, which may be done once 3 has ended. Why a replay is right at any time: docs/sfs.md.
+Who waits for a commit waits until 2 has ended; 3 follows at once, but in a task of its own (`put_in_place`). Step 4 is
+taken only when a lock of the transaction is to be given up. The journal holds one transaction: the next one is written
+over it, which may be done once 3 has ended. Why a replay is right at any time: docs/sfs.md.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from guestd.sfs.errors import FsError
 from guestd.sfs.journal_form import Head, describe
 from guestd.sfs.mutex import Mutex
 from guestd.sfs.runs import Runs
-from guestd.tasks.steps import DiskError
+from guestd.tasks.steps import DiskError, Signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 DIRTY_MAX = 1024
 """Blocks of contents that wait to be written (4 MiB); who writes more waits for that."""
 WRITE_BACK_MIN = 256
-"""So many are worth to be written while the program goes on (1 MiB)."""
+"""So many are worth to be written while the program goes on (1 MiB), and so many are written then."""
 
 
 def drop_range(table: dict[int, Any], first: int, count: int) -> None:
@@ -66,8 +67,10 @@ class Journal:
         "_committing",
         "_live",
         "_mutex",
+        "_images",
         "_number",
         "_on_failure",
+        "_room",
         "_running",
         "_slot",
         "_superblock",
@@ -87,9 +90,11 @@ class Journal:
         self._mutex = Mutex()
         self._running = Transaction()
         self._committing = Transaction()
-        self._live = Transaction()  # in the journal and in place, and a replay would carry it out again
+        self._live = Transaction()  # in the journal, and a replay would carry it out
+        self._images: dict[int, bytes] = {}  # of that one, not in place yet
         self._number = head.cleared
         self._writing_back = False
+        self._room: Signal | None = None  # fired when less waits to be written, or nothing will be any more
         self._unflushed = False  # contents were written back since the last flush
         self._on_failure: list[Callable[[str], None]] = []
         self.incarnation = head.incarnation
@@ -114,6 +119,11 @@ class Journal:
     def wants_write_back(self) -> bool:
         """Whether `write_back` should be begun now."""
         return len(self.dirty) >= WRITE_BACK_MIN and not self._writing_back
+
+    @property
+    def is_to_be_put_in_place(self) -> bool:
+        """Whether `put_in_place` would do something."""
+        return bool(self._images)
 
     def room_for(self, changed: dict[int, tuple[Kind, bytes]]) -> bool:
         """Whether these blocks go into the running transaction."""
@@ -152,23 +162,42 @@ class Journal:
             self._mutex.give()
 
     def write_back(self) -> Task[None]:
-        """Write the contents that wait. Raises nothing: see `on_failure`.
+        """Write contents while there are many that wait. Raises nothing: see `on_failure`.
 
         What is merged with them stays, so who saves that flushes them too: they are on the medium before the
         transaction that makes their blocks part of a file.
         """
         self._writing_back = True
+        try:
+            while self.failed is None and len(self.dirty) >= WRITE_BACK_MIN:
+                yield from self._mutex.take()  # for each mebibyte anew: others have their turns
+                try:
+                    yield from self._write_some()
+                finally:
+                    self._mutex.give()
+        finally:
+            self._writing_back = False
+            self._tell_of_room()
+
+    def room(self) -> Task[None]:
+        """Until no more than DIRTY_MAX blocks wait to be written. Raises FsError (EIO)."""
+        while len(self.dirty) > DIRTY_MAX:
+            self._check()
+            if not self._writing_back:
+                yield from self.commit()
+                continue
+            self._room = self._room or Signal()
+            yield self._room
+
+    def put_in_place(self) -> Task[None]:
+        """Step 3 of what was committed, if it has not been taken. Raises nothing: see `on_failure`."""
         yield from self._mutex.take()
         try:
             if self.failed is None:
-                pages = self.dirty.all()
-                self._unflushed = True
-                yield from self._blocks.write_all({run.first: run.data for run in pages})
-                self._have_written(pages)
+                yield from self._put_in_place()
         except DiskError as why:
-            self._fail(f"contents cannot be written: {why}")
+            self._fail(f"what was committed cannot be put in place: {why}")
         finally:
-            self._writing_back = False
             self._mutex.give()
 
     def save(self, key: Key) -> Task[None]:
@@ -202,6 +231,18 @@ class Journal:
             self._mutex.give()
 
     # -- inner workings, all with the mutex
+
+    def _write_some(self) -> Task[None]:
+        if self.failed is not None:
+            return
+        pages = self.dirty.lowest(WRITE_BACK_MIN)
+        self._unflushed = True
+        try:
+            yield from self._blocks.write_all({run.first: run.data for run in pages})
+        except DiskError as why:
+            self._fail(f"contents cannot be written: {why}")
+            return
+        self._have_written(pages)
 
     def _concerns(self, key: Key) -> bool:
         if key in self._running.keys or key in self._committing.keys:
@@ -237,11 +278,18 @@ class Journal:
         """These wait no more, but those of which something was changed meanwhile."""
         for run in pages:
             self.dirty.remove(run)
+        self._tell_of_room()
+
+    def _tell_of_room(self) -> None:
+        room, self._room = self._room, None
+        if room is not None:
+            room.fire()
 
     def _write(self, transaction: Transaction, pages: dict[int, bytes]) -> Task[None]:
         blocks = self._blocks
         uuid = self._superblock.uuid
         images = {number: seal(uuid, kind, number, body) for number, (kind, body) in transaction.blocks.items()}
+        yield from self._put_in_place()
         yield from blocks.write_all(pages)
         if not images:
             yield from blocks.flush()
@@ -259,15 +307,21 @@ class Journal:
             yield from blocks.flush()
             self._unflushed = False
             yield from blocks.write(at, description, durable=True)
-        self._live = transaction
-        yield from blocks.write_all(images)
-        yield from blocks.flush()
+        self._live, self._images = transaction, images
+
+    def _put_in_place(self) -> Task[None]:
+        images = self._images
+        if images:
+            yield from self._blocks.write_all(images)
+            yield from self._blocks.flush()
+            self._images = {}
 
     def _clear(self, *, in_use: bool) -> Task[None]:
         self._check()
         head = self._superblock.head(self._slot)
         body = Head(self._number, in_use, self.incarnation).encode()
         try:
+            yield from self._put_in_place()
             yield from self._blocks.write(head, seal(self._superblock.uuid, Kind.JOURNAL, head, body), durable=True)
         except DiskError as why:
             raise self._fail(f"the journal's head cannot be written: {why}") from why

@@ -96,6 +96,16 @@ class Runs:
             found.append((first, end, None))
         return found
 
+    def lowest(self, count: int) -> list[Run]:
+        """From the lowest block on, ascending, until they are so many blocks or more."""
+        found: list[Run] = []
+        for first in self._firsts:
+            if count <= 0:
+                break
+            found.append(self._runs[first])
+            count -= found[-1].count
+        return found
+
     def all(self) -> list[Run]:
         """In the order in which they came."""
         return list(self._runs.values())

@@ -285,9 +285,13 @@ class World:
 
     def _tick(self, number: int, level: LockLevel) -> None:
         def tick() -> None:
+            participant = self.nodes[number].participant
             if level.manager is not None:
                 level.manager.tick(self.now_ms)
                 self._after_input(number, level)
+            elif participant is not None:
+                # What was told last may have been overtaken by what was told before; nodes repeat it with each heartbeat.
+                self._heard_of(number, level, frozenset(participant.acknowledged()))
 
         self._do(number, level, tick)
         if self.nodes[number].level is level:

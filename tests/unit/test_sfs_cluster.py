@@ -84,7 +84,7 @@ def test_the_same_with_caches_that_are_nearly_nothing(seed: int, monkeypatch: py
     monkeypatch.setattr("guestd.sfs.guards.KEPT_MAX", 6)
     monkeypatch.setattr("guestd.sfs.guards.PAGES_MAX", 2)
     monkeypatch.setattr("guestd.sfs.guards.ALL_PAGES_MAX", 6)
-    monkeypatch.setattr("guestd.sfs.filesystem.DIRTY_MAX", 4)
+    monkeypatch.setattr("guestd.sfs.journal.DIRTY_MAX", 4)
     monkeypatch.setattr("guestd.sfs.journal.WRITE_BACK_MIN", 2)
     history(seed, EVERYTHING)
     assert random_operations(seed) > 100
