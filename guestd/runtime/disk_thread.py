@@ -96,8 +96,9 @@ class DiskThread:
         return ReadDone(command.tag, True, self._buffer[:size])
 
     def _write(self, data: bytes, start: int, flags: int) -> int:
-        """How many bytes were written. Linux takes them for direct I/O where they lie, from 6.0 on; before that it wants
-        the boundary of a block."""
+        """How many bytes were written. Linux from 6.0 on takes them for direct I/O where they lie; before, it wanted the
+        boundary of a block.
+        """
         if self._takes_all_addresses:
             try:
                 return os.pwritev(self._fd, [data], start, flags)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import select
 import sys
 import time
@@ -129,6 +130,8 @@ class Loop:
                 self._interconnect.open()
                 self._give(Tick())
                 if later is not None and due_ms >= later_ms:
+                    # What is there now stays: to look through it for garbage again and again is a pause each time.
+                    gc.freeze()
                     later()
                     later = None
                 due_ms = max(due_ms + self._tick_ms, _now_ms())  # late ticks are not made up for

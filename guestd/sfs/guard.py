@@ -8,6 +8,7 @@ from guestd.sfs.runs import Runs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from guestd.sfs.inode import Inode
     from guestd.sfs.keys import Key
     from guestd.sfs.names import Index
 
@@ -19,6 +20,7 @@ class Guard:
         "blocks",
         "children",
         "counted",
+        "decoded",
         "index",
         "key",
         "known_as",
@@ -39,6 +41,7 @@ class Guard:
         self.number: int | None = None  # of the lock, once there is one
         self.mode = Mode.NL
         self.blocks: dict[int, bytes] = {}  # newest bodies of the blocks that it guards
+        self.decoded: tuple[bytes, Inode] | None = None  # a body of those that is an inode, and what it says
         self.pages = Runs()  # contents of the file
         self.read_to = 0  # where the last reading of the file has ended, in blocks of the file
         self.counted = 0  # pages, when it was last given back
@@ -53,6 +56,7 @@ class Guard:
     def drop(self) -> None:
         """Nothing is known any more."""
         self.blocks.clear()
+        self.decoded = None
         self.pages.clear()
         self.index = None
 

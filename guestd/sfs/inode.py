@@ -62,6 +62,10 @@ _NUMBER_BITS = 40
 _NUMBER = (1 << _NUMBER_BITS) - 1
 
 
+def _within(time: int) -> int:
+    return max(-_TIME_MAX, min(_TIME_MAX, time))
+
+
 def number_of(identity: int) -> int:
     """The block of the inode with that identity."""
     return identity & _NUMBER
@@ -128,8 +132,18 @@ class Inode:
     def is_symlink(self) -> bool:
         return stat.S_ISLNK(self.mode)
 
+    def copy(self) -> Inode:
+        """One that may be changed while this one stays as it is."""
+        other = Inode(self.number, self.mode, self.uid, self.gid, self.atime)
+        other.nlink, other.size = self.nlink, self.size
+        other.mtime, other.ctime = self.mtime, self.ctime
+        other.generation, other.blocks, other.parent, other.rdev = self.generation, self.blocks, self.parent, self.rdev
+        other.orphan_of, other.depth = self.orphan_of, self.depth
+        other.extents, other.leaves, other.target = list(self.extents), list(self.leaves), self.target
+        return other
+
     def encode(self) -> bytes:
-        """The body."""
+        """The body. Times for which there is no room become the nearest ones."""
         rest: bytes
         if self.is_symlink:
             count, rest = 0, self.target
@@ -138,8 +152,8 @@ class Inode:
         else:
             count, rest = len(self.extents), b"".join(_EXTENT.pack(*extent) for extent in self.extents)
         orphan = 0 if self.orphan_of is None else self.orphan_of + 1
-        times = [max(-_TIME_MAX, min(_TIME_MAX, time)) for time in (self.atime, self.mtime, self.ctime)]
-        numbers = (self.mode, self.uid, self.gid, self.nlink, self.size, *times)
+        self.atime, self.mtime, self.ctime = _within(self.atime), _within(self.mtime), _within(self.ctime)
+        numbers = (self.mode, self.uid, self.gid, self.nlink, self.size, self.atime, self.mtime, self.ctime)
         more = (self.generation, self.blocks, self.parent, self.rdev, orphan, self.depth, count)
         return _HEAD.pack(*numbers, *more) + rest
 

@@ -65,9 +65,9 @@ class Journal:
     __slots__ = (
         "_blocks",
         "_committing",
+        "_images",
         "_live",
         "_mutex",
-        "_images",
         "_number",
         "_on_failure",
         "_room",
@@ -299,13 +299,16 @@ class Journal:
         at = self._superblock.transaction(self._slot)
         body = describe(self._number, list(images.items())).encode()
         description = seal(uuid, Kind.TRANSACTION, at, body)
-        if not pages and not self._unflushed and len(images) < COMMAND_BLOCKS_MAX:
+        is_small = len(images) < COMMAND_BLOCKS_MAX
+        if not is_small:
+            yield from blocks.write(at + 1, b"".join(images.values()))
+        if pages or self._unflushed or not is_small:
+            yield from blocks.flush()
+            self._unflushed = False
+        if is_small:
             # One command: whatever of it a crash leaves, the checksums tell whether it is all.
             yield from blocks.write(at, description + b"".join(images.values()), durable=True)
         else:
-            yield from blocks.write(at + 1, b"".join(images.values()))
-            yield from blocks.flush()
-            self._unflushed = False
             yield from blocks.write(at, description, durable=True)
         self._live, self._images = transaction, images
 

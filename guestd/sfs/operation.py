@@ -140,7 +140,11 @@ class Operation:
         found = self._inodes.get(number)
         if found is None:
             body = yield from self.read((INODE, number), Kind.INODE, number)
-            found = self._inodes[number] = inodes.decode(self._place.superblock, number, body)
+            guard = self._held[INODE, number]
+            known = guard.decoded
+            if known is None or known[0] is not body:
+                known = guard.decoded = (body, inodes.decode(self._place.superblock, number, body))
+            found = self._inodes[number] = known[1].copy()
         return found
 
     def live(self, identity: int, mode: Mode) -> Task[Inode]:
@@ -181,6 +185,8 @@ class Operation:
             self._held[key].pages.drop(first, count)
         for number, (key, _, body) in self.changed.items():
             self._held[key].blocks[number] = body
+        for number in self._touched:  # this operation changes them no more
+            self._held[INODE, number].decoded = (self.changed[number][2], self._inodes[number])
         for run in self.pages.all():
             self._held[run.key].pages.put(run)
         keys = [key for key, _, _ in self.changed.values()]

@@ -24,7 +24,7 @@ HEAD_SIZE = 80  # struct fuse_in_header and struct fuse_write_in (linux/fuse.h)
 _OPCODE = slice(4, 8)  # in struct fuse_in_header
 _WRITE = (16).to_bytes(4, "little")  # FUSE_WRITE
 
-# So much is taken from the heap and stays there when it is free again, instead of being mapped anew each time (mallopt).
+# So much is taken from the heap, and stays there when it is free again, instead of being mapped each time (mallopt).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MMAP_THRESHOLD = 4 << 20
 _TRIM_THRESHOLD = 32 << 20
@@ -48,6 +48,7 @@ class Receiver:
         self._head = memoryview(self._area)[:HEAD_SIZE]
         self._behind = memoryview(self._area)[HEAD_SIZE:]
         self._fresh()
+        self.size = 0  # of the request that was received last
         self.request = fuse.Buffer()
         """The request that was received, for libfuse. Of a write it has the head only."""
         self.request.buf.mem = ctypes.addressof(ctypes.c_char.from_buffer(self._area))
@@ -65,7 +66,7 @@ class Receiver:
                 raise
             if size > HEAD_SIZE and self._head[_OPCODE] != _WRITE:
                 self._behind[: size - HEAD_SIZE] = memoryview(self._data)[: size - HEAD_SIZE]
-            self.request.buf.size = size
+            self.size = self.request.buf.size = size
             return True
 
     def written(self, size: int) -> bytes:

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from guestd.sfs.answers import Reply
     from guestd.sfs.requests import Request
 
-# Requests per turn of the loop: heartbeats come between. A turn with that many writes of a megabyte is long enough.
+# Requests per turn of the loop: heartbeats come between.
 REQUESTS_AT_ONCE = 16
+LARGE = 64 << 10  # a write of that much ends the turn: who made it seldom has another one there, and the disk can begin
 FORGET_TRIES_MAX = 100
 FORGET_PERIOD_S = 0.0002  # the program that holds it up has its answer, and needs the processor only
 # allow_other: for every user of the node; default_permissions: the kernel checks them, by the attributes.
@@ -105,6 +106,8 @@ class Session:
             self._library.fuse_session_process_buf(self._session, byref(self._receiver.request))
             if self._bug is not None:
                 raise self._bug
+            if self._receiver.size >= LARGE:
+                break
 
     def answer(self, number: int, reply: Reply) -> None:
         """To the request with that number, which ends with it. Nothing happens if the mount has gone."""
