@@ -96,8 +96,8 @@ class DiskThread:
         return ReadDone(command.tag, True, self._buffer[:size])
 
     def _write(self, data: bytes, start: int, flags: int) -> int:
-        """How many bytes were written. Linux from 6.0 on takes them for direct I/O where they lie; before that it wanted
-        the boundary of a block.
+        """How many bytes were written. Linux from 6.0 on takes them for direct I/O where they lie; earlier ones want
+        the boundary of a block there.
         """
         if self._takes_all_addresses:
             try:

@@ -290,7 +290,7 @@ class World:
                 level.manager.tick(self.now_ms)
                 self._after_input(number, level)
             elif participant is not None:
-                # What was told last may have been overtaken by what was told before; nodes repeat it with each heartbeat.
+                # What was told last may have been overtaken by what was told before: nodes say it with each heartbeat.
                 self._heard_of(number, level, frozenset(participant.acknowledged()))
 
         self._do(number, level, tick)

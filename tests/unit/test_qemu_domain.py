@@ -22,6 +22,15 @@ def devices(luns: int) -> ElementTree.Element:
     return found
 
 
+def test_no_emulated_processor_says_that_it_copies_byte_by_byte_fast() -> None:
+    cpu = ElementTree.fromstring(domain_xml(SPEC, "up")).find("cpu")
+    assert cpu is not None
+    assert {one.get("name"): one.get("policy") for one in cpu} == {"erms": "disable", "fsrm": "disable"}
+    kvm = ElementTree.fromstring(domain_xml(dataclasses.replace(SPEC, accelerator="kvm"), "up")).find("cpu")
+    assert kvm is not None
+    assert list(kvm) == []
+
+
 @pytest.mark.parametrize("luns", [1, 3, 8])
 def test_there_is_a_disk_for_each_lun_and_each_has_a_controller(luns: int) -> None:  # S1.2
     found = devices(luns)
