@@ -17,6 +17,9 @@ import time
 
 PATTERN = bytes(range(256))
 IN_MEMORY = "/tmp/bench.written"
+REST_S = 1.0
+"""Before each: what the last one has left to be done behind it must slow the next one down neither on the disk nor on
+the processor. The file system, for one, puts in place what is in its journal after `fsync` has returned."""
 
 
 def main(file: str, device: str, lba: int, size: int, piece: int, rounds: int) -> None:
@@ -37,6 +40,7 @@ def main(file: str, device: str, lba: int, size: int, piece: int, rounds: int) -
 
 def rate(fd: int, offset: int, buffer: mmap.mmap, size: int) -> float:
     """Closes the descriptor."""
+    time.sleep(REST_S)
     began = time.monotonic()
     for done in range(0, size, len(buffer)):
         assert os.pwrite(fd, buffer, offset + done) == len(buffer)
