@@ -177,7 +177,10 @@ class ServiceManager(Writer):
             return True
         if self._dirty:
             self._dirty = False
-            self._decide_ms = self._now_ms + self._rank() * RANK_MS if self._would_change() else None
+            if not self._would_change():
+                self._decide_ms = None
+            elif self._decide_ms is None:  # else its time is not put off: something may be new at every tick
+                self._decide_ms = self._now_ms + self._rank() * RANK_MS
         if self._decide_ms is not None and self._now_ms >= self._decide_ms:
             if self._would_change():
                 return True
@@ -233,6 +236,7 @@ class ServiceManager(Writer):
     def applied(self) -> None:
         """Carry it out."""
         self._dirty = True
+        self._decide_ms = None  # somebody does decide
         waits = [name for name, one in self.database.services.items() if awaits(one, self.database, self.view)]
         self._awaited_ms = {name: self._awaited_ms.get(name, self._now_ms) for name in waits}
         if self.signed and not self._launch.began:
