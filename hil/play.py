@@ -28,7 +28,8 @@ from guestd.core.timing import Timing
 from hil.errors import InvalidRun, NothingToStrike, UsageError
 from hil.faults.fault import backend_of
 from hil.faults.injection import Injection, begin
-from hil.faults.plan import FaultPlan, Step
+from hil.faults.pace import Pace
+from hil.faults.plan import OPERATOR_S, FaultPlan, Step
 from hil.faults.simulated_plan import ONLY_SIMULATED, steps_of
 from hil.sim.plan import Fault, Plan
 
@@ -38,16 +39,18 @@ if TYPE_CHECKING:
 
 __all__ = ["ONLY_SIMULATED", "Fault", "FaultPlan", "Plan", "Player", "play"]
 
-OPERATOR_S: Final = 0.5
-"""How often somebody looks for machines that are off."""
 LOOK_S: Final = 0.1
 """How often it is looked whether a fault has taken hold, or is undone."""
 
 
 @overload
 def play(cluster: ScenarioCluster, plan: Plan, *, operator: bool = True) -> list[Fault]: ...
+
+
 @overload
-def play(cluster: ScenarioCluster, plan: FaultPlan, *, operator: bool = True) -> list[Step]: ...
+def play(cluster: ScenarioCluster, plan: FaultPlan) -> list[Step]: ...
+
+
 def play(cluster: ScenarioCluster, plan: Plan | FaultPlan, *, operator: bool = True) -> list[Fault] | list[Step]:
     """Carry out ``plan``, heal all, and wait as long as somebody may yet be forced out for it.
 
@@ -100,12 +103,14 @@ class Player:
         self._open: list[tuple[Step, Injection, float]] = []  # with the time until which it must have taken hold
         self._healing: list[tuple[Injection, float]] = []  # with the time until which it must be undone
         self.begun_s = 0.0
+        self._pace = Pace(plan.rejoined_ms, 0.0, 0.0)
         self._operator_s = 0.0
 
     def begin(self) -> None:
         """The times of the plan count from now on."""
         self._cluster.caller.call("note_plan", step="begun", about=self._plan.as_dict())
         self.begun_s = self._operator_s = self._cluster.clock
+        self._pace = Pace(self._plan.rejoined_ms, self.begun_s, self._cluster.default_timeout_s)
 
     def act(self) -> float | None:
         """Do what is due; when to be called again, by the cluster's clock, None: it is over.
@@ -113,6 +118,8 @@ class Player:
         Raises :class:`InvalidRun`.
         """
         self._cluster.poll()
+        self._look_joined()
+        self._end_due()  # of two at one moment one may begin where the other ends
         self._begin_due()
         self._look()
         self._end_due()
@@ -120,7 +127,7 @@ class Player:
         if self._cluster.clock >= self._operator_s:
             self._operator_s = self._cluster.clock + OPERATOR_S
             self.switch_on()
-        if self._cluster.clock >= self._end_s and not self._open and not self._healing:
+        if self._is_over and not self._open and not self._healing:
             self._finish()
             return None
         return self._due_s()
@@ -153,28 +160,39 @@ class Player:
 
     # -- time
 
+    def _look_joined(self) -> None:
+        undone = [step.at_ms for step in self._waiting] + [step.end_ms for step, _, _ in self._open]
+        while self._pace.is_next(undone):
+            apart = self._cluster.view.why_not_joined([node.id for node in self._cluster.nodes])
+            if not self._pace.go_on(self._cluster.clock, joined=apart is None):
+                return
+
     @property
-    def _end_s(self) -> float:
-        return self.begun_s + self._plan.until_ms / 1000
+    def _is_over(self) -> bool:
+        end_s = self._pace.due_s(self._plan.until_ms)
+        return end_s is not None and self._cluster.clock >= end_s
 
     def _due_s(self) -> float:
         now_s = self._cluster.clock
-        due = [self._operator_s, max(self._end_s, now_s + LOOK_S)]
-        due += [self.begun_s + step.at_ms / 1000 for step in self._waiting[:1]]
-        due += [
-            max(self._ends_s(step), now_s + LOOK_S * (injection.step == "begun")) for step, injection, _ in self._open
-        ]
+        again_s = now_s + LOOK_S
+        end_s = self._pace.due_s(self._plan.until_ms)
+        due = [self._operator_s, again_s if end_s is None else max(end_s, again_s)]
+        begins = [self._pace.due_s(step.at_ms) for step in self._waiting[:1]]
+        due += [again_s if due_s is None else due_s for due_s in begins]
+        for step, injection, _ in self._open:
+            ends_s = self._ends_s(step)
+            due.append(again_s if ends_s is None else max(ends_s, now_s + LOOK_S * (injection.step == "begun")))
         if self._healing or any(injection.step == "begun" for _, injection, _ in self._open):
-            due.append(now_s + LOOK_S)
+            due.append(again_s)
         return min(due)
 
-    def _ends_s(self, step: Step) -> float:
-        return min(self.begun_s + step.end_ms / 1000, self._end_s)
+    def _ends_s(self, step: Step) -> float | None:
+        return self._pace.due_s(min(step.end_ms, self._plan.until_ms))
 
     # -- faults
 
     def _begin_due(self) -> None:
-        while self._waiting and self.begun_s + self._waiting[0].at_ms / 1000 <= self._cluster.clock:
+        while self._waiting and self._is_due(self._pace.due_s(self._waiting[0].at_ms)):
             step = self._waiting.pop(0)
             if step.at_ms >= self._plan.until_ms:
                 continue
@@ -187,6 +205,9 @@ class Player:
             else:
                 self._open.append((step, injection, self._cluster.clock + injection.hold_s))
 
+    def _is_due(self, due_s: float | None) -> bool:
+        return due_s is not None and self._cluster.clock >= due_s
+
     def _look(self) -> None:
         for step, injection, _ in self._open:
             if injection.step == "begun" and injection.looks_held() is None:
@@ -195,10 +216,9 @@ class Player:
     def _end_due(self) -> None:
         for entry in list(self._open):
             step, injection, held_s = entry
-            now_s = self._cluster.clock
             # What ends a life by itself, as a leave does, is let come to its end.
-            waits = injection.step == "begun" and injection.fault.boots and now_s < held_s
-            if now_s >= self._ends_s(step) and not waits:
+            waits = injection.step == "begun" and injection.fault.boots and self._cluster.clock < held_s
+            if self._is_due(self._ends_s(step)) and not waits:
                 self._open.remove(entry)
                 self._heal(step, injection)
 

@@ -89,10 +89,12 @@ def replay(
     """Have a recorded run happen again, and judge it.
 
     The scenario that it was of runs again, where its file is here; else a fresh cluster has the same faults at the same
-    points (docs/evidence.md). A simulated run with its seed is the very same run. Exit status: as of `hil run`; 2 also
-    for what is no run of this version.
+    points (docs/evidence.md). A fault that the back end cannot do is refused by its name before anything starts. A
+    simulated run with its seed is the very same run. Exit status: as of `hil run`; 2 also for what is no run of this
+    version.
 
-    With --plan --json: one object with begins (power-on or joined), master, until_ms, faults, config and left_out.
+    With --plan --json: one object with begins (power-on or joined), master, until_ms, faults (a list of {fault, whom,
+    at_ms, for_ms, parameters}), config and left_out.
     """
     from hil.evidence import replay as replaying
 
@@ -116,6 +118,7 @@ def replay(
 def _again(known: Recorded, backend: str, seed: int | None, *, faults_only: bool) -> int:
     from hil.evidence import replay as replaying
 
+    known.derived.plan.check(known.manifest.nodes, backend)
     for line in known.differences():
         print(f"replay: {line}")
     if known.scenario is not None and not faults_only:

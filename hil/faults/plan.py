@@ -10,12 +10,15 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from hil.errors import UsageError
 from hil.faults import library
 from hil.faults.whom import parsed
 from hil.plan_table import plan_table
+
+OPERATOR_S: Final = 0.5
+"""How often a plan's operator looks for machines that are off."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Step:
     for_ms: int
     parameters: Mapping[str, Any] = field(default_factory=dict)
     drawn: bool = False
-    """Chance has chosen it: that it finds nobody to strike is chance, too."""
+    """Chance has chosen it, or nobody knows that it has struck: that it finds nobody to strike is chance, too."""
     seed: str | None = None
     """Decides between nodes that are in the same role; None: the lowest-numbered is struck."""
 
@@ -66,6 +69,8 @@ class FaultPlan:
     operator: bool = True
     """Somebody switches on again whoever is off and is not kept off by the plan."""
     seed: int = 0
+    rejoined_ms: tuple[int, ...] = ()
+    """When all nodes had joined again: what comes later waits for that (:mod:`hil.faults.pace`)."""
 
     def check(self, nodes: int, backend: str | None) -> None:
         """Raises :class:`UsageError` unless a cluster of so many nodes can have it, on that back end (None: on any)."""
@@ -81,7 +86,8 @@ class FaultPlan:
 
     def as_dict(self) -> dict[str, Any]:
         """For the event ``fault-plan``."""
-        return asdict(self) | {"steps": [asdict(step) for step in self.steps]}
+        about = asdict(self) | {"steps": [asdict(step) for step in self.steps]}
+        return {key: value for key, value in about.items() if key != "rejoined_ms" or value}
 
     def table(self) -> list[str]:
         """One line for each fault, for people."""

@@ -4,6 +4,7 @@ import json
 import os
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,10 @@ from hil import Cluster
 from hil.cli import main
 from hil.config import make_config
 from hil.evidence import bundle, layout, manifest
+from hil.evidence.derive import Derived
+from hil.evidence.replay import recorded
+from hil.faults.library import check
+from hil.faults.plan import FaultPlan, Step
 from tests.unit.test_evidence_capture import frames
 
 pytestmark = pytest.mark.lab
@@ -79,3 +84,61 @@ def check_capture(run_dir: Path, events: list[dict[str, object]]) -> None:
     assert isinstance(healed_s, float)
     for number, times in sent.items():
         assert any(cut_s < time_s < healed_s for time_s in times), f"node {number} said nothing while one was cut"
+
+
+GIVEN: list[tuple[str, str, dict[str, Any]]] = [
+    ("link-silent", "any_other", {"direction": "out"}),
+    ("disk-slow", "all", {"ms": 20, "lun": 0}),
+    ("freeze-vcpu", "master", {}),
+]
+APART_MS = 500
+"""A look every tenth of a second whether a fault holds or is undone, and processors that others use, too."""
+
+
+def test_faults_of_real_guests_are_had_again_on_both_back_ends(  # S10.7, S10.10
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cluster = Cluster.up(make_config(name=f"t-replay-{os.getpid()}", nodes=3))
+    try:
+        cluster.wait_joined()
+        for name, whom, parameters in GIVEN:
+            with cluster.inject(name, whom, **parameters):
+                cluster.pass_time(0.2)
+        node = cluster.any_other(*cluster.in_role("master"))
+        cluster.reset(node)
+        cluster.wait_joined()
+        cluster.freeze(node, "process")
+        cluster.pass_time(0.2)
+        cluster.thaw(node)
+    finally:
+        cluster.down()
+
+    known = derived(cluster.run_dir)
+    assert known.left_out == ()
+    assert len(known.plan.rejoined_ms) == 1
+    assert [step.kind for step in known.plan.steps] == [*(name for name, _, _ in GIVEN), "reset", "freeze-process"]
+    for backend in ("qemu", "sim"):
+        assert main.main(["replay", str(cluster.run_dir), "--backend", backend]) == 0
+        again = Path(capsys.readouterr().out.partition("evidence:  ")[2].partition("\n")[0])
+        master = derived(again).master
+        assert master is not None
+        plan, now = known.with_master(master).plan, derived(again).plan
+        with capsys.disabled():
+            print(
+                backend, *(f"{one}; then {other}" for one, other in zip(plan.steps, now.steps, strict=True)), sep="\n  "
+            )
+            print(f"  all joined again at {plan.rejoined_ms}; then {now.rejoined_ms} ms")
+        assert json.loads((again / layout.VERDICT).read_text())["verdict"] == "passed"
+        for one, other in zip(plan.steps, now.steps, strict=True):
+            assert (other.kind, other.whom) == (one.kind, one.whom)
+            assert check(other.kind, other.parameters) == check(one.kind, one.parameters)
+            assert abs(since(now, other) - since(plan, one)) < APART_MS
+
+
+def derived(run: Path) -> Derived:
+    return recorded(run, "").derived
+
+
+def since(plan: FaultPlan, step: Step) -> int:
+    """Milliseconds since all had joined again, or since the first fault."""
+    return step.at_ms - max([one for one in plan.rejoined_ms if one <= step.at_ms], default=plan.steps[0].at_ms)

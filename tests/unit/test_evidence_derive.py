@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 
-from hil.errors import NothingToStrike
+from hil.errors import InvalidRun, NothingToStrike
 from hil.evidence import layout
 from hil.evidence.derive import AFTER_MS, JOINED, POWER_ON, Derived, derive
-from hil.faults.fault import SIM
-from hil.faults.library import KINDS
 from hil.faults.plan import FaultPlan, Step
 from hil.play import play
 from hil.scenario import ScenarioCluster
@@ -27,9 +25,12 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
 
+def events_of(cluster: ScenarioCluster) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (cluster.run_dir / layout.EVENTS).read_text().splitlines()]
+
+
 def derived(cluster: ScenarioCluster) -> Derived:
-    events = [json.loads(line) for line in (cluster.run_dir / layout.EVENTS).read_text().splitlines()]
-    return derive(events, len(cluster.nodes))
+    return derive(events_of(cluster), len(cluster.nodes))
 
 
 def of_run(do: Do, *, joined: bool = True, nodes: int = 3) -> Derived:
@@ -70,9 +71,16 @@ def off(cluster: ScenarioCluster, *nodes: int) -> None:
     cluster.power_on(chosen)
 
 
-def library(cluster: ScenarioCluster, kind: str, whom: str, **parameters: Any) -> None:
-    with cluster.inject(kind, whom, **parameters):
-        cluster.pass_time(0.3)
+def slow(cluster: ScenarioCluster) -> None:
+    cluster.simulation.slow_down(cluster.nodes[1], 3)
+    cluster.pass_time(0.3)
+    cluster.simulation.slow_down(cluster.nodes[1], 0)
+
+
+def loss(cluster: ScenarioCluster) -> None:
+    cluster.simulation.lose_datagrams(0.4)
+    cluster.pass_time(0.3)
+    cluster.simulation.lose_datagrams(0)
 
 
 ONE: dict[str, tuple[Do, str, str, dict[str, Any]]] = {
@@ -106,6 +114,16 @@ ONE: dict[str, tuple[Do, str, str, dict[str, Any]]] = {
         {"sense": "medium", "lba": [0, 7], "count": 3},
     ),
     "torn": (lambda c: disk(c, "torn", 1, bytes=100), "disk-torn", "1", {"sectors": 1, "bytes": 100}),
+    "busy": (
+        lambda c: disk(c, "error", 1, direction="any", sense="busy"),
+        "disk-error",
+        "1",
+        {"sense": "busy", "direction": "any"},
+    ),
+    "no logins": (lambda c: disk(c, "refuse-login", 1), "disk-refuse-login", "1", {}),
+    "cache": (lambda c: disk(c, "volatile-cache", None), "disk-volatile-cache", "all", {"lose": "all", "seed": 0}),
+    "slow node": (slow, "slow-cpu", "1", {"ms": 3}),
+    "loss": (loss, "link-loss", "all", {"share": 400}),
     "power": (lambda c: off(c, 1), "power-off", "1", {}),
     "power of two": (lambda c: off(c, 0, 2), "power-off", "0,2", {}),
     "power of all": (lambda c: off(c, 0, 1, 2), "power-off", "all", {}),
@@ -123,26 +141,51 @@ def test_what_a_scenario_does_is_a_fault_of_the_library(what: str) -> None:
     assert abs(step.for_ms - 300) < 5
 
 
-NEEDED: dict[str, dict[str, Any]] = {"link-loss": {"share": 300}, "link-delay": {"ms": 20}, "disk-slow": {"ms": 20}}
-NEEDED |= {"slow-cpu": {"ms": 5}, "clock-drift": {"ppm": 20_000}, "link-split": {"groups": [[1], [0, 2]]}}
-WHOM = {"link-split": "all", "power-off": "0,2"}
-HERE = [name for name, kind in KINDS.items() if SIM not in kind.lacking]
+def test_an_injection_is_one_fault_whatever_the_bench_tells_of_it() -> None:
+    def inject(cluster: ScenarioCluster) -> None:
+        with cluster.inject("power-off", "1,2"):
+            cluster.pass_time(0.3)
+        with cluster.inject("panic", 1, reason="for the test"):
+            cluster.pass_time(0.3)
+        with cluster.inject("link-split", "all", groups=[[1], [0, 2]]), cluster.inject("disk-hang", "all"):
+            cluster.pass_time(0.3)
+
+    assert shown(of_run(inject)) == [
+        ("power-off", "1,2", {}),
+        ("panic", "1", {"reason": "for the test"}),
+        ("link-split", "all", {"groups": [[1], [0, 2]]}),
+        ("disk-hang", "all", {}),
+    ]
 
 
-@pytest.mark.parametrize("kind", HERE)
-def test_each_fault_of_the_library_is_read_out_as_it_was_injected_and_happens_again(kind: str) -> None:  # S10.7, S10.10
-    whom, given = WHOM.get(kind, "1"), NEEDED.get(kind, {})
-    found = of_run(lambda c: library(c, kind, whom, **given))
-    (step,) = found.plan.steps
-    assert (step.kind, step.whom) == (kind, whom)
-    assert given.items() <= step.parameters.items()
-    assert found.left_out == ()
-    assert abs(step.at_ms - 500) < 100
-    with started(1) as cluster:
-        assert play(cluster, found.plan) == []
-    again = derived(cluster).plan.steps
-    assert [(one.kind, one.whom, one.parameters) for one in again] == [(step.kind, step.whom, step.parameters)]
-    assert abs(again[0].at_ms - step.at_ms) < 60
+def test_what_was_done_while_an_injection_is_in_force_is_a_fault_of_its_own() -> None:
+    def inject(cluster: ScenarioCluster) -> None:
+        with cluster.inject("link-silent", 1, others=[2]):
+            cluster.pass_time(0.2)
+            link(cluster, 0)
+        with cluster.inject("freeze-vcpu", 1):
+            cluster.pass_time(0.1)
+            cluster.thaw(cluster.nodes[1])
+            frozen(cluster, "vcpu")
+        with cluster.inject("power-off", 1):
+            cluster.pass_time(0.1)
+            cluster.power_on([cluster.nodes[1]])
+            off(cluster, 1)
+
+    steps = of_run(inject).plan.steps
+    assert [(step.kind, step.whom) for step in steps] == [
+        ("link-silent", "1"),
+        ("link-silent", "1"),
+        ("freeze-vcpu", "1"),
+        ("freeze-vcpu", "1"),
+        ("power-off", "1"),
+        ("power-off", "1"),
+    ]
+    assert [abs(step.for_ms - 300) < 5 for step in steps[1::2]] == [True] * 3
+    # Whoever heals a node's link, has it go on, or switches it on ends the injection, too.
+    assert abs(steps[0].end_ms - steps[1].end_ms) < 5
+    assert abs(steps[2].for_ms - 100) < 5
+    assert abs(steps[4].for_ms - 100) < 5
 
 
 def test_what_did_not_take_hold_is_left_out_and_told() -> None:
@@ -152,9 +195,16 @@ def test_what_did_not_take_hold_is_left_out_and_told() -> None:
             cluster.inject("freeze-vcpu", "1")
         cluster.power_on([cluster.nodes[1]])
 
+        cluster.wait_joined()
+        cluster.caller.call("kill_guestd", nodes=[1])
+        cluster.wait_state(cluster.nodes[1], "inactive")
+        with pytest.raises(InvalidRun):
+            cluster.inject("link-silent", "1", direction="out")
+
     found = of_run(in_vain)
     assert shown(found) == [("power-off", "1", {})]
     assert "freeze-vcpu: it did not take hold: " in found.left_out[0]
+    assert "link-silent: it did not take hold: " in found.left_out[1]
 
 
 def test_cuts_between_groups_are_one_split() -> None:
@@ -171,9 +221,24 @@ def test_cuts_between_groups_are_one_split() -> None:
     assert abs(found.plan.steps[0].for_ms - 400) < 5
 
 
-def test_a_split_that_leaves_a_node_with_everybody_is_no_split_of_a_plan() -> None:
+def test_a_split_leaves_whoever_is_in_no_group_with_everybody() -> None:
     found = of_run(lambda c: c.split([c.nodes[0]], [c.nodes[1]]))
-    assert shown(found) == [("link-silent", "0", {"others": [1]}), ("link-silent", "1", {"others": [0]})]
+    assert shown(found) == [("link-split", "0,1", {"groups": [[0], [1]]})]
+
+
+def test_a_cut_from_two_of_which_one_is_healed_goes_on_from_the_other() -> None:
+    def cut(cluster: ScenarioCluster) -> None:
+        cluster.cut_link(cluster.nodes[0], "silent", others=[cluster.nodes[1], cluster.nodes[2]])
+        cluster.pass_time(0.2)
+        cluster.heal_link(cluster.nodes[2])
+        cluster.pass_time(0.1)
+        cluster.heal_link(cluster.nodes[0])
+
+    found = of_run(cut, nodes=4)
+    assert [(step.parameters["others"], round(step.for_ms, -1)) for step in found.plan.steps] == [
+        ([2], 200),
+        ([1], 300),
+    ]
 
 
 def test_what_was_never_healed_lasts_to_the_end() -> None:
@@ -206,6 +271,33 @@ def test_orders_and_resets_are_faults_too() -> None:
     assert [step.for_ms > 0 for step in found.plan.steps] == [True, True, False]  # until it was switched on again
 
 
+def test_what_is_done_to_a_machine_that_is_off_begins_when_it_starts() -> None:
+    def do(cluster: ScenarioCluster) -> None:
+        node = cluster.nodes[1]
+        cluster.power_off([node])
+        cluster.pass_time(0.1)
+        link(cluster)  # cut and healed: it has heard nothing of that
+        cluster.cut_link(node, "carrier")
+        cluster.pass_time(0.1)
+        cluster.power_on([node])
+        cluster.pass_time(0.5)
+        cluster.heal_link(node)
+
+    power, carrier = of_run(do).plan.steps
+    assert (power.kind, carrier.kind) == ("power-off", "link-carrier")
+    assert (carrier.at_ms - power.end_ms, abs(carrier.for_ms - 500) < 5) == (1, True)
+
+
+def test_who_loses_its_power_while_it_leaves_is_off_until_it_is_switched_on() -> None:
+    def do(cluster: ScenarioCluster) -> None:
+        cluster.shutdown(cluster.nodes[1])
+        off(cluster, 1)
+
+    order, power = of_run(do).plan.steps
+    assert (order.kind, power.kind) == ("shutdown", "power-off")
+    assert order.end_ms == power.end_ms == power.at_ms + 300
+
+
 def test_a_node_that_is_frozen_and_loses_its_power_is_frozen_no_more() -> None:
     def do(cluster: ScenarioCluster) -> None:
         cluster.freeze(cluster.nodes[1], "process")
@@ -217,12 +309,40 @@ def test_a_node_that_is_frozen_and_loses_its_power_is_frozen_no_more() -> None:
     assert abs(frozen.end_ms - crash.at_ms) <= 1
 
 
-def test_what_the_library_has_not_is_left_out_and_told() -> None:
-    found = of_run(lambda c: c.simulation.lose_datagrams(0.5))
+def test_what_the_library_has_in_another_way_is_told() -> None:
+    def do(cluster: ScenarioCluster) -> None:
+        disk(cluster, "torn", None, count=5, lba=(40_000, 40_001))
+        cluster.simulation.slow_down(cluster.nodes[1], 0.4)
+
+    found = of_run(do)
+    assert [step.kind for step in found.plan.steps] == ["disk-torn", "slow-cpu"]
+    assert found.plan.steps[0].drawn, "it has struck nothing, so it need not"
+    counts, whole = found.left_out
+    assert "disk-torn: its count is of each node when it is played" in counts
+    assert "slow-cpu of 0.4 ms: played as 1 ms" in whole
+
+
+def test_a_recording_of_an_older_version_says_what_it_lacks() -> None:
+    with started(1) as cluster:
+        cluster.simulation.lose_datagrams(0.4)
+        cluster.simulation.slow_down(cluster.nodes[1], 2)
+        cluster.pass_time(0.2)
+    old = [{key: value for key, value in event.items() if key not in ("share", "ms")} for event in events_of(cluster)]
+    found = derive(old, 3)
     assert found.plan.steps == ()
-    (line,) = found.left_out
-    assert line.startswith("event ")
-    assert "datagram-loss: the fault library has it not" in line
+    assert [line.partition(": ")[2] for line in found.left_out] == [
+        "datagram-loss: the recording does not say which share",
+        "slow-cpu: the recording does not say how slow",
+    ]
+
+
+def test_a_recording_that_is_cut_short_within_an_injection_has_it() -> None:
+    with started(1) as cluster, cluster.inject("freeze-vcpu", 1):
+        cluster.pass_time(0.2)
+    events = events_of(cluster)
+    cut = next(place for place, event in enumerate(events) if event["kind"] == "injection")
+    (step,) = derive(events[: cut + 1], 3).plan.steps
+    assert (step.kind, step.whom, step.drawn) == ("freeze-vcpu", "1", True)
 
 
 def test_before_all_have_joined_times_count_from_power_on() -> None:
@@ -266,6 +386,35 @@ def test_a_plan_that_is_played_is_read_out_again() -> None:
     for one, other in zip(found.plan.steps, PLAN.steps, strict=True):
         assert abs(one.at_ms - other.at_ms) < 60, one  # it began to play a moment after all had joined
         assert abs(one.for_ms - other.for_ms) <= 1, one
+
+
+CUT = FaultPlan("cut", 9000, (Step("link-silent", "2", 500, 6000),), operator=True)
+
+
+def test_the_operator_of_a_plan_is_one_of_its_replay() -> None:
+    with started(1) as cluster:
+        assert play(cluster, CUT) == []
+        cluster.wait_joined()
+    found = derived(cluster)
+    assert any(event["kind"] == "machine-crashed" for event in events_of(cluster)), "nobody was forced out"
+    assert found.plan.operator
+    assert [step.kind for step in found.plan.steps] == ["link-silent"]
+
+
+def test_where_somebody_else_has_switched_on_too_the_operator_did_faults_as_well() -> None:
+    def cut_again(cluster: ScenarioCluster) -> None:
+        assert play(cluster, CUT) == []
+        cluster.wait_joined()
+        cluster.pass_time(10)
+        cluster.cut_link(cluster.nodes[2], "silent")
+        cluster.wait_crashed(cluster.nodes[2])
+        cluster.heal_link(cluster.nodes[2])
+        cluster.power_cycle([cluster.nodes[2]])
+        cluster.wait_joined()
+
+    plan = of_run(cut_again).plan
+    assert not plan.operator
+    assert [(step.kind, step.whom) for step in plan.steps] == [("link-silent", "2"), ("power-off", "2")] * 2
 
 
 def test_another_master_takes_the_place_of_the_first_one() -> None:

@@ -217,3 +217,8 @@ def test_a_fault_on_nodes_that_another_keeps_off_is_over_with_that_one(cluster: 
     play(cluster, plan)
     cluster.wait_joined()
     assert cluster.injections() == []
+
+
+def test_a_fault_may_begin_where_another_one_on_its_node_ends(cluster: ScenarioCluster) -> None:
+    plan = FaultPlan("given", 3000, (Step("freeze-vcpu", "1", 500, 300), Step("freeze-process", "1", 800, 300)))
+    assert play(cluster, plan) == []

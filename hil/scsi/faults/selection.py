@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hil.errors import UsageError
@@ -43,6 +44,11 @@ _DIRECTIONS: Final[dict[str, frozenset[Direction]]] = {
     "media": frozenset({Direction.READ, Direction.WRITE, Direction.FLUSH}),
     "any": frozenset(Direction),
 }
+
+
+def name_of(struck: Collection[str]) -> str | None:
+    """The name for which :func:`directions` has exactly these; None: there is none."""
+    return next((name for name, found in _DIRECTIONS.items() if {one.value for one in found} == set(struck)), None)
 
 
 def directions(text: str) -> frozenset[Direction]:

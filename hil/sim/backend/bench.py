@@ -307,7 +307,7 @@ class SimBench(DiskVerbs, LinkVerbs, InjectionVerbs):
         usual = self.options.loss_share / 1000
         self.world.network.loss = max(share, usual)
         kind = "fault-injected" if share else "fault-healed"
-        self.log.emit(kind, fault="datagram-loss", verified=True)
+        self.log.emit(kind, fault="datagram-loss", share=share, verified=True)
         return {"share": share}
 
     def slow_down(self, nodes: list[int], cost_ms: float) -> dict[str, Any]:
@@ -317,7 +317,7 @@ class SimBench(DiskVerbs, LinkVerbs, InjectionVerbs):
         for machine in self._chosen(nodes):
             machine.slow_down(round(cost_ms * 1000))
             kind = "fault-injected" if cost_ms else "fault-healed"
-            self.log.emit(kind, fault="slow-cpu", node=machine.number, verified=True)
+            self.log.emit(kind, fault="slow-cpu", node=machine.number, ms=cost_ms, verified=True)
         return {"nodes": nodes}
 
     def drift(self, nodes: list[int], ppm: int) -> dict[str, Any]:
