@@ -43,6 +43,9 @@ class Refused(Exception):
         self.error = error
 
 
+IDLE: Final = "nothing"
+
+
 class Store:
     """Of one event manager. ``owner``: a number of the process, for its lock; ``done`` hears how each one ends."""
 
@@ -54,7 +57,9 @@ class Store:
         draw: random.Random,
         done: Callable[[Effect, StoreDone], None],
     ) -> None:
-        self.doing = "nothing"
+        self.doing = IDLE
+        self.begun_ms = 0
+        """By the clock of its node: when it began to do that."""
         self._node = node
         self._life = node.life
         self._mounts = mounts
@@ -94,7 +99,7 @@ class Store:
     def _next(self) -> None:
         while self._wanted and self._work is None:
             effect = self._wanted[0]
-            self.doing = type(effect).__name__
+            self.doing, self.begun_ms = type(effect).__name__, self._node.clock_ms
             self._work = self._operation(effect) if self._mounts.usable(self._node) else self._not_mounted()
             self._go_on(None)
 
@@ -121,7 +126,7 @@ class Store:
     def _over(self, error: int, identity: int = 0, data: bytes = b"") -> None:
         self._work = None
         effect: Any = self._wanted.popleft()
-        self.doing = "nothing"
+        self.doing = IDLE
         for handle, inode in list(self._open.items()):  # of an operation that has failed half way
             if self._lock is None or handle != self._lock[1]:
                 self._release(handle, inode)

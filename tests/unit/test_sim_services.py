@@ -17,7 +17,7 @@ from guestd.events.inputs import CommandEnded, StoreDone
 from hil.sim.commands import Commands
 from hil.sim.event_managers import Manager
 from hil.sim.nodes import Node
-from hil.sim.options import Options, changed
+from hil.sim.options import Options, changed, draw
 from hil.sim.plan import Fault, Plan
 from hil.sim.queue import Queue
 from hil.sim.registry import Registry
@@ -83,6 +83,12 @@ def test_what_event_managers_did_not_stand_once_they_stand_now(seed: int) -> Non
     1004: one that registered while its node's leave was above its level was told nothing of that."""
     found = run(Mutant(maturity_ignored, (), MANAGERS).options(seed))
     assert found.violation is None, found.details
+
+
+def test_an_event_manager_that_the_files_of_the_dead_keep_waiting_costs_its_node_and_that_is_no_violation() -> None:
+    found = run(draw(646, "quick"))  # S4.13
+    assert found.violation is None, found.details
+    assert found.panics > 0
 
 
 # -- the database as it is known
