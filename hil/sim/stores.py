@@ -58,8 +58,6 @@ class Store:
         done: Callable[[Effect, StoreDone], None],
     ) -> None:
         self.doing = IDLE
-        self.begun_ms = 0
-        """By the clock of its node: when it began to do that."""
         self._node = node
         self._life = node.life
         self._mounts = mounts
@@ -99,7 +97,7 @@ class Store:
     def _next(self) -> None:
         while self._wanted and self._work is None:
             effect = self._wanted[0]
-            self.doing, self.begun_ms = type(effect).__name__, self._node.clock_ms
+            self.doing = type(effect).__name__
             self._work = self._operation(effect) if self._mounts.usable(self._node) else self._not_mounted()
             self._go_on(None)
 

@@ -3,8 +3,8 @@
 What a program waits for that others have to do is no hang: an event manager that lives says that it works until that
 comes, or finds that it will not come. So a transition that one node holds up costs that node, and nobody else.
 
-It says nothing while the shared file system has not answered it: who gets no answer for most of the time that there is,
-from a slow disk or since files of the dead are being recovered, is no better than one that hangs.
+It says nothing while the shared file system has not answered it: who gets no answer in time, from a slow disk or since
+files of the dead are being recovered, is no better than one that hangs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from hil.sim.stores import IDLE
 if TYPE_CHECKING:
     from hil.checkers.checker import Bench
     from hil.checkers.observation import Life
-    from hil.sim.event_managers import Manager
     from hil.sim.world import World
 
 
@@ -42,14 +41,9 @@ class Hung(Checker):
         name, life = hung_subsystem(fields["reason"]), (node.number, node.life)
         for manager in self.world.event_managers.all:
             its_own = manager.name == name and (manager.node.number, manager.life) == life
-            if its_own and manager.works and not self._waits_for_files(manager):
+            waits_for_files = manager.store is not None and manager.store.doing != IDLE
+            if its_own and manager.works and not waits_for_files:
                 self.fail(f"node {node.number} panicked for its event manager, which {manager.shown()}")
         for program in self.world.programs.all:
             if program.name == name and (program.node.number, program.life) == life and program.works:
                 self.fail(f"node {node.number} panicked for {name}, which works on {sorted(program.unacknowledged)}")
-
-    def _waits_for_files(self, manager: Manager) -> bool:
-        store = manager.store
-        if store is None or store.doing == IDLE:
-            return False
-        return manager.node.clock_ms - store.begun_ms >= self.world.config.timing.subsystem_ms // 2
