@@ -152,7 +152,7 @@ class ServiceManager(Writer):
                 self._file.refresh()
         if self._transitions.acknowledge(signed=self.signed, unavailable=self._file.unavailable):
             self._dirty = True
-        busy = self._file.waits_for_lock(WORKING_MS) or self._launch.busy is not None
+        busy = self._file.is_kept_waiting(WORKING_MS) or self._launch.busy is not None
         self._transitions.say_working(self._now_ms, signed=self.signed, busy=busy)
         self._effects += [Say(message) for message in self._bell.take_said()]
 

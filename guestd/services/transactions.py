@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 RETRY_MS = 1000  # after an operation that has failed
 LOOK_MS = 5000  # between two looks at the file for which nobody has rung
+PATIENCE_MS = 60_000  # with the shared file system, which has files of the dead to recover first, on a slow disk maybe
 NO_DATABASE = (_errno.ENODEV, _errno.ENOTCONN)  # the shared file system is not mounted
 
 
@@ -73,7 +74,9 @@ class Transactions:
         self._now_ms = 0
         self._retry_ms = 0
         self._looked_ms = 0
-        self._locking_ms: int | None = None  # since when the lock is asked for and not granted
+        self._began_ms = 0  # when the one that is under way began
+        self._asked_ms = 0  # when its operation was asked for
+        self._locks = False  # which is the one that waits for others' transactions
 
     def at(self, now_ms: int) -> None:
         """Before every input: its time."""
@@ -94,9 +97,14 @@ class Transactions:
         """Whether one may begin."""
         return self._task is None and self._now_ms >= self._retry_ms
 
-    def waits_for_lock(self, ms: int) -> bool:
-        """Whether somebody else has had the lock for so long. A lock that is refused at once is not waited for."""
-        return self._locking_ms is not None and self._now_ms - self._locking_ms >= ms
+    def is_kept_waiting(self, ms: int) -> bool:
+        """Whether one has been under way for so long: that is others' work, if no operation takes too long.
+
+        For as long as it likes somebody else may have the lock: whoever hangs with it costs its own node.
+        """
+        if self._task is None or self._now_ms - self._began_ms < ms:
+            return False
+        return self._locks or self._now_ms - self._asked_ms < PATIENCE_MS
 
     def write(self) -> None:
         """Begin a transaction."""
@@ -112,9 +120,9 @@ class Transactions:
             self._advance(done)
 
     def _transaction(self) -> Task:
-        self._locking_ms = self._now_ms
+        self._locks = True
         done = yield LockStore
-        self._locking_ms = None
+        self._locks = False
         if self._has_failed(done):
             self._writer.not_begun("locked", done.errno)
             return
@@ -185,6 +193,7 @@ class Transactions:
 
     def _begin(self, task: Task) -> None:
         self._task = task
+        self._began_ms = self._now_ms
         self._advance(None)
 
     def _advance(self, done: StoreDone | None) -> None:
@@ -195,4 +204,5 @@ class Transactions:
             self._task = None
             return
         self._tag += 1
+        self._asked_ms = self._now_ms
         self._effects.append(effect(self._tag))

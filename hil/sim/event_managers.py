@@ -83,6 +83,7 @@ class Manager:
         self.draw = draw
         self.core: EventManager | None = None  # once it is registered
         self.store: Store | None = None
+        self.asked_us: int | None = None  # when it asked the store for what it waits for
         self.ended = False
         self.left = False
         self.refused = ""
@@ -298,6 +299,7 @@ class EventManagers:
     def _store_done(self, manager: Manager, effect: object, done: StoreDone) -> None:
         for hear in self.on_store:
             hear(manager, effect, done)
+        manager.asked_us = None
         self.give(manager, done)
 
     def _command_ended(self, manager: Manager, ended: CommandEnded) -> None:
@@ -312,6 +314,7 @@ class EventManagers:
             self._say(manager, {"emit": {"kind": effect.kind, **effect.fields}})
         elif isinstance(effect, (LockStore, UnlockStore, ReadStore, AppendStore, ReplaceStore)):
             assert manager.store is not None
+            manager.asked_us = self._queue.now_us
             self._queue.after(0, self._operate, manager, effect)
         elif isinstance(effect, Acknowledge):
             manager.unacknowledged.pop(effect.number, None)

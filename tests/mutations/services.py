@@ -44,6 +44,13 @@ FAILING: Final[dict[str, Any]] = {**CALM, "command_share": 400}
 DEATHS: Final[dict[str, Any]] = {**CALM, "weights": (("crash", 4), ("leave", 1)), "fault_every_ms": 4000}
 POWER: Final[dict[str, Any]] = {**CALM, "weights": (("power-failure", 1),), "fault_every_ms": 6000}
 MANAGERS: Final[dict[str, Any]] = {**CALM, "manager_share": 50}
+SLOW: Final[dict[str, Any]] = {
+    **DEATHS,
+    "filers": 2,
+    "slow_share": 900,
+    "slow_ms_max": 800,
+    "converge_ms": 180_000,
+}
 
 
 def maturity_ignored(patch: Patch) -> None:
@@ -161,7 +168,6 @@ def decided_without_the_lock(patch: Patch) -> None:
     def unlocked(self: Transactions) -> Generator[Any, Any, None]:
         task = transaction(self)
         assert next(task) is LockStore
-        self._locking_ms = None
         wanted = task.send(StoreDone(0, 0))
         while True:
             done = yield wanted
@@ -234,6 +240,13 @@ ANY: Final = (
     *(OneHistory.claim, ServiceStates.claim, SETTLES),
 )
 
+
+def files_awaited_in_silence(patch: Patch) -> None:
+    """An event manager that is kept waiting by the shared file system does not say that it works."""
+    waits = Transactions.is_kept_waiting
+    patch.replace(Transactions, "is_kept_waiting", lambda self, ms: self._locks and waits(self, ms))
+
+
 MUTANTS: Final = (
     Mutant(maturity_ignored, (Placed.claim,), CALM),
     Mutant(disallowed_node_chosen, (Placed.claim,), CALM),
@@ -252,5 +265,6 @@ MUTANTS: Final = (
     Mutant(run_before_it_is_written, ANY, CALM),
     Mutant(interrupted_leave_awaited, (Hung.claim,), MANAGERS),
     Mutant(sign_off_awaited_in_silence, (Hung.claim,), MANAGERS),
+    Mutant(files_awaited_in_silence, (Hung.claim,), SLOW),
     Mutant(registered_before_its_join, ANY, DEATHS),
 )

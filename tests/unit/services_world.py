@@ -81,8 +81,11 @@ class World:
         self.writes = 0
         self.fails: Callable[[int, Any], None] = lambda _node, _effect: None
         """Raises Fails for an operation on the database that is to fail."""
+        self.hangs: Callable[[int, Any], bool] = lambda _node, _effect: False
+        """Whether an operation on the database is not answered for now."""
         self.ends: Callable[[int, Any], bool] = lambda _node, _effect: False
         """Whether the event manager of that node is killed when that effect was carried out."""
+        self._hanging: list[tuple[int, Any]] = []  # of whom, which operation
         self._writing: tuple[int, bytes | None, bytes] | None = None  # node; the file before, and what it writes
         self._pending: list[tuple[int, Callable[[], None]]] = []  # of whom, what is next
         self._told: dict[tuple[int, int], tuple[Transition, ...]] = {}  # (node that is told, number)
@@ -236,6 +239,13 @@ class World:
                 self.give(node, Tick(self.loads[node]))
             self.run()
 
+    def answer_hanging(self) -> None:
+        """Nothing hangs any more."""
+        self.hangs = lambda _node, _effect: False
+        hanging, self._hanging = self._hanging, []
+        for node, effect in hanging:
+            self._store(node, effect)
+
     def settle(self) -> None:
         """Let whoever waits for others have its turn."""
         self.wait(3)
@@ -319,6 +329,9 @@ class World:
             self._store(node, effect)
 
     def _store(self, node: int, effect: Any) -> None:
+        if self.hangs(node, effect):
+            self._hanging.append((node, effect))
+            return
         error, landed = 0, 1.0
         try:
             self.fails(node, effect)

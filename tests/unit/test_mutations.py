@@ -47,7 +47,7 @@ ALONE = {
     "WorkedOn": "acknowledged-at-once",
     "OwnLevel": "told-before-its-own-join",
     "ProgramStates": "states-of-before",
-    "Hung": "interrupted-leave-awaited",
+    "Hung": "files-awaited-in-silence",
     "OneCluster": "second-cluster",
     "Survivors": "one-too-few",
     "Refused": "conflict-ignored",

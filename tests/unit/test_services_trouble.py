@@ -13,6 +13,7 @@ from guestd.events.effects import AppendStore, LockStore, ReadStore, ReplaceStor
 from guestd.events.inputs import Asked, CommandEnded
 from guestd.services.choose import QUARANTINE_FAILURES
 from guestd.services.definition import DefinitionErrors, checked
+from guestd.services.transactions import PATIENCE_MS
 from tests.unit.services_world import Fails, World
 from tests.unit.test_services import BOTH, began, cluster, table, where
 
@@ -263,6 +264,35 @@ def test_who_waits_for_another_node_to_sign_off_works() -> None:  # S4.13
     world.wait(20)
     assert world.states[1] == "inactive"
     assert world.working == before
+
+
+@pytest.mark.parametrize("kind", [ReadStore, AppendStore])
+def test_who_is_kept_waiting_by_the_shared_file_system_works_for_a_time(kind: type) -> None:  # S4.13
+    """It may have the files of the dead to recover first; but if it hangs that must end."""
+    world = cluster(2, table("web"))
+    world.hangs = lambda node, effect: node == 1 and isinstance(effect, kind)
+    world.die(0)
+    world.wait(1 + PATIENCE_MS / 1000)
+    assert world.working[1] >= 55
+    before = list(world.working)
+    world.wait(20)
+    assert world.working == before
+    assert world.states[0] == "forced-leaving"
+    world.answer_hanging()
+    world.settle()
+    assert world.states[0] == "inactive"
+    assert where(world, "web") == {"1": "registered"}
+
+
+def test_who_waits_for_the_lock_of_the_database_works_for_as_long_as_another_has_it() -> None:  # S4.13
+    """Whoever hangs with it costs its own node."""
+    world = cluster(3, table("web"))
+    world.hangs = lambda node, effect: node == 1 and not isinstance(effect, LockStore)
+    world.die(0)
+    world.wait(3 * PATIENCE_MS / 1000)
+    assert world.holder == 1
+    assert world.working[2] >= 160
+    assert world.working[1] < 65
 
 
 # -- no shared file system

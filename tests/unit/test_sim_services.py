@@ -85,10 +85,11 @@ def test_what_event_managers_did_not_stand_once_they_stand_now(seed: int) -> Non
     assert found.violation is None, found.details
 
 
-def test_an_event_manager_that_the_files_of_the_dead_keep_waiting_costs_its_node_and_that_is_no_violation() -> None:
-    found = run(draw(646, "quick"))  # S4.13
+def test_an_event_manager_that_the_files_of_the_dead_keep_waiting_works() -> None:  # S4.13
+    """For more than ten seconds in its join, in this run: it once cost its node."""
+    found = run(draw(646, "quick"))
     assert found.violation is None, found.details
-    assert found.panics > 0
+    assert found.panics == 0
 
 
 # -- the database as it is known

@@ -3,22 +3,23 @@
 What a program waits for that others have to do is no hang: an event manager that lives says that it works until that
 comes, or finds that it will not come. So a transition that one node holds up costs that node, and nobody else.
 
-It says nothing while the shared file system has not answered it: who gets no answer in time, from a slow disk or since
-files of the dead are being recovered, is no better than one that hangs.
+An event manager says so of the shared file system, too, which may have files of the dead to recover; but it has no more
+patience with one operation than PATIENCE_MS, or nobody would find a file system that hangs.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from guestd.services.transactions import PATIENCE_MS
 from hil.checkers.checker import Checker
 from hil.checkers.observation import Observation
 from hil.checkers.panics import hung_subsystem
-from hil.sim.stores import IDLE
 
 if TYPE_CHECKING:
     from hil.checkers.checker import Bench
     from hil.checkers.observation import Life
+    from hil.sim.event_managers import Manager
     from hil.sim.world import World
 
 
@@ -41,9 +42,12 @@ class Hung(Checker):
         name, life = hung_subsystem(fields["reason"]), (node.number, node.life)
         for manager in self.world.event_managers.all:
             its_own = manager.name == name and (manager.node.number, manager.life) == life
-            waits_for_files = manager.store is not None and manager.store.doing != IDLE
-            if its_own and manager.works and not waits_for_files:
+            if its_own and manager.works and not self._has_lost_patience(manager):
                 self.fail(f"node {node.number} panicked for its event manager, which {manager.shown()}")
         for program in self.world.programs.all:
             if program.name == name and (program.node.number, program.life) == life and program.works:
                 self.fail(f"node {node.number} panicked for {name}, which works on {sorted(program.unacknowledged)}")
+
+    def _has_lost_patience(self, manager: Manager) -> bool:
+        asked_us = manager.asked_us
+        return asked_us is not None and self.world.queue.now_us - asked_us >= PATIENCE_MS * 1000
