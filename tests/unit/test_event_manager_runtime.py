@@ -22,7 +22,7 @@ from guestd import guestctl
 from guestd.events.effects import AppendStore, LockStore, ReadStore, ReplaceStore, UnlockStore
 from guestd.events.inputs import CommandEnded, StoreDone
 from guestd.runtime.event_manager.commands import OUTPUT_SIZE, Commands
-from guestd.runtime.event_manager.processes import MARK, members
+from guestd.runtime.event_manager.processes import MARK, members, start_of
 from guestd.runtime.event_manager.store import Store
 from guestd.runtime.event_manager.watchers import watcher_command
 from tests.unit.test_guestd_runtime import TREE, Trio, trio
@@ -197,6 +197,22 @@ def test_of_a_command_that_is_killed_everybody_is_who_left_its_group_too(
     assert not is_there(pid)  # when the end is told, not some time after it
 
 
+def test_who_was_found_is_found_until_it_has_ended_whosever_child_it_is_by_then(tmp_path: Path) -> None:
+    """A killed process takes time to end. Its parent may be quicker, and another process may have its number then."""
+    file = tmp_path / "pid"
+    subprocess.run(["sh", "-c", f"env -i setsid sh -c 'echo $$ > {file}; exec sleep 1000' &"], check=True)
+    pid = pid_in(file)
+    start = start_of(pid)
+    assert start is not None
+    assert members("no mark", None, {}) == {}
+    assert members("no mark", None, {pid: start}) == {pid: start}
+    assert members("no mark", None, {pid: start + 1}) == {}
+    os.kill(pid, signal.SIGKILL)
+    while start_of(pid) == start and is_there(pid):
+        time.sleep(0.01)
+    assert members("no mark", None, {pid: start}) == {}
+
+
 def test_what_a_command_leaves_running_goes_on_if_it_has_succeeded(runner: Runner, tmp_path: Path) -> None:  # S9.5
     file = tmp_path / "pid"
     # The service has the output open, and does not hold up the end.
@@ -272,10 +288,10 @@ def test_the_members_of_a_command_are_found_by_their_mark(runner: Runner) -> Non
     number = runner.start("sleep", "1000")
     name = ""
     end_s = time.monotonic() + LIMIT_S
-    while not name or not members(name, None):
+    while not name or not members(name, None, {}):
         assert time.monotonic() < end_s
         name = next(iter(os.listdir(runner.directory)), "")
-    (pid,) = members(name, None)
+    (pid,) = members(name, None, {})
     assert f"{MARK}={name}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     runner.commands.kill(number, now_ms())
     assert runner.wait(number).status == -signal.SIGKILL

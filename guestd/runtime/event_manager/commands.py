@@ -44,6 +44,7 @@ class _Command:
         self.timed_out = False
         self.kill_ms: int | None = None  # when whoever is left is to be killed; None: that is not decided
         self.pause_ms = AGAIN_MS
+        self.left: dict[int, int] = {}  # who was left at the last look, and when each was started
 
 
 class Commands:
@@ -138,9 +139,9 @@ class Commands:
             command.timed_out = True
             command.kill_ms = now_ms
         if command.kill_ms is not None and now_ms >= command.kill_ms:
-            left = members(command.mark, command.process.pid)
-            kill(left)
-            if not left and command.status is not None:
+            command.left = members(command.mark, command.process.pid, command.left)
+            kill(command.left)
+            if not command.left and command.status is not None:
                 self._finish(command)
             else:
                 command.kill_ms = now_ms + command.pause_ms
@@ -211,7 +212,8 @@ def clean_up(directory: str) -> None:
 
 def _end(mark: str, leader: int | None) -> None:
     pause_ms = AGAIN_MS
-    while left := members(mark, leader):
+    left: dict[int, int] = {}
+    while left := members(mark, leader, left):
         kill(left)
         time.sleep(pause_ms / 1000)
         pause_ms = min(2 * pause_ms, AGAIN_MS_MAX)

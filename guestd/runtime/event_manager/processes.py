@@ -11,7 +11,7 @@ from _signal import SIGKILL  # type: ignore[import-not-found]  # `signal` would 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 MARK = "HIL_COMMAND"  # the name of the variable in the environment
 
@@ -24,28 +24,34 @@ def start_of(pid: int) -> int | None:
     return None if fields is None else int(fields[_START])
 
 
-def members(mark: str, leader: int | None) -> list[int]:
-    """The processes of a command that run. leader: the number of its group; None: it may be another one's by now."""
-    found: set[int] = set()
-    others: dict[int, int] = {}  # process -> its parent
+def members(mark: str, leader: int | None, known: Mapping[int, int]) -> dict[int, int]:
+    """The processes of a command that run, by number, and when each was started.
+
+    leader: the number of its group; None: it may be another one's by now. known: those that were found before. Who was
+    killed may take a while to end, and is nobody's child any more if its parent was quicker.
+    """
+    found: dict[int, int] = {}
+    others: dict[int, tuple[int, int]] = {}  # process -> its parent; when it was started
     wanted = f"{MARK}={mark}".encode()
     for pid in _pids():
         fields = _stat(pid)
         if fields is None or fields[_STATE] in ("Z", "X") or pid == os.getpid():
             continue
-        if str(leader) in (fields[_GROUP], fields[_SESSION]) or wanted in _environment(pid):
-            found.add(pid)
+        start = int(fields[_START])
+        group = str(leader) in (fields[_GROUP], fields[_SESSION])
+        if group or known.get(pid) == start or wanted in _environment(pid):
+            found[pid] = start
         else:
-            others[pid] = int(fields[_PARENT])
+            others[pid] = int(fields[_PARENT]), start
     grows = bool(found)
     while grows:
-        children = {pid for pid, parent in others.items() if parent in found and pid not in found}
-        found |= children
+        children = {pid: start for pid, (parent, start) in others.items() if parent in found and pid not in found}
+        found.update(children)
         grows = bool(children)
-    return sorted(found)
+    return found
 
 
-def kill(pids: list[int]) -> None:
+def kill(pids: Iterable[int]) -> None:
     """All of them, as far as they are still there."""
     for pid in pids:
         try:
