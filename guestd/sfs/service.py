@@ -366,8 +366,10 @@ def _release(desk: Desk, _: int, request: ask.Release | ask.ReleaseDirectory, _n
     try:
         if owner is not None and visit.wholes.pop((handle.inode, owner), None) is not None:
             yield from desk.system.flock(handle.inode, owner, UNLOCK, False)
-    finally:
+    except FsError:  # no `finally`: a stack that is thrown away closes its tasks, and nothing answers them any more
         yield from desk.system.release(handle.inode)
+        raise
+    yield from desk.system.release(handle.inode)
     return say.Done()
 
 

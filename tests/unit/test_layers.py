@@ -193,3 +193,15 @@ def test_only_the_constraints_hold_versions() -> None:
     assert [name for name in wanted if not re.fullmatch(r"[A-Za-z0-9._-]+", name)] == []
     pinned = (TREE / "constraints.txt").read_text(encoding="utf-8").lower()
     assert [name for name in wanted if f"\n{name.lower()}==" not in pinned] == []
+
+
+@pytest.mark.parametrize("path", sources("guestd"), ids=lambda path: str(path.relative_to(TREE)))
+def test_no_generator_waits_for_something_while_it_is_closed(path: Path) -> None:
+    """A life that is over closes its tasks: what they would wait for in a `finally` never comes."""
+    cleaning = [
+        one for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Try) for one in node.finalbody
+    ]
+    waits = [
+        found.lineno for one in cleaning for found in ast.walk(one) if isinstance(found, (ast.Yield, ast.YieldFrom))
+    ]
+    assert not waits
