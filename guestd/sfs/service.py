@@ -366,7 +366,8 @@ def _release(desk: Desk, _: int, request: ask.Release | ask.ReleaseDirectory, _n
     try:
         if owner is not None and visit.wholes.pop((handle.inode, owner), None) is not None:
             yield from desk.system.flock(handle.inode, owner, UNLOCK, False)
-    except FsError:  # no `finally`: a stack that is thrown away closes its tasks, and nothing answers them any more
+    except FsError:
+        # No `finally`: a stack that is thrown away closes its tasks, and nothing answers them any more.
         yield from desk.system.release(handle.inode)
         raise
     yield from desk.system.release(handle.inode)
