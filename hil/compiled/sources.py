@@ -100,8 +100,9 @@ def _raising_by_name(text: str) -> str:
             continue
         name = handler.name or "caught"
         if handler.name is None:
-            line = lines[handler.lineno - 1]
-            lines[handler.lineno - 1] = f"{line[: line.rindex(':')]} as {name}:"
+            assert handler.type is not None, "it has no name, so it has a type"
+            line, end = lines[handler.lineno - 1], handler.type.end_col_offset
+            lines[handler.lineno - 1] = f"{line[:end]} as {name}{line[end:]}"
         for one in bare:
             line = lines[one.lineno - 1]
             lines[one.lineno - 1] = f"{line[: one.col_offset]}raise {name}"
