@@ -124,15 +124,21 @@ def _load(cluster_id: bytes, sectors: list[bytes], known: Tables | None) -> Load
     intent = _pending(cluster_id, sequence, header.nodes, sectors, damaged)
     disks: list[Disk | None] = []
     wanted: list[bytes] = []
-    for slot in range(layout.SLOTS):
-        copies = [sectors[layout.disk_lba(slot, copy) - layout.TABLES_LBA] for copy in range(layout.COPIES)]
-        changed = intent is not None and intent.slot == slot
-        if known and known.sequence <= sequence and not changed and copies == [known.sectors[slot]] * layout.COPIES:
-            disk, sector = known.disks[slot], copies[0]
-        else:
-            disk, sector = _record(cluster_id, slot, sequence, intent, copies, damaged)
-        disks.append(disk)
-        wanted.append(sector)
+    first, second = (_slots(sectors, copy) for copy in range(layout.COPIES))
+    older = known if known is not None and known.sequence <= sequence else None
+    if older is not None and intent is None and first == second == older.sectors:
+        disks += older.disks
+        wanted += older.sectors
+    else:
+        for slot in range(layout.SLOTS):
+            copies = [first[slot], second[slot]]
+            changed = intent is not None and intent.slot == slot
+            if older is not None and not changed and copies == [older.sectors[slot]] * layout.COPIES:
+                disk, sector = older.disks[slot], copies[0]
+            else:
+                disk, sector = _record(cluster_id, slot, sequence, intent, copies, damaged)
+            disks.append(disk)
+            wanted.append(sector)
     digest = header.digest if intent is None else intent.digest
     if intent is not None and intent.sequence == sequence and digest != header.digest:
         raise TablesRefused(f"the intent of change {sequence} and the header have different digests")
@@ -142,6 +148,12 @@ def _load(cluster_id: bytes, sectors: list[bytes], known: Tables | None) -> Load
     tables = Tables(sequence if intent is None else intent.sequence, header, tuple(disks), tuple(wanted))
     _check(tables)
     return Loaded(tables, _repairs(cluster_id, tables, sectors), tuple(damaged), intent)
+
+
+def _slots(sectors: list[bytes], copy: int) -> tuple[bytes, ...]:
+    """That copy of all records."""
+    start = layout.disk_lba(0, copy) - layout.TABLES_LBA
+    return tuple(sectors[start : start + layout.SLOTS])
 
 
 def _read(
@@ -228,6 +240,9 @@ def _record(
             (f"{name}, copy {copy + 1}", str(why)) for copy, why in enumerate(read) if isinstance(why, Exception)
         ]
         return intent.disk, records.encode_disk(cluster_id, intent.sequence, slot, intent.disk)
+    first = read[0]
+    if copies[0] == copies[1] and not isinstance(first, Exception) and first[0] <= sequence:  # as it nearly always is
+        return first[1], copies[0]
     # What a change wrote whose intent nobody can read is undone by the other copy.
     believed = [
         Damaged(f"is of change {one[0]}, which was never completed")
@@ -259,15 +274,19 @@ def _check(tables: Tables) -> None:
 
 def _repairs(cluster_id: bytes, tables: Tables, sectors: list[bytes]) -> Writes:
     """First all records, then the headers: who reads in between still finds the intent."""
-    header = encoded_header(cluster_id, tables)
+    copies = [_slots(sectors, copy) for copy in range(layout.COPIES)]
     wanted = [
-        (layout.disk_lba(slot, copy), tables.sectors[slot])
-        for copy in range(layout.COPIES)
-        for slot in range(layout.SLOTS)
-    ] + [(layout.header_lba(copy), header) for copy in range(layout.COPIES)]
-    return tuple((lba, data) for lba, data in wanted if sectors[lba - layout.TABLES_LBA] != data)
+        (layout.disk_lba(slot, copy), data)
+        for copy, found in enumerate(copies)
+        if found != tables.sectors
+        for slot, data in enumerate(tables.sectors)
+        if data != found[slot]
+    ]
+    header = encoded_header(cluster_id, tables)
+    headers = [layout.header_lba(copy) for copy in range(layout.COPIES)]
+    return (*wanted, *((lba, header) for lba in headers if sectors[lba - layout.TABLES_LBA] != header))
 
 
 def _digest(sectors: list[bytes] | tuple[bytes, ...]) -> int:
     # Of their checksums: a CRC goes on over a sector with its own CRC to the same number, whatever the sector says.
-    return zlib.crc32(b"".join(sector[-4:] for sector in sectors))
+    return zlib.crc32(b"".join([sector[-4:] for sector in sectors]))
