@@ -9,7 +9,10 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from enum import Enum
+    import enum
+
+    class Enum(enum.Enum):
+        """Defined here and no alias: who compiles these modules (mypyc) takes as a base what the checker sees."""
 else:
 
     class EnumType(type):
