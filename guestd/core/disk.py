@@ -13,12 +13,14 @@ from guestd.core.inputs import ReadDone, ScsiDone, WriteDone
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from guestd.core.effects import Effect
 
     Command = WriteSectors | ReadSectors | ScsiCommand
     Done = WriteDone | ReadDone | ScsiDone
-    Ended = Callable[[bool, bytes], None]  # called with whether it succeeded, and what was read
+    Written = Callable[[bool], None]  # called with whether it succeeded
+    HaveRead = Callable[[bool, bytes], None]  # the same, and what was read
     ScsiEnded = Callable[[int, bytes, int], None]  # called with status, data and sense key, as in ScsiDone
 
 SECTOR_SIZE = 512
@@ -44,48 +46,50 @@ class Disk:
     def __init__(self, effects: list[Effect], lane: int = MEMBERSHIP) -> None:
         """effects: the list that the stack hands out; a command is appended to it when it is its turn."""
         self._effects = effects
-        self._queue: list[tuple[Command, Callable[[Done], None]]] = []
+        # Each command with its continuation, which is of the type that goes with it.
+        self._queue: list[tuple[Command, Any]] = []
         self._tag = lane
         self.lun: int = lane // 2
         self.failed_count = 0
         self.conflict = False  # a write was refused: this node was fenced (spec S6.4)
 
-    def write(self, lba: int, data: bytes, then: Ended, *, durable: bool) -> None:
+    def write(self, lba: int, data: bytes, then: Written, *, durable: bool) -> None:
         """Write, then call `then`; durable: as in WriteSectors."""
-        self._append(
-            WriteSectors(self._next_tag(), lba, data, durable, self.lun), lambda done: self._written(done, then)
-        )
+        self._append(WriteSectors(self._next_tag(), lba, data, durable, self.lun), then)
 
-    def read(self, lba: int, count: int, then: Ended) -> None:
+    def read(self, lba: int, count: int, then: HaveRead) -> None:
         """Read `count` blocks, then call `then`."""
-        command = ReadSectors(self._next_tag(), lba, count, self.lun)
-        self._append(command, lambda done: self._have_read(done, count * SECTOR_SIZE, then))
+        self._append(ReadSectors(self._next_tag(), lba, count, self.lun), then)
 
     def scsi(self, cdb: bytes, data: bytes, reply_size: int, then: ScsiEnded) -> None:
         """Send a SCSI command, then call `then`."""
-
-        def ended(done: Done) -> None:
-            assert isinstance(done, ScsiDone), done
-            then(done.status, done.data, done.sense_key)
-
-        self._append(ScsiCommand(self._next_tag(), cdb, data, reply_size, self.lun), ended)
+        self._append(ScsiCommand(self._next_tag(), cdb, data, reply_size, self.lun), then)
 
     def done(self, done: Done) -> None:
         """A completion has come in. One with a tag that is not out is ignored."""
-        if not self._queue or self._queue[0][0].tag != done.tag:
+        if not self._queue:
             return
-        self._queue[0][1](done)
+        command, then = self._queue[0]
+        if command.tag != done.tag:
+            return
+        if isinstance(command, WriteSectors):
+            self._written(done, then)
+        elif isinstance(command, ReadSectors):
+            self._have_read(done, command.count * SECTOR_SIZE, then)
+        else:
+            assert isinstance(done, ScsiDone), done
+            then(done.status, done.data, done.sense_key)
         self._queue.pop(0)
         if self._queue:
             self._effects.append(self._queue[0][0])
 
-    def _written(self, done: Done, then: Ended) -> None:
+    def _written(self, done: Done, then: Written) -> None:
         assert isinstance(done, WriteDone), done
         self.failed_count += not done.ok
         self.conflict |= done.conflict
-        then(done.ok, b"")
+        then(done.ok)
 
-    def _have_read(self, done: Done, size: int, then: Ended) -> None:
+    def _have_read(self, done: Done, size: int, then: HaveRead) -> None:
         assert isinstance(done, ReadDone), done
         ok = done.ok and len(done.data) == size
         self.failed_count += not ok
@@ -95,7 +99,7 @@ class Disk:
         self._tag += LANES
         return self._tag
 
-    def _append(self, command: Command, ended: Callable[[Done], None]) -> None:
-        self._queue.append((command, ended))
+    def _append(self, command: Command, then: Any) -> None:
+        self._queue.append((command, then))
         if len(self._queue) == 1:
             self._effects.append(command)

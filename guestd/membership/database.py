@@ -164,7 +164,7 @@ class Database:
 
     def _write(self, sector: int, data: bytes, then: Done, *, durable: bool) -> None:
         lba = layout.region_lba(self._context.node, sector)
-        self._context.disk.write(lba, data, lambda ok, _: then(ok), durable=durable)
+        self._context.disk.write(lba, data, then, durable=durable)
 
     def _report_damage(self, found: list[Region]) -> None:
         for node, region in enumerate(found):

@@ -58,6 +58,8 @@ class Manager:
         self._duplicate = DuplicateWatch(context)
         self._begins = False  # the start-up sequence is under way
         self._in_round = False
+        self._round_began_ms = 0
+        self._round_wrote = False  # its heartbeat is on the disk
         self._confirmed_ms = 0  # when the last round of the disk began that wrote and read: a member then
         self._round_due_ms = 0
         self._hears_published = 0
@@ -361,20 +363,19 @@ class Manager:
         planned_ms = self._round_due_ms if abs(self._round_due_ms - now_ms) <= timing.heartbeat_ms else now_ms
         self._round_due_ms = planned_ms + timing.disk_heartbeat_ms
 
-        started_ms, written = self._context.now_ms, False
+        self._round_began_ms = now_ms
+        self._database.write_heartbeat(self._heartbeat(self.member.incarnation), self._round_has_written)
 
-        def have_read(found: list[Region] | None) -> None:
-            self._in_round = False
-            if written and found is not None:
-                self._confirmed_ms = started_ms
+    def _round_has_written(self, ok: bool) -> None:
+        self._round_wrote = ok
+        self._database.read(self._round_has_read)
 
-        def have_written(ok: bool) -> None:
-            nonlocal written
-            written = ok
-            self._read_regions(have_read)
-
-        heartbeat = self._heartbeat(self.member.incarnation)
-        self._database.write_heartbeat(heartbeat, have_written)
+    def _round_has_read(self, found: list[Region] | None) -> None:
+        if not self._take_in(found):
+            return
+        self._in_round = False
+        if self._round_wrote and found is not None:
+            self._confirmed_ms = self._round_began_ms
 
     def _check_subsystems(self, counted_ms: int) -> None:
         """A subsystem that does not answer costs its node, not the cluster (spec S4.13)."""
@@ -432,19 +433,25 @@ class Manager:
         """Read everything and take it in, then go on with `then`."""
 
         def ended(found: list[Region] | None) -> None:
-            if self.member.role in (Role.GONE, Role.EXPELLED):
-                return
-            if found is not None:
-                if not self.member.role.inside:
-                    own, written = found[self.member.node].heartbeat, self._database.heartbeat_sequence
-                    self._duplicate.read_back(own, self.member.incarnation, written)
-                    self._refuse(self._duplicate.reason)
-                self.member.observer.read([region.heartbeat for region in found], self._context.now_ms)
-                self._adopt(newest_view(found))
-                self._news = True
-            then(found)
+            if self._take_in(found):
+                then(found)
 
         self._database.read(ended)
+
+    def _take_in(self, found: list[Region] | None) -> bool:
+        """A read of everything, None if it failed; whether this life goes on."""
+        role = self.member.role
+        if role is Role.GONE or role is Role.EXPELLED:
+            return False
+        if found is not None:
+            if not role.inside:
+                own, written = found[self.member.node].heartbeat, self._database.heartbeat_sequence
+                self._duplicate.read_back(own, self.member.incarnation, written)
+                self._refuse(self._duplicate.reason)
+            self.member.observer.read([region.heartbeat for region in found], self._context.now_ms)
+            self._adopt(newest_view(found))
+            self._news = True
+        return True
 
     def _news_on_the_disk(self) -> bool:
         return self._look or self.member.observer.hears() != self._hears_published

@@ -114,7 +114,7 @@ class Engine:
         if isinstance(step, Read):
             self._disk.read(step.lba, step.count, lambda ok, data: answer(_of_disk(ok, step, data)))
         elif isinstance(step, Write):
-            self._disk.write(step.lba, step.data, lambda ok, _: answer(_of_disk(ok, step, None)), durable=step.durable)
+            self._disk.write(step.lba, step.data, lambda ok: answer(_of_disk(ok, step, None)), durable=step.durable)
         elif isinstance(step, Flush):
             self._flush(answer, ATTENTIONS_MAX)
         elif isinstance(step, Signal):

@@ -140,7 +140,7 @@ def conflict_ignored(patch: Patch) -> None:
 
     def written(self: disk.Disk, done: Any, then: Any) -> None:
         self.failed_count += not done.ok
-        then(done.ok, b"")
+        then(done.ok)
 
     patch.replace(disk.Disk, "_written", written)
 
