@@ -89,7 +89,7 @@ class Stack:
     def _settle(self) -> None:
         """The levels first: what they acknowledge goes out with the membership's next datagram."""
         member = self._manager.member
-        if member.role.inside:
+        if member.inside:
             progress = self.kernel.settle(self._participant)
             if progress:
                 self._manager.report(progress)

@@ -104,4 +104,4 @@ def watch_ms(timing: Timing) -> int:
 
 def _may_live(beat: Heartbeat | None, entry: Entry) -> bool:
     """Whether the disk says that this node's last life has neither left gracefully nor was forced out."""
-    return entry.state.live or (beat is not None and beat.incarnation > entry.incarnation)
+    return entry.live or (beat is not None and beat.incarnation > entry.incarnation)

@@ -69,7 +69,8 @@ class Manager:
         self._ticked = False  # a period has passed: look what is due, and say that this node is alive
         self._undecided = True  # something else has happened since the last decision
         self._unsettled = True  # something happened that levels and programs may depend on, beside what follows:
-        self._settled: tuple[View, Role] | None = None  # of when they were settled last
+        self._settled_view: View | None = None  # those of when they were settled last
+        self._settled_role = Role.STARTING
         self.over = False
 
     def start(self) -> None:
@@ -89,7 +90,7 @@ class Manager:
         timing = self._context.config.timing
         # A node that was frozen has not waited: only as much of a gap counts as it does for the silence of others.
         counted_ms = member.observer.tick(self._context.now_ms)
-        if member.role.inside:
+        if member.inside:
             self._check_subsystems(counted_ms)
             if self._context.config.fence == "panic":
                 self._check_lease()
@@ -101,7 +102,7 @@ class Manager:
         self._election.tick(counted_ms)
         self._ticked = True
         # Half a heartbeat early is better than a whole one late.
-        due = not member.role.inside or self._context.now_ms + timing.heartbeat_ms // 2 >= self._round_due_ms
+        due = not member.inside or self._context.now_ms + timing.heartbeat_ms // 2 >= self._round_due_ms
         if not self._in_round and (due or self._office.suspicion.pending):
             self._round()
 
@@ -167,7 +168,7 @@ class Manager:
     def leave(self) -> str | None:
         """Begin a graceful leave; why it is refused, or None (spec S4.8, S4.9)."""
         member = self.member
-        if not member.role.inside:
+        if not member.inside:
             member.go()
         elif member.intent == "leave" or member.state is NodeState.LEAVING:
             return "this node is leaving already"
@@ -189,10 +190,15 @@ class Manager:
                 "the disk refused its write (reservation conflict)",
             )
         if member.role not in (Role.STARTING, Role.EXPELLED):
-            if self._unsettled or self._settled != (member.view, member.role):
+            if (
+                self._unsettled
+                or self._settled_view is not member.view  # an equal one is no reason to have another one
+                or self._settled_role is not member.role
+            ):
                 member.registry.settle()
                 # Who was let in is from now on one of those that levels are agreed with.
-                self._unsettled, self._settled = member.programs.changed, (member.view, member.role)
+                self._unsettled = member.programs.changed
+                self._settled_view, self._settled_role = member.view, member.role
             if member.programs.changed:
                 member.programs.changed = False
                 member.changed = True
@@ -444,7 +450,7 @@ class Manager:
         if role is Role.GONE or role is Role.EXPELLED:
             return False
         if found is not None:
-            if not role.inside:
+            if not self.member.inside:
                 own, written = found[self.member.node].heartbeat, self._database.heartbeat_sequence
                 self._duplicate.read_back(own, self.member.incarnation, written)
                 self._refuse(self._duplicate.reason)

@@ -14,8 +14,7 @@ from guestd.transition.programs import Programs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from collections.abc import Set as AbstractSet
+    from collections.abc import Collection, Mapping
 
     from guestd.core.context import Context
     from guestd.membership.position import Position
@@ -56,6 +55,12 @@ class Member:
         return self.built_in.with_others([*announced, *agreed])
 
     @property
+    def inside(self) -> bool:
+        """As of its role. Asked at every input, so it is said once more in comparisons."""
+        role = self.role
+        return role is Role.MEMBER or role is Role.MASTER
+
+    @property
     def entry(self) -> Entry:
         """This node in the newest view; perhaps an earlier life of it."""
         return self.view.entries[self.node]
@@ -65,13 +70,13 @@ class Member:
         """Why the join does not proceed, if it does not."""
         return self._waiting_for
 
-    def acknowledged(self) -> Mapping[int, AbstractSet[Position]]:
+    def acknowledged(self) -> Mapping[int, Collection[Position]]:
         """What every live node is known to have acknowledged."""
-        known: dict[int, AbstractSet[Position]] = {}
+        known: dict[int, Collection[Position]] = {}
         for node in self.view.live():
             peer = self.observer.peers[node]
             if node == self.node:
-                known[node] = frozenset(self.participant.acknowledged())
+                known[node] = self.participant.acknowledged()
             elif peer.heard_incarnation == self.view.entries[node].incarnation:
                 known[node] = peer.acknowledged
         return known
@@ -110,9 +115,9 @@ class Member:
 
     def adopt(self, view: View) -> None:
         """Take in a view, from the disk or from the master; an older one than the known one says nothing new."""
-        if view.order <= self.view.order or self.role in (Role.GONE, Role.EXPELLED):
+        before, role = self.view, self.role
+        if not view.is_after(before) or role is Role.GONE or role is Role.EXPELLED:
             return
-        before = self.view
         self.view = view
         if self.role is Role.STARTING or not self._concerned(view, before):
             return
@@ -121,7 +126,7 @@ class Member:
         self.context.emit("membership", epoch=view.epoch, step=view.step, master=view.master, nodes=view.described())
         self.report(self.participant.see(view))
         self.changed = True
-        if not self.entry.state.live:
+        if not self.entry.live:
             self.go()
 
     def elected(self, view: View) -> None:
@@ -183,7 +188,7 @@ class Member:
         """Whether this life of this node has a part in the view; finds out that it was forced out."""
         entry = view.entries[self.node]
         mine = entry.incarnation == self.incarnation
-        if mine and (entry.state.live or (self.role.inside and not entry.forced)):
+        if mine and (entry.live or (self.inside and not entry.forced)):
             if self.role is Role.OUTSIDE:
                 self._come_in(view, "admitted")
             elif self.role is Role.MASTER and view.master != self.node:
@@ -195,7 +200,7 @@ class Member:
                 f"node {self.node} (incarnation {self.incarnation}) found itself forced out "
                 f"in epoch {view.epoch} by node {view.master}",
             )
-        elif self.role.inside:
+        elif self.inside:
             self.expel(
                 Cause.FORCED_OUT,
                 f"node {self.node} (incarnation {self.incarnation}) found incarnation {entry.incarnation} "

@@ -51,7 +51,7 @@ class Peer:
         self.heard_hears = 0
         self.heard_intent = "none"
         self.heard_epoch = 0
-        self.acknowledged: frozenset[Position] = frozenset()
+        self.acknowledged: tuple[Position, ...] = ()  # few: to compare them takes less than their hashes
         self.gasp: tuple[int, int] | None = None  # incarnation and sequence number of the last datagram of a life
         self.programs: tuple[Announcement, ...] = ()
         self.said: Say | None = None  # the last datagram, as it came
@@ -94,7 +94,7 @@ class Observer:
             before, heartbeat = peer.heartbeat, heartbeats[node]
             # Sequence numbers only grow within a life; an older record than the last one is a stale sector and no sign
             # of life. A new life begins them anew if it could not read where the one before had stopped.
-            if heartbeat is None or (before is not None and heartbeat.order <= before.order):
+            if heartbeat is None or (before is not None and not heartbeat.is_after(before)):
                 peer.unmoved_ms = min(FOREVER_MS, peer.unmoved_ms + gap_ms)
                 continue
             peer.unmoved_ms = 0 if not first else min(FOREVER_MS, peer.unmoved_ms + gap_ms)
@@ -118,7 +118,9 @@ class Observer:
         """
         peer = self.peers[say.node]
         last, incarnation = peer.said, say.incarnation
-        if last is not None and (incarnation, say.sequence) < (last.incarnation, last.sequence):
+        if last is not None and (
+            incarnation < last.incarnation or (incarnation == last.incarnation and say.sequence < last.sequence)
+        ):
             return False
         peer.said = say
         peer.unheard_ms = 0
@@ -142,7 +144,7 @@ class Observer:
         peer.heard_hears = say.hears
         peer.heard_intent = say.intent
         peer.heard_epoch = say.epoch
-        peer.acknowledged = frozenset(say.acknowledged)
+        peer.acknowledged = say.acknowledged
         peer.programs = say.programs
         if say.gasp:
             peer.gasp = (say.incarnation, say.sequence)

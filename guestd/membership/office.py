@@ -87,7 +87,7 @@ class Office:
             member.wait_for(None if given else decision.waiting_for)
             if decision.form or given:
                 self._bid(tuple(node for node in member.view.live() if node != member.node))
-        elif member.role.inside:
+        elif member.inside:
             suspected = self.suspicion.any
             self.suspicion.update(member.view)
             unsure = self._is_unsure()
@@ -118,7 +118,7 @@ class Office:
 
         Others may have read it: of the epoch before nothing is written any more.
         """
-        return self._begun is not None and self._begun.order > self._member.view.order
+        return self._begun is not None and self._begun.is_after(self._member.view)
 
     def _survivors(self) -> int:
         """The mask of members that are to go on."""
@@ -202,7 +202,7 @@ class Office:
         member = self._member
         if member.role is Role.OUTSIDE:
             victims = tuple(node for node in view.live() if node != member.node)
-        return tuple((node, view.entries[node].incarnation) for node in victims if view.entries[node].state.live)
+        return tuple((node, view.entries[node].incarnation) for node in victims if view.entries[node].live)
 
     def _fenced(self, outcome: Outcome, won: Won, out: tuple[Life, ...]) -> None:
         """The victims can write no more."""
@@ -234,7 +234,7 @@ class Office:
         if base is None:
             self._give_up(won, "the disk could not be read after the fence")
             return
-        if base.order < member.view.order:
+        if member.view.is_after(base):
             base = member.view
         if base.epoch >= won.epoch or self._forced_out(base, tuple(node for node, _ in out)) != out:
             self._give_up(won, "the membership has changed meanwhile")
@@ -267,7 +267,7 @@ class Office:
         for node, entry in enumerate(base.entries):
             if node == member.node:
                 base = views.admit(views.with_entry(base, node, views.Entry()), node, member.incarnation)
-            elif entry.state.live:
+            elif entry.live:
                 base = views.force_out(base, node)
             elif entry.state is NodeState.FORCED_LEAVING:
                 base = views.restart_forced_leave(base, node)
@@ -307,7 +307,7 @@ class Office:
         if self._held:
             return
         step = self._step
-        if step is None or step.view.order <= member.view.order:
+        if step is None or not step.view.is_after(member.view):
             if not member.view.in_transition():
                 return
             held = {node for node in member.view.live() if member.wants_to_leave(node)}
@@ -355,7 +355,7 @@ class Office:
 
         def written(ok: bool) -> None:
             self._busy = False
-            newer = self._member.view.order > view.order
+            newer = self._member.view.is_after(view)
             if self._member.role in (Role.GONE, Role.EXPELLED) or newer:
                 return
             if ok:

@@ -31,6 +31,6 @@ class Position(Value):
 
 def position_of(subject: int, entry: Entry) -> Position | None:
     """The point at which that node's transition stands; None if it has none under way."""
-    if entry.state.transition is None:
+    if not entry.moves:
         return None
     return Position(subject, entry.incarnation, entry.state, entry.level, entry.barrier)

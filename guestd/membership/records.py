@@ -38,6 +38,12 @@ class Heartbeat(Value):
         """Newer records of one node compare greater."""
         return (self.incarnation, self.sequence)
 
+    def is_after(self, other: Heartbeat) -> bool:
+        """Whether it is the newer record of that node."""
+        if self.incarnation != other.incarnation:
+            return self.incarnation > other.incarnation
+        return self.sequence > other.sequence
+
 
 class Ballot(Value):
     """A node's block in Disk Paxos (Gafni and Lamport 2003); see `paxos.py`. Blocks of another epoch do not count."""

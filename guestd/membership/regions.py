@@ -55,12 +55,12 @@ def parse(cluster_id: bytes, nodes: int, data: bytes, last: tuple[bytes, list[Re
 
 def newest_view(regions: list[Region]) -> View:
     """The cluster's membership: the valid commit record with the highest (epoch, step)."""
-    newest, order = None, (0, 0)
+    newest: View | None = None
     for region in regions:
-        if region.commit is not None and region.commit.view.order > order:
-            newest = region.commit.view
-            order = newest.order
-    return newest or empty(len(regions))
+        commit = region.commit
+        if commit is not None and (newest is None or commit.view.is_after(newest)):
+            newest = commit.view
+    return newest if newest is not None and newest.order > (0, 0) else empty(len(regions))
 
 
 def next_incarnation(node: int, regions: list[Region]) -> int:

@@ -57,7 +57,7 @@ class Registry:
     def settle(self) -> None:
         """After every input: agree, let programs in, take late ones through the joins that they have not processed."""
         member = self._member
-        if not member.role.inside:
+        if not member.inside:
             return
         if member.role is Role.MASTER:
             self._agree()

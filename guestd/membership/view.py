@@ -27,13 +27,25 @@ class Entry(Value):
     reach: int = NO_LEVEL  # the highest level at which this incarnation is not inactive: a forced leave goes up to it
     forced: bool = False  # this incarnation's membership was ended by the others
 
+    @property
+    def live(self) -> bool:
+        """As of its state. Asked for each entry of each view, so it is said once more in comparisons."""
+        state = self.state
+        return state is NodeState.JOINED or state is NodeState.JOINING or state is NodeState.LEAVING
+
+    @property
+    def moves(self) -> bool:
+        """Whether a transition is under way; said in comparisons for the same reason."""
+        state = self.state
+        return state is not NodeState.JOINED and state is not NodeState.INACTIVE
+
     def is_life(self, incarnation: int) -> bool:
         """Whether that incarnation takes part."""
-        return self.state.live and self.incarnation == incarnation
+        return self.live and self.incarnation == incarnation
 
     def takes_part(self, level: int) -> bool:
         """Whether this node's own subsystem at that level processes transitions: its join has come that far."""
-        return self.state.live and level <= self.reach
+        return level <= self.reach and self.live
 
 
 class View(Value):
@@ -61,12 +73,16 @@ class View(Value):
         """Newer views compare greater."""
         return (self.epoch, self.step)
 
+    def is_after(self, other: View) -> bool:
+        """Whether it is the newer one. Asked for each datagram and each read, so no order is made for it."""
+        return self.epoch > other.epoch or (self.epoch == other.epoch and self.step > other.step)
+
     def live(self) -> list[int]:
         """The nodes that take part, ascending."""
         try:
             return self._live
         except AttributeError:
-            live = [node for node, entry in enumerate(self.entries) if entry.state.live]
+            live = [node for node, entry in enumerate(self.entries) if entry.live]
             object.__setattr__(self, "_live", live)
             return live
 
@@ -85,7 +101,7 @@ class View(Value):
         try:
             return self._moving
         except AttributeError:
-            moving = [node for node, entry in enumerate(self.entries) if entry.state.transition is not None]
+            moving = [node for node, entry in enumerate(self.entries) if entry.moves]
             object.__setattr__(self, "_moving", moving)
             return moving
 

@@ -110,7 +110,7 @@ class Participant:
                 for place, seat in enumerate(self._seats):
                     if seat.level.order == position.level and seat.enter(position):
                         due.setdefault(place, []).append(position)
-        if own.state.live:
+        if own.live:
             self._joined_to = max(self._joined_to, own.reach)
         return self._tell([(self._seats[place], due[place]) for place in sorted(due)])
 
@@ -219,7 +219,7 @@ class Participant:
         if seat.caught_up < seat.level.barriers_of("join"):
             for subject, position in seat.late_joins.items():
                 seat.late_joins[subject] = replace(position, barrier=seat.caught_up)
-            return self._tell([(seat, [at for at in seat.late_joins.values() if self._entries[at.subject].state.live])])
+            return self._tell([(seat, [at for at in seat.late_joins.values() if self._entries[at.subject].live])])
         return self._complete(seat)
 
     def _complete(self, seat: Seat) -> Progress:

@@ -103,7 +103,7 @@ class Seat:
     def follow(self, subject: int, entry: Entry) -> None:
         """Complete the transition of that node that a newer view shows as over at this level."""
         state = self.states[subject]
-        late = subject in self.late_joins and entry.state.live
+        late = subject in self.late_joins and entry.live
         if state in _UNDER_WAY and not late and _is_over(state, entry, self.level.order):
             self.forget_position(subject)
             self.states[subject] = SUBSYSTEM_STATES.next(state, "complete")

@@ -80,9 +80,9 @@ class EveryDisk(Checker):
         """Who is a member, and who is forced out."""
         for subject, entry in enumerate(view.entries):
             who = (subject, entry.incarnation)
-            if entry.state.live:
+            if entry.live:
                 self._members.add(who)
-            if entry.forced and entry.state.transition is not None:
+            if entry.forced and entry.moves:
                 self._check(who, f"view {view.epoch}.{view.step} forces it out")
                 self._out.setdefault(who, f"the commit of epoch {view.epoch} that forces it out")
 

@@ -39,7 +39,7 @@ class FenceFirst(Checker):
     def committed(self, node: Life, life: int, view: View) -> None:
         """What is on the disk."""
         for subject, entry in enumerate(view.entries):
-            if entry.forced and entry.state.transition is not None:
+            if entry.forced and entry.moves:
                 self._check(subject, entry.incarnation, view.order)
 
     def emitted(self, node: Life, kind: str, fields: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ class ForcedOut(Checker):
     def committed(self, node: Life, life: int, view: View) -> None:
         """Every commit."""
         for subject, entry in enumerate(view.entries):
-            if entry.forced or entry.state.live:
+            if entry.forced or entry.live:
                 self._note((subject, entry.incarnation), view.order, forced=entry.forced)
 
     def emitted(self, node: Life, kind: str, fields: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ class OwnLevel(Checker):
     def committed(self, node: Life, life: int, view: View) -> None:
         """How far each life's join has come."""
         for subject, entry in enumerate(view.entries):
-            if entry.state.live:
+            if entry.live:
                 key = (subject, entry.incarnation)
                 self._reach[key] = max(self._reach.get(key, 0), entry.reach)
 

@@ -94,7 +94,7 @@ class Faults:
         if whom == "master":
             return None if master is None else self._world.nodes[master]
         for node, member in running:
-            if node.number != master and member.role.inside and member.state is NodeState.JOINED:
+            if node.number != master and member.inside and member.state is NodeState.JOINED:
                 return node
         return None
 

@@ -329,7 +329,7 @@ class World:
         for number, member in enumerate(members):
             if member is None:
                 return f"node {number} is off"
-            if not member.role.inside or member.state is not NodeState.JOINED:
+            if not member.inside or member.state is not NodeState.JOINED:
                 return f"node {number} is {member.role.value}, {member.state.value}"
             if member.intent != "none":
                 return f"node {number} wants to {member.intent}"
