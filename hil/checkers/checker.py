@@ -11,14 +11,12 @@ from hil.checkers.observation import Observation
 from hil.errors import ClaimFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from guestd.membership.position import Position
     from guestd.membership.records import Ballot, Match
     from guestd.membership.view import View
     from hil.checkers.observation import Life, Listener, Removal
-
-    Hear = Callable[[Life, str, dict[str, Any]], None]
 
 
 class Violation(ClaimFailed):
@@ -113,10 +111,16 @@ class Checker:
         """The run is over, all is healed and all have joined."""
 
 
-def by_kind(checkers: Sequence[Checker]) -> dict[str, list[Hear]]:
+def by_kind(checkers: Sequence[Checker]) -> dict[str, list[Checker]]:
     """Who hears of an event, by its kind."""
-    hears: dict[str, list[Hear]] = {}
+    hears: dict[str, list[Checker]] = {}
     for checker in checkers:
         for kind in checker.kinds:
-            hears.setdefault(kind, []).append(checker.emitted)
+            hears.setdefault(kind, []).append(checker)
     return hears
+
+
+def listening(checkers: Sequence[Checker], observation: str) -> list[Checker]:
+    """Those that have a method of their own of that name: nobody else need be told, and most hear little."""
+    plain = getattr(Checker, observation)
+    return [checker for checker in checkers if getattr(type(checker), observation) is not plain]

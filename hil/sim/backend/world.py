@@ -70,7 +70,8 @@ class ScenarioWorld(World):
     def stop_checking(self) -> None:
         """The checkers hear no more: the disk is told to lie, and what they claim rests on its word."""
         self.checkers.clear()
-        self._of_writes.clear()
+        for listeners in (self._of_writes, self._of_data_writes, self._of_what_is_told):
+            listeners.clear()
         self._of_events.clear()
         self.trace.tell(None, "the disk may lie: no more checks")
 
