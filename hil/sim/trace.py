@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 DISK: Final = -1
 """Stands for a node in the causes: what is read is caused by what was written."""
 
+_ITEMS_KEPT: Final = 8192  # numbers that wait for the digest, which takes them in one piece
+_ITEM_SIZE: Final = array("Q").itemsize
 _STEPS_KEPT: Final = 400_000  # of causes; more than a minute of three nodes
+_adler32: Final = zlib.adler32  # bound once: the compiled modules would look for it at each command
 
 
 def sum_of(data: bytes) -> int:
@@ -28,7 +31,7 @@ def sum_of(data: bytes) -> int:
 
     No CRC: of a datagram or a record, which ends with its own, that is the same number whatever it says.
     """
-    return zlib.adler32(data)
+    return _adler32(data)
 
 
 class Told(NamedTuple):
@@ -52,6 +55,7 @@ class Trace:
         self._queue = queue
         self._digest = hashlib.sha256()
         self._items: list[int] = []  # two numbers for each note
+        self._lines: list[tuple[int, bytes]] = []  # what was told, each behind so many of these numbers
         self.story: list[Told] = []
         self._steps: deque[tuple[int, int, int]] = deque(maxlen=_STEPS_KEPT)  # (event, the last one there, node)
         self._last: dict[int, int] = {}
@@ -65,8 +69,9 @@ class Trace:
 
     def tell(self, node: int | None, text: str) -> None:
         """Something worth reading."""
-        self._flush()
-        self._digest.update(f"{self._queue.now_us} {node} {text}\n".encode())
+        self._lines.append((len(self._items), f"{self._queue.now_us} {node} {text}\n".encode()))
+        if len(self._items) >= _ITEMS_KEPT:
+            self._flush()
         self.remark(node, text)
 
     def remark(self, node: int | None, text: str) -> None:
@@ -107,6 +112,15 @@ class Trace:
         return sorted(found[:count], key=self.story.index)
 
     def _flush(self) -> None:
-        if self._items:
-            self._digest.update(array("Q", self._items))
-            self._items.clear()
+        """Everything that waits goes into the digest, in its order."""
+        numbers = array("Q", self._items).tobytes()
+        pieces: list[bytes] = []
+        start = 0
+        for count, line in self._lines:
+            end = count * _ITEM_SIZE
+            pieces += (numbers[start:end], line)
+            start = end
+        pieces.append(numbers[start:])
+        self._digest.update(b"".join(pieces))
+        self._items.clear()
+        self._lines.clear()
