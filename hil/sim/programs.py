@@ -13,11 +13,11 @@ One that has ended begins anew a little later.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from guestd.core import json
 from guestd.core.inputs import ProgramGone, ProgramMessage
 from hil.sim.randomness import child
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 Action = Callable[..., None]
 Entry = tuple[int, int, Action, tuple[Any, ...]]
+
+# Bound once: the compiled modules would look for them at each event.
+_push: Final = heapq.heappush
+_pop: Final = heapq.heappop
 
 
 class Queue:
@@ -33,15 +37,15 @@ class Queue:
     def after(self, delay_us: int, action: Action, *arguments: Any) -> None:
         """Call ``action(*arguments)`` that much later."""
         self._count = number = self._count + 1
-        heapq.heappush(self._entries, (self.now_us + delay_us, number, action, arguments))
+        _push(self._entries, (self.now_us + delay_us, number, action, arguments))
         if self.parents is not None:
             self.parents[number] = self.current
 
     def run_until(self, end_us: int) -> None:
         """Everything up to that time, which is the time then."""
-        entries, pop = self._entries, heapq.heappop
+        entries = self._entries
         while entries and entries[0][0] <= end_us:
-            self.now_us, self.current, action, arguments = pop(entries)
+            self.now_us, self.current, action, arguments = _pop(entries)
             action(*arguments)
         self.now_us = end_us
 
@@ -50,6 +54,6 @@ class Queue:
         if not self._entries or self._entries[0][0] > end_us:
             self.now_us = end_us
             return False
-        self.now_us, self.current, action, arguments = heapq.heappop(self._entries)
+        self.now_us, self.current, action, arguments = _pop(self._entries)
         action(*arguments)
         return True
