@@ -6,7 +6,8 @@ It is the checkout's, with these differences, none of which changes what a run d
 * a bare ``raise`` names what it raises
 * constants are ``Final``, members of enumerations have names of their own (:mod:`hil.compiled.constants`)
 * fields of named tuples are ``Any``: their types are evaluated when they are made, and are known to the checker only
-* the decoders in ``REMEMBERED`` keep what they have decoded, as with :mod:`hil.sim.speed`
+* the decoders in ``REMEMBERED`` keep what they have decoded, those in ``REMEMBERED_BY_NODE`` the last of each node, as
+  with :mod:`hil.sim.speed`
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ INTERPRETED: Final = frozenset(
 
 REMEMBERED: Final = {
     "guestd.membership.datagram": ("decode",),
-    "guestd.membership.records": ("decode_heartbeat", "decode_ballot"),
+    "guestd.membership.records": ("decode_ballot",),
 }
+REMEMBERED_BY_NODE: Final = {"guestd.membership.records": ("decode_heartbeat",)}
 
 _KEPT: Final = 512
 _IMPORTS: Final = """
@@ -70,6 +72,8 @@ def write_tree(tree: Path) -> list[str]:
         text = VALUE if name == "guestd.core.value" else texts[name]
         for function in REMEMBERED.get(name, ()):
             text = _remembering(text, function)
+        for function in REMEMBERED_BY_NODE.get(name, ()):
+            text = _remembering_by_node(text, function)
         (tree / file).write_text(_not_an_extension(_raising_by_name(_with_any(text))))
     return sorted(compiled.values())
 
@@ -115,20 +119,44 @@ def _not_an_extension(text: str) -> str:
     return text.replace(mark, f"from mypy_extensions import mypyc_attr\n\n\n@mypyc_attr(native_class=False)\n{mark}")
 
 
-def _remembering(text: str, name: str) -> str:
-    """With a function of that name that looks first whether the one which had it was asked the same before."""
+def _function(text: str, name: str) -> tuple[ast.arguments, str]:
+    """Its parameters, and the type of its result."""
     (made,) = (one for one in ast.parse(text).body if isinstance(one, ast.FunctionDef) and one.name == name)
     assert made.returns is not None
-    names = ", ".join(one.arg for one in made.args.args)
-    types = ", ".join(ast.unparse(one.annotation) for one in made.args.args if one.annotation is not None)
-    result = ast.unparse(made.returns)
+    return made.args, ast.unparse(made.returns)
+
+
+def _remembering_by_node(text: str, name: str) -> str:
+    """As `_remembering`, of a decoder of (cluster_id, node, data): only what it was asked last for that node."""
+    parameters, result = _function(text, name)
+    plain = text.replace(f"def {name}(", f"def _{name}_anew(", 1)
+    return f"""{plain}
+
+_last_{name}: Final[dict[int, tuple[bytes, bytes, {result}]]] = {{}}
+
+
+def {name}({ast.unparse(parameters)}) -> {result}:
+    last = _last_{name}.get(node)
+    if last is not None and last[1] == data and last[0] == cluster_id:
+        return last[2]
+    found = _{name}_anew(cluster_id, node, data)
+    _last_{name}[node] = (cluster_id, data, found)
+    return found
+"""
+
+
+def _remembering(text: str, name: str) -> str:
+    """With a function of that name that looks first whether the one which had it was asked the same before."""
+    parameters, result = _function(text, name)
+    names = ", ".join(one.arg for one in parameters.args)
+    types = ", ".join(ast.unparse(one.annotation) for one in parameters.args if one.annotation is not None)
     plain = text.replace(f"def {name}(", f"def _{name}_anew(", 1)
     return f"""{plain}
 
 _known_{name}: Final[dict[tuple[{types}], {result}]] = {{}}
 
 
-def {name}({ast.unparse(made.args)}) -> {result}:
+def {name}({ast.unparse(parameters)}) -> {result}:
     asked = ({names})
     known = _known_{name}.get(asked)
     if known is not None:

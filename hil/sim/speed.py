@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from guestd.core.value import Value
-from guestd.membership import datagram, regions
+from guestd.membership import datagram, records, regions
 from hil.compiled.use import in_use
 
+_T = TypeVar("_T")
 _KEPT: Final = 512
 _MISSING: Final = object()
 
@@ -47,8 +48,9 @@ def installed() -> Iterator[None]:
             equal, hashed = comparison(cls)
             put(cls, "__eq__", equal)
             put(cls, "__hash__", hashed)
-    for module, name in ((datagram, "decode"), (regions, "decode_heartbeat"), (regions, "decode_ballot")):
+    for module, name in ((datagram, "decode"), (regions, "decode_ballot")):
         put(module, name, remembering(getattr(module, name)))
+    put(regions, "decode_heartbeat", remembering_by_node(records.decode_heartbeat))
     try:
         yield
     finally:
@@ -108,6 +110,21 @@ def remembering(decode: Callable[..., Any]) -> Callable[..., Any]:
             if len(known) >= _KEPT:
                 known.clear()
             known[arguments] = found
+        return found
+
+    return remembered
+
+
+def remembering_by_node(decode: Callable[[bytes, int, bytes], _T]) -> Callable[[bytes, int, bytes], _T]:
+    """The same for a sector that its node writes anew all the time: only its last contents, which all nodes read."""
+    known: dict[int, tuple[bytes, bytes, _T]] = {}
+
+    def remembered(cluster_id: bytes, node: int, data: bytes) -> _T:
+        last = known.get(node)
+        if last is not None and last[1] == data and last[0] == cluster_id:
+            return last[2]
+        found = decode(cluster_id, node, data)
+        known[node] = cluster_id, data, found
         return found
 
     return remembered
