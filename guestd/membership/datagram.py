@@ -51,6 +51,8 @@ _HEAD = struct.Struct("<4sBBBB16sIQQBI")
 _RESTS_KEPT = 128
 _POSITION = struct.Struct("<BIBBB")
 _CRC = struct.Struct("<I")
+_HEAD_SIZE: int = _HEAD.size
+_CRC_SIZE: int = _CRC.size
 
 
 class Say(Value):
@@ -95,7 +97,7 @@ def encode(cluster_id: bytes, say: Say, last: tuple[Say, bytes] | None = None) -
         say.epoch,
     )
     if last is not None and _says_the_same(say, last[0]):
-        framed = head + last[1][_HEAD.size : -_CRC.size]
+        framed = head + last[1][_HEAD_SIZE:-_CRC_SIZE]
     else:
         framed = head + _encode_rest(say)
     return framed + _CRC.pack(zlib.crc32(framed))
@@ -113,7 +115,7 @@ def _says_the_same(say: Say, other: Say) -> bool:
 
 def _encode_rest(say: Say) -> bytes:
     positions = [
-        _POSITION.pack(at.subject, at.incarnation, wire.STATE_CODES[at.state], at.level, at.barrier)
+        _POSITION.pack(at.subject, at.incarnation, wire.code_of(at.state), at.level, at.barrier)
         for at in say.acknowledged
     ]
     view = b"" if say.view is None else wire.encode_view(say.view)
@@ -123,7 +125,7 @@ def _encode_rest(say: Say) -> bytes:
 
 def decode(cluster_id: bytes, nodes: int, data: bytes) -> Say:
     """Raises BadDatagram."""
-    if len(data) < _HEAD.size + _CRC.size:
+    if len(data) < _HEAD_SIZE + _CRC_SIZE:
         raise BadDatagram(f"{len(data)} bytes are too few")
     if zlib.crc32(data) != CRC_RESIDUE:
         raise BadDatagram("the checksum does not match")
@@ -134,7 +136,7 @@ def decode(cluster_id: bytes, nodes: int, data: bytes) -> Say:
         raise BadDatagram(f"from the cluster {found_id.hex()}")
     if node >= nodes or intent >= len(INTENTS):
         raise BadDatagram(f"node {node} with intent {intent}")
-    positions, programs, levels, view = _rest(nodes, count, flags & VIEW_FLAG, data[_HEAD.size : -_CRC.size])
+    positions, programs, levels, view = _rest(nodes, count, flags & VIEW_FLAG, data[_HEAD_SIZE:-_CRC_SIZE])
     gasp = bool(flags & GASP_FLAG)
     return Say(node, incarnation, sequence, hears, INTENTS[intent], positions, view, epoch, programs, levels, gasp)
 

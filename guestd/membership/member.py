@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from guestd.core.context import Context
     from guestd.membership.position import Position
     from guestd.membership.view import Entry, View
-    from guestd.transition.levels import Levels
+    from guestd.transition.levels import Level, Levels
     from guestd.transition.participant import Participant, Progress
 
 
@@ -31,6 +31,8 @@ class Member:
         self.context = context
         self.node = context.node
         self.built_in = levels
+        self._others: list[Level] = []  # of which these were made:
+        self._levels = levels
         self.programs = Programs(context, participant, self._expelled_by)
         self.participant = participant
         self.observer = Observer(context.node, config.nodes, config.timing)
@@ -52,7 +54,10 @@ class Member:
         agreed = self.registry.levels()
         if not announced and not agreed:
             return self.built_in
-        return self.built_in.with_others([*announced, *agreed])
+        others = [*announced, *agreed]
+        if others != self._others:
+            self._others, self._levels = others, self.built_in.with_others(others)
+        return self._levels
 
     @property
     def inside(self) -> bool:

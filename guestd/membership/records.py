@@ -76,7 +76,7 @@ class Commit(Value):
 
 def encode_heartbeat(cluster_id: bytes, node: int, record: Heartbeat) -> bytes:
     """One sector."""
-    state = wire.STATE_CODES[record.state]
+    state = wire.code_of(record.state)
     intent = INTENTS.index(record.intent)
     body = _HEARTBEAT.pack(record.incarnation, state, intent, record.epoch, record.step, record.hears, record.lost_disk)
     return seal(cluster_id, layout.RECORD_HEARTBEAT, node, record.sequence, body)

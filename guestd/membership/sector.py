@@ -31,6 +31,7 @@ NO_NODE = 255
 CRC_RESIDUE = 0x2144DF1C  # of whatever ends with its own CRC-32, and of nothing else
 
 _FRAME = struct.Struct("<4sBBBx16sQ")
+_FRAME_SIZE: int = _FRAME.size
 _CRC = struct.Struct("<I")
 _ZEROS = bytes(SECTOR_SIZE)
 
@@ -109,4 +110,4 @@ def unseal(cluster_id: bytes, kind: int, node: int, data: bytes, form: Form = ME
         raise Damaged(
             f"is record type {found_kind} of {form.place} {found_node}, not type {kind} of {form.place} {node}"
         )
-    return Sector(sequence, data[_FRAME.size : -4])
+    return Sector(sequence, data[_FRAME_SIZE:-4])

@@ -28,7 +28,13 @@ STATE_CODES = {
     NodeState.LEAVING: 3,
     NodeState.FORCED_LEAVING: 4,
 }
+_CODES = {state.value: code for state, code in STATE_CODES.items()}  # the hash of a string is kept
 STATES_BY_CODE = {code: state for state, code in STATE_CODES.items()}
+
+
+def code_of(state: NodeState) -> int:
+    """As in STATE_CODES."""
+    return _CODES[state.value]
 
 
 def encode_view(view: View) -> bytes:
@@ -44,7 +50,7 @@ def encode_view(view: View) -> bytes:
 def _encode(view: View) -> bytes:
     parts = [_VIEW.pack(view.epoch, view.step, view.master, len(view.entries))]
     for entry in view.entries:
-        flags = STATE_CODES[entry.state] | entry.forced << 3 | entry.barrier << 4
+        flags = code_of(entry.state) | entry.forced << 3 | entry.barrier << 4
         parts.append(_ENTRY.pack(entry.incarnation, flags, entry.level, entry.reach))
     return b"".join(parts)
 
