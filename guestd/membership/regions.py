@@ -20,7 +20,7 @@ from guestd.membership.view import View, empty
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeVar
+    from typing import ClassVar, TypeVar
 
     _Record = TypeVar("_Record")
     _Numbered = TypeVar("_Numbered", bound=Ballot | Commit | Match)
@@ -38,6 +38,10 @@ class Region(Value):
     damaged: tuple[tuple[str, str], ...]  # (record, why)
     other_version: tuple[str, str] | None = None  # the first of those that another version has written
     match: Match | None = None
+
+    kept = ("rest",)  # looked at with each read, and nearly always the same
+    if TYPE_CHECKING:  # ClassVar: no field, for the checker
+        rest: ClassVar[bytes]  # the sectors behind the heartbeat, of which this says what is in them
 
 
 _NOTHING = Region(None, None, None, ())
@@ -81,14 +85,15 @@ def other_version(regions: list[Region]) -> str | None:
 
 def _changed(cluster_id: bytes, nodes: int, node: int, data: bytes, before: bytes, known: Region) -> Region:
     start = node * layout.REGION_SIZE
-    rest, end = start + SECTOR_SIZE, start + RECORDS_SIZE
-    if known.damaged or not data.startswith(before[rest:end], rest):
+    if known.damaged or not data.startswith(known.rest, start + SECTOR_SIZE):
         return _region(cluster_id, nodes, node, data, before, known)
     try:
-        heartbeat = decode_heartbeat(cluster_id, node, data[start:rest])
+        heartbeat = decode_heartbeat(cluster_id, node, data[start : start + SECTOR_SIZE])
     except (Damaged, ValueError):
         return _region(cluster_id, nodes, node, data)
-    return Region(heartbeat, known.ballot, known.commit, (), None, known.match)
+    region = Region(heartbeat, known.ballot, known.commit, (), None, known.match)
+    object.__setattr__(region, "rest", known.rest)
+    return region
 
 
 def _region(
@@ -131,7 +136,7 @@ def _region(
 
     last = known if known is not None else _NOTHING
     # Of all records, in the order of their sectors: the first of another version is the one that is told.
-    return Region(
+    region = Region(
         heartbeat=record("heartbeat", layout.HEARTBEAT_SECTOR, lambda raw: decode_heartbeat(cluster_id, node, raw)),
         ballot=pair("ballot", layout.BALLOT_SECTOR, last.ballot, lambda raw: decode_ballot(cluster_id, node, raw)),
         commit=pair(
@@ -141,3 +146,6 @@ def _region(
         damaged=tuple(damaged),
         other_version=other[0] if other else None,
     )
+    start = node * layout.REGION_SIZE
+    object.__setattr__(region, "rest", data[start + SECTOR_SIZE : start + RECORDS_SIZE])
+    return region
