@@ -32,7 +32,7 @@ class IllegalTrigger(AssertionError):
 class Table(Generic[State]):
     """A checked transition table: `rows[state][trigger]` is the next state."""
 
-    __slots__ = ("name", "rows", "triggers")
+    __slots__ = ("counts", "name", "rows", "triggers")
 
     def __init__(self, name: str, states: type[State], rows: Mapping[State, Mapping[str, State]]) -> None:
         missing = [state.name for state in states if state not in rows]
@@ -40,6 +40,7 @@ class Table(Generic[State]):
             raise ValueError(f"the table of {name} has no row for: {', '.join(missing)}")
         self.name = name
         self.rows = rows
+        self.counts: dict[tuple[str, str], int] | None = None  # of (state, trigger), while somebody wants to know
         self.triggers = tuple(sorted({trigger for row in rows.values() for trigger in row}))
 
     def takes(self, state: State, trigger: str) -> bool:
@@ -52,4 +53,7 @@ class Table(Generic[State]):
         if trigger not in row:
             legal = ", ".join(sorted(row)) or "nothing"
             raise IllegalTrigger(f'{self.name}: {state.value} cannot take "{trigger}" (it takes: {legal})')
+        if self.counts is not None:
+            key = (state.value, trigger)
+            self.counts[key] = self.counts.get(key, 0) + 1
         return row[trigger]

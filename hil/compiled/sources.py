@@ -6,6 +6,7 @@ It is the checkout's, with these differences, none of which changes what a run d
 * a bare ``raise`` names what it raises
 * constants are ``Final``, members of enumerations have names of their own (:mod:`hil.compiled.constants`)
 * fields of named tuples are ``Any``: their types are evaluated when they are made, and are known to the checker only
+* modules in ``GENERIC`` have what is there for the checker in place of what is there at run time
 * the decoders in ``REMEMBERED`` keep what they have decoded, those in ``REMEMBERED_BY_NODE`` the last of each node, as
   with :mod:`hil.sim.speed`
 """
@@ -28,7 +29,6 @@ INTERPRETED: Final = frozenset(
     {
         "guestd.core.enumeration",  # a metaclass of its own
         "guestd.core.json",  # gives its class to the interpreter's scanner
-        "guestd.core.machine",  # `hil sim --coverage` exchanges a method of it
         "hil.errors",  # exceptions
         # What comes out of a worker is taken in by a process that is interpreted.
         "hil.sim.options",
@@ -45,6 +45,9 @@ REMEMBERED: Final = {
     "guestd.membership.records": ("decode_ballot",),
 }
 REMEMBERED_BY_NODE: Final = {"guestd.membership.records": ("decode_heartbeat",)}
+
+GENERIC: Final = frozenset({"guestd.core.machine"})
+"""Their base is what it is to the checker: the compiler takes nothing else."""
 
 _KEPT: Final = 512
 _IMPORTS: Final = """
@@ -70,12 +73,22 @@ def write_tree(tree: Path) -> list[str]:
     texts = spelled_out(named({name: (ROOT / file).read_text() for name, file in compiled.items()}))
     for name, file in compiled.items():
         text = VALUE if name == "guestd.core.value" else texts[name]
+        if name in GENERIC:
+            text = _as_checked(text)
         for function in REMEMBERED.get(name, ()):
             text = _remembering(text, function)
         for function in REMEMBERED_BY_NODE.get(name, ()):
             text = _remembering_by_node(text, function)
         (tree / file).write_text(_not_an_extension(_raising_by_name(_with_any(text))))
     return sorted(compiled.values())
+
+
+def _as_checked(text: str) -> str:
+    """What is there for the checker, in place of what is there at run time."""
+    (choice,) = (one for one in ast.parse(text).body if isinstance(one, ast.If) and one.orelse)
+    lines = text.split("\n")
+    lines[choice.lineno - 1 : choice.end_lineno] = [ast.unparse(one) for one in choice.body]
+    return "\n".join(lines)
 
 
 def _with_any(text: str) -> str:
@@ -114,9 +127,11 @@ def _raising_by_name(text: str) -> str:
 
 
 def _not_an_extension(text: str) -> str:
-    """Exceptions whose base is interpreted are so too."""
-    mark = "class Violation("
-    return text.replace(mark, f"from mypy_extensions import mypyc_attr\n\n\n@mypyc_attr(native_class=False)\n{mark}")
+    """Exceptions whose base is interpreted, or none that the compiler knows, are so too."""
+    for mark in ("class Violation(", "class IllegalTrigger("):
+        told = f"from mypy_extensions import mypyc_attr\n\n\n@mypyc_attr(native_class=False)\n{mark}"
+        text = text.replace(mark, told)
+    return text
 
 
 def _function(text: str, name: str) -> tuple[ast.arguments, str]:
