@@ -126,7 +126,10 @@ def _region(
                 return last
         newest: _Numbered | None = None
         found_before = len(damaged)
+        copies = [layout.region_sector(data, node, first + copy) for copy in range(layout.COPIES)]
         for copy in range(layout.COPIES):
+            if newest is not None and copies[copy] == copies[0]:  # as it nearly always is
+                continue
             found: _Numbered | None = record(f"{name}, copy {copy + 1}", first + copy, decode)
             if found is not None and (newest is None or found.sequence > newest.sequence):
                 newest = found
