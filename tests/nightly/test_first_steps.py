@@ -95,5 +95,7 @@ def test_each_command_of_the_first_steps_does_what_the_page_says(
                         (row,) = (line for line in done.stdout.splitlines() if line.split()[:1] == [node])
                         assert state in row, said
     finally:
-        subprocess.run(["./run", "hil", "down"], cwd=tmp_path, env=environment, capture_output=True, check=False)
+        subprocess.run(
+            ["./run", "hil", "down", "demo"], cwd=tmp_path, env=environment, capture_output=True, check=False
+        )
     assert typed == set(COMMANDS), "the page has them no more"
