@@ -14,7 +14,8 @@ from guestd.transition.programs import Programs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
 
     from guestd.core.context import Context
     from guestd.membership.position import Position
@@ -75,13 +76,13 @@ class Member:
         """Why the join does not proceed, if it does not."""
         return self._waiting_for
 
-    def acknowledged(self) -> Mapping[int, Collection[Position]]:
+    def acknowledged(self) -> Mapping[int, AbstractSet[Position]]:
         """What every live node is known to have acknowledged."""
-        known: dict[int, Collection[Position]] = {}
+        known: dict[int, AbstractSet[Position]] = {}
         for node in self.view.live():
             peer = self.observer.peers[node]
             if node == self.node:
-                known[node] = self.participant.acknowledged()
+                known[node] = frozenset(self.participant.acknowledged())
             elif peer.heard_incarnation == self.view.entries[node].incarnation:
                 known[node] = peer.acknowledged
         return known

@@ -51,7 +51,7 @@ class Peer:
         self.heard_hears = 0
         self.heard_intent = "none"
         self.heard_epoch = 0
-        self.acknowledged: tuple[Position, ...] = ()  # few: to compare them takes less than their hashes
+        self.acknowledged: frozenset[Position] = frozenset()
         self.gasp: tuple[int, int] | None = None  # incarnation and sequence number of the last datagram of a life
         self.programs: tuple[Announcement, ...] = ()
         self.said: Say | None = None  # the last datagram, as it came
@@ -144,7 +144,7 @@ class Observer:
         peer.heard_hears = say.hears
         peer.heard_intent = say.intent
         peer.heard_epoch = say.epoch
-        peer.acknowledged = say.acknowledged
+        peer.acknowledged = frozenset(say.acknowledged)
         peer.programs = say.programs
         if say.gasp:
             peer.gasp = (say.incarnation, say.sequence)

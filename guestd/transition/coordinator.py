@@ -18,12 +18,12 @@ from guestd.transition.levels import ABOVE_ALL, ORDER_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
     from guestd.transition.levels import Levels
 
-    Acknowledged = Mapping[int, Collection[Position]]  # node -> positions that it has acknowledged
+    Acknowledged = Mapping[int, AbstractSet[Position]]  # node -> positions that it has acknowledged
 
 
 class Advance(Value):

@@ -222,7 +222,7 @@ def test_mutations_passes_arguments_through(ready: Checkout) -> None:
 def test_nightly_adds_its_packages_once_and_passes_arguments_through(ready: Checkout) -> None:
     assert ready.run("nightly", "-k", "fuzz or kill").returncode == 0
     installs = "python -m pip install -e .[nightly]"
-    nightly = "python -m pytest tests/nightly scenarios -m nightly -s -k fuzz or kill"
+    nightly = "python -m pytest -o testpaths=tests/nightly scenarios -m nightly -s -k fuzz or kill"
     assert [call for call in ready.called() if not call.startswith("dpkg")] == [installs, nightly]
     ready.calls.unlink()
     assert ready.run("nightly", "-k", "fuzz or kill").returncode == 0
