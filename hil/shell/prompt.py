@@ -39,10 +39,17 @@ class Prompt(code.InteractiveConsole):
     def runcode(self, compiled: CodeType) -> None:
         """One statement."""
         try:
+            self._cluster.catch_up()
+        except HilError:
+            self._take_in_what_came()
+        super().runcode(compiled)
+
+    def _take_in_what_came(self) -> None:
+        """From a bench that does not answer any more."""
+        try:
             self._cluster.poll()
         except HilError:
             self.showtraceback()
-        super().runcode(compiled)
 
     def showtraceback(self) -> None:
         """What went wrong."""
