@@ -39,7 +39,8 @@ class Prompt(code.InteractiveConsole):
     def runcode(self, compiled: CodeType) -> None:
         """One statement."""
         try:
-            self._cluster.catch_up()
+            if self._cluster.poll().stopping is None:
+                self._cluster.catch_up()
         except HilError:
             self._take_in_what_came()
         super().runcode(compiled)
