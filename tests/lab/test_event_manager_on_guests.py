@@ -88,7 +88,12 @@ def test_event_managers_and_their_services_on_real_guests(cluster: ScenarioClust
     first, second, third = cluster.nodes
     for node in cluster.nodes:
         registered(cluster, node)
-        assert all(one["up"] for one in listed(node)["nodes"])
+    for node in cluster.nodes:  # each signs on by itself once it has registered, and the others read of it
+        shell(
+            node,
+            "until guestctl service list --json >/tmp/list && ! grep -Eq '\"up\": ?false' /tmp/list; do sleep 1; done",
+        )
+        assert [one["up"] for one in listed(node)["nodes"]] == [True, True, True]
     assert cluster.catch_up().subsystems[40] == ("event-manager", True)  # it does not only acknowledge any more
 
     first.send("cat > /shared/web", PROGRAM.encode())
