@@ -57,7 +57,8 @@ def test_an_error_reaches_the_guests_program_and_is_gone_when_healed(cluster: Cl
 
 
 def test_a_busy_disk_is_asked_again_by_the_guest(cluster: Cluster, node: Node) -> None:
-    cluster.disk.inject("error", node, lba=AREA, count=2, sense="busy")
+    # Writes only: guestd has the whole cache of the disk written down now and then, and this area with it.
+    cluster.disk.inject("error", node, lba=AREA, direction="write", count=2, sense="busy")
     since = cluster.disk.status()["commands"]
     assert dd_write(node, FREE + 1, "patience") == 0
     assert dd_read(node, FREE + 1) == "patience"
