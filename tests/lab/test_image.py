@@ -294,13 +294,18 @@ def test_no_password_opens_a_node(guest: Guest) -> None:
     assert refused.value.allowed_types == ["publickey"]
 
 
-def test_guestd_that_left_the_cluster_switches_the_machine_off(image: images.Image, tmp_path: Path) -> None:
-    guest = Guest(image, tmp_path, {"status": 0})
+def goes_off(image: images.Image, directory: Path) -> None:
+    """A machine whose guestd has left right after its boot."""
+    guest = Guest(image, directory, {"status": 0})
     try:
         guest.wait_line("guestd has left the cluster: power off")
         assert guest.process.wait(timeout=30) == 0
     finally:
         guest.close()
+
+
+def test_guestd_that_left_the_cluster_switches_the_machine_off(image: images.Image, tmp_path: Path) -> None:
+    goes_off(image, tmp_path)
 
 
 def test_an_interactive_shell_says_where_it_is_and_has_the_real_ip(guest: Guest) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from images import Image
-from tests.lab.test_image import Guest, guestd, image
+from tests.lab.test_image import goes_off, guestd, image
 
 __all__ = ["guestd", "image"]  # fixtures
 
@@ -28,11 +28,6 @@ def test_every_machine_that_left_right_after_its_boot_goes_off(
     for number in range(POWER_OFFS):
         directory = tmp_path / str(number)
         directory.mkdir()
-        guest = Guest(image, directory, {"status": 0})
-        try:
-            guest.wait_line("guestd has left the cluster: power off")
-            assert guest.process.wait(timeout=30) == 0
-        finally:
-            guest.close()
+        goes_off(image, directory)
     with capsys.disabled():
         print(f"\n{POWER_OFFS} machines went off")
