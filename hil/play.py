@@ -119,6 +119,7 @@ class Player:
         """
         self._cluster.poll()
         self._look_joined()
+        self._look()
         self._end_due()  # of two at one moment one may begin where the other ends
         self._begin_due()
         self._look()
@@ -213,7 +214,14 @@ class Player:
             if injection.step == "begun" and injection.looks_held() is None:
                 self.struck.append(step)
 
+    def _stand(self) -> None:
+        """In a recorded plan time does not pass the end of a fault that has not struck yet."""
+        for step, injection, held_s in self._open if self._plan.recorded else ():
+            if injection.step == "begun" and not step.drawn and self._cluster.clock < held_s:
+                self._pace.stand(min(step.end_ms, self._plan.until_ms), self._cluster.clock + LOOK_S)
+
     def _end_due(self) -> None:
+        self._stand()
         for entry in list(self._open):
             step, injection, held_s = entry
             # What ends a life by itself, as a leave does, is let come to its end.

@@ -4,7 +4,8 @@ All that happened counts: injections (of ``cluster.inject``, ``hil fault``, a pl
 (:mod:`hil.evidence.reading`). A fault has the kind and the parameters that it had; a role is the nodes that it came to.
 Times count since the beginning: the moment at which all nodes had joined, if there was no fault before: how long a
 boot takes says nothing about a fault. Else it is power on. For the same reason the plan knows when all had joined
-again after some had been down: what came later waits for that (:mod:`hil.faults.pace`).
+again after some had been down, and that its faults had struck: what came later waits for that
+(:mod:`hil.faults.pace`).
 
 Whoever has panicked stays down until somebody switches the machine off and on: as in the recording, that is a fault
 ``power-off`` then, two disk periods later: so much later may it panic this time. What the library does not have is left
@@ -87,8 +88,9 @@ def derive(events: Sequence[Event], nodes: int) -> Derived:
     end_s = max(last_s, min(reading.end_s, last_s + AFTER_MS / 1000))
     until_ms = max(1, round((end_s - zero_s) * 1000) + 1)
     steps = sorted((one.step(nodes, zero_s, until_ms) for one in found), key=lambda step: step.at_ms)
+    rejoined_ms = _rejoined_ms(reading, zero_s, until_ms)
     return Derived(
-        FaultPlan(NAME, until_ms, tuple(steps), operator=operator, rejoined_ms=_rejoined_ms(reading, zero_s, until_ms)),
+        FaultPlan(NAME, until_ms, tuple(steps), operator=operator, rejoined_ms=rejoined_ms, recorded=True),
         JOINED if joined else POWER_ON,
         reading.master if joined else None,
         tuple(reading.left_out),

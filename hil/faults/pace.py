@@ -7,6 +7,9 @@ long after that here, whenever it is: a fault that struck a cluster that was who
 
     recorded   power-off 1 at 0, on at 500        all joined at 3000    freeze 0 at 3200
     here       power-off 1 at 0, on at 500                              all joined at 9000    freeze 0 at 9200
+
+Likewise a fault that had struck in the recording is not over before it has struck here, and what came after it comes
+as much later (:meth:`Pace.stand`).
 """
 
 from __future__ import annotations
@@ -40,6 +43,12 @@ class Pace:
             return False
         self._from_ms, self._from_s = self._moments.pop(0), now_s
         return True
+
+    def stand(self, before_ms: int, until_s: float) -> None:
+        """That moment does not come before ``until_s``, and all after it as much later."""
+        due_s = self.due_s(before_ms)
+        if due_s is not None and due_s < until_s:
+            self._from_ms, self._from_s = before_ms, until_s
 
     def _at_s(self, at_ms: int) -> float:
         return self._from_s + (at_ms - self._from_ms) / 1000

@@ -71,6 +71,8 @@ class FaultPlan:
     seed: int = 0
     rejoined_ms: tuple[int, ...] = ()
     """When all nodes had joined again: what comes later waits for that (:mod:`hil.faults.pace`)."""
+    recorded: bool = False
+    """It is of a run in which all had struck that was not ``drawn``: none of those is over before it has struck."""
 
     def check(self, nodes: int, backend: str | None) -> None:
         """Raises :class:`UsageError` unless a cluster of so many nodes can have it, on that back end (None: on any)."""
@@ -87,7 +89,7 @@ class FaultPlan:
     def as_dict(self) -> dict[str, Any]:
         """For the event ``fault-plan``."""
         about = asdict(self) | {"steps": [asdict(step) for step in self.steps]}
-        return {key: value for key, value in about.items() if key != "rejoined_ms" or value}
+        return {key: value for key, value in about.items() if key not in ("rejoined_ms", "recorded") or value}
 
     def table(self) -> list[str]:
         """One line for each fault, for people."""

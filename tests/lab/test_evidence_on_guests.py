@@ -142,5 +142,8 @@ def derived(run: Path) -> Derived:
 
 
 def since(plan: FaultPlan, step: Step) -> int:
-    """Milliseconds since all had joined again, or since the first fault."""
-    return step.at_ms - max([one for one in plan.rejoined_ms if one <= step.at_ms], default=plan.steps[0].at_ms)
+    """Milliseconds since the fault before it was healed, or all had joined again; a fault that strikes later is healed
+    later.
+    """
+    before = [*(one.end_ms for one in plan.steps), *plan.rejoined_ms]
+    return step.at_ms - max([one for one in before if one <= step.at_ms], default=plan.steps[0].at_ms)

@@ -361,7 +361,7 @@ def test_a_run_without_faults_has_an_empty_plan_and_ends_in_time() -> None:
     found = of_run(lambda c: c.pass_time(AFTER_MS / 1000 + 60))
     assert found.plan.steps == ()
     assert found.plan.until_ms <= AFTER_MS + 1
-    assert derive([], 3).plan == FaultPlan("recorded", 1, operator=False)
+    assert derive([], 3).plan == FaultPlan("recorded", 1, operator=False, recorded=True)
 
 
 PLAN = FaultPlan(

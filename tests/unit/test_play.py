@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from guestd.core.timing import Timing
 from hil.errors import ClaimFailed, UsageError
 from hil.evidence.derive import derive
+from hil.faults.injection import HOLD_S
 from hil.faults.plan import FaultPlan, Step
 from hil.faults.simulated_plan import of_simulated
 from hil.play import Fault, Plan, play
@@ -222,3 +224,41 @@ def test_a_fault_on_nodes_that_another_keeps_off_is_over_with_that_one(cluster: 
 def test_a_fault_may_begin_where_another_one_on_its_node_ends(cluster: ScenarioCluster) -> None:
     plan = FaultPlan("given", 3000, (Step("freeze-vcpu", "1", 500, 300), Step("freeze-process", "1", 800, 300)))
     assert play(cluster, plan) == []
+
+
+RARE = Step("disk-slow", "2", 1100, 1, {"ms": 20, "direction": "write"})
+"""For a millisecond: no node writes so often."""
+AFTER = Step("freeze-process", "1", 1301, 300)
+
+
+def test_what_had_struck_in_a_recording_is_not_over_before_it_strikes(cluster: ScenarioCluster) -> None:  # S10.7
+    assert play(cluster, FaultPlan("recorded", 3000, (RARE, AFTER), recorded=True)) == []
+    (begun, held, healed, frozen) = [
+        at_s
+        for at_s, fault, step, _ in seen(cluster, "begun", "holds", "recovering")
+        if fault == RARE.kind or step == "begun"
+    ]
+    assert begun == pytest.approx(1.1, abs=0.05)
+    assert 0.1 < held <= healed < held + 0.25
+    assert frozen == pytest.approx(healed + 0.2, abs=0.11)  # as long after it as it was
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        FaultPlan("of a file", 3000, (RARE, AFTER)),
+        FaultPlan("recorded", 3000, (replace(RARE, drawn=True), AFTER), recorded=True),
+    ],
+    ids=["nobody has recorded it", "nobody had seen it strike"],
+)
+def test_what_need_not_strike_is_over_at_its_time(cluster: ScenarioCluster, plan: FaultPlan) -> None:
+    assert play(cluster, plan) == [plan.steps[0]]
+    assert (1.3, AFTER.kind, "begun", [1]) in seen(cluster)
+
+
+def test_what_had_struck_in_a_recording_is_given_up_in_the_end(cluster: ScenarioCluster) -> None:
+    never = replace(RARE, parameters={**RARE.parameters, "lba": [0, 1]})
+    assert play(cluster, FaultPlan("recorded", 3000, (never, AFTER), recorded=True)) == [never]
+    ((at_s, *_),) = seen(cluster, "failed")
+    assert at_s == pytest.approx(1.1 + HOLD_S * cluster.speed_factor, abs=0.3)
+    assert (round(at_s + 0.2, 1), AFTER.kind, "begun", [1]) in seen(cluster)
