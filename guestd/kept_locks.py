@@ -8,7 +8,8 @@ else wants it (spec S7.1; docs/dlm.md).
 
 To all others it is as if it were held: who wants it in a mode that does not go with it waits until this program has
 been told, and has given it up. A thread of this module sees to that, also while the program does something else; not
-while it is stopped, or keeps the interpreter to itself. When the program ends its locks are given up, as with `Locks`.
+while it is stopped, or keeps the interpreter to itself. When the program ends its locks are given up, as with `Locks`;
+also what it only kept in PW or EX counts as held.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@
 
 A lock is on a resource, whose name is one text or several, each below the one before; a lock below another one needs
 that one (`parent`). Modes: NL, CR, CW, PR, PW, EX. When the program ends its locks are given up; when its node is
-forced out, after what they protected was recovered; and when its node leaves they are gone, which is LockLost.
+forced out, after what they protected was recovered; and when its node leaves they are gone, which is LockLost. A value
+block behind PW or EX is not valid after any of these: it holds what was left before.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class Client:
         lock.enter("convert")
         self._begin(lock, mode, noqueue=noqueue, value=value)
 
-    def release(self, number: int, *, value: bytes | None) -> None:
+    def release(self, number: int, *, value: bytes | None, invalidate: bool) -> None:
         """Give it up."""
         lock = self._granted(number)
         below = [one.number for one in self.by_root[lock.name[0]].values() if one.parent == number]
@@ -96,6 +96,7 @@ class Client:
         if value is not None and lock.mode not in WRITES:
             raise LockError(f"lock {number} is not held in PW or EX and leaves no value")
         lock.enter("release")
+        lock.invalidates = invalidate
         self._begin(lock, None, noqueue=False, value=value)
 
     def cancel(self, number: int, reason: Reason) -> None:
@@ -133,7 +134,7 @@ class Client:
         """The master has granted an operation."""
         lock = self.locks.get(message.lock)
         if lock is None:  # an operation that was sent twice, and ended in between: nobody wants this lock
-            self._site.send(sender, Release(message.lock, self._site.next_operation(), False, NO_VALUE))
+            self._site.send(sender, Release(message.lock, self._site.next_operation(), False, False, NO_VALUE))
         elif self._is_answer(lock, sender, message.operation) and lock.waits:
             lock.mode = message.mode
             lock.copy, lock.sequence, lock.valid = message.value, message.sequence, message.valid

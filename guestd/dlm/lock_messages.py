@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from guestd.dlm.locks import LockState
 from guestd.dlm.messages import NO_MODE, Cancel, Convert, Held, Release, Request
-from guestd.dlm.modes import common
+from guestd.dlm.modes import WRITES, common
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ def messages_of(lock: Lock) -> list[Request | Convert | Release | Cancel]:
     number, operation = lock.number, lock.operation
     said: list[Request | Convert | Release | Cancel] = []
     if lock.state is LockState.RELEASING:
-        said.append(Release(number, operation, lock.writes, lock.value))
+        said.append(Release(number, operation, lock.invalidates, lock.writes, lock.value))
     elif lock.wanted is not None and lock.state is LockState.CONVERTING:
         said.append(Convert(number, operation, lock.wanted, lock.noqueue, lock.writes, lock.value))
     elif lock.wanted is not None:
@@ -34,6 +34,7 @@ def held(lock: Lock) -> Held:
         mode = common(mode, lock.wanted)
     if lock.state is LockState.RELEASING:
         mode = None
+        valid = valid and not (lock.invalidates and lock.mode in WRITES)
     if lock.pending and lock.writes:
         sequence, valid, value = sequence + 1, True, lock.value
     return Held(

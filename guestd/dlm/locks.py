@@ -43,6 +43,7 @@ class Lock:
     __slots__ = (
         "cancelled",
         "copy",
+        "invalidates",
         "mode",
         "name",
         "named",
@@ -76,6 +77,7 @@ class Lock:
         self.noqueue = False
         self.writes = False  # the operation under way leaves `value` in the value block
         self.value = NO_VALUE
+        self.invalidates = False  # its holder has ended with it
         self.cancelled: Reason | None = None  # the operation under way is not wanted any more
         self.sent_to: int | None = None  # the node that has the operation under way
         self.named = False  # the directory has named that node as the master, for this operation

@@ -99,10 +99,14 @@ class LockManager:
         self.touched = True
         self.client.convert(lock, mode, noqueue=noqueue, value=value)
 
-    def unlock(self, lock: int, *, value: bytes | None = None) -> None:
-        """Give a granted lock up; Gone follows. value: as with `convert`. Raises LockError."""
+    def unlock(self, lock: int, *, value: bytes | None = None, invalidate: bool = False) -> None:
+        """Give a granted lock up; Gone follows. value: as with `convert`. Raises LockError.
+
+        invalidate: its holder has ended. Held in PW or EX, the value block is not valid then (as $DEQ of OpenVMS with
+        LCK$M_INVVALBLK).
+        """
         self.touched = True
-        self.client.release(lock, value=value)
+        self.client.release(lock, value=value, invalidate=invalidate)
 
     def cancel(self, lock: int) -> None:
         """Give up what a lock waits for: Denied follows, or Granted if that was under way. Raises LockError."""

@@ -23,6 +23,7 @@ from guestd.dlm.messages import (
     Retry,
 )
 from guestd.dlm.modes import WRITES
+from guestd.dlm.newest import is_newer
 from guestd.dlm.resource import Entry, Resource
 
 TYPE_CHECKING = False
@@ -111,8 +112,11 @@ class Mastery:
             self._site.send(sender, Retry(operation.lock, operation.operation))
         elif operation.operation > entry.operation and entry.wanted is None:
             entry.operation = operation.operation
-            if operation.writes and entry.granted in WRITES:
-                entry.resource.write(operation.value)
+            if entry.granted in WRITES:
+                if operation.writes:
+                    entry.resource.write(operation.value)
+                elif isinstance(operation, Release) and operation.invalidates:
+                    entry.resource.valid = False
             if isinstance(operation, Convert):
                 self._convert(entry, operation)
             else:
@@ -163,9 +167,10 @@ class Mastery:
             self._drop(entry)
 
     def learn(self, last: LastValue) -> None:
-        """What a user of a node that leaves has left, by an operation that this master may not have taken."""
+        """What a user of a node that leaves has left, by an operation that this master may not have taken, or has not
+        left: it held PW or EX to the end."""
         resource = self.trees.get(last.name[0], {}).get(last.name)
-        if resource is not None and resource.sequence < last.sequence:
+        if resource is not None and is_newer(last, resource):
             resource.value, resource.sequence, resource.valid = last.value, last.sequence, last.valid
 
     def bury(self, node: int, incarnation: int) -> None:

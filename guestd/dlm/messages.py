@@ -85,10 +85,11 @@ class Convert(Message):
 
 
 class Release(Message):
-    """To the master: the lock is given up."""
+    """To the master: the lock is given up. invalidates: its holder has ended; in PW or EX it has left no value."""
 
     lock: int
     operation: int
+    invalidates: bool
     writes: bool
     value: bytes
 
@@ -200,7 +201,7 @@ class Held(Message):
 
 
 class LastValue(Message):
-    """From a master that leaves: the value block of that resource."""
+    """From a node that leaves: the value block of a resource that it masters, or that a user of it has written to."""
 
     valid: bool
     sequence: int
@@ -218,7 +219,7 @@ FORMATS: dict[int, tuple[type[Message], str]] = {
     3: (Remove, "<"),
     4: (Request, "<IQQB??"),
     5: (Convert, "<IQB??64s"),
-    6: (Release, "<IQ?64s"),
+    6: (Release, "<IQ??64s"),
     7: (Cancel, "<IQB"),
     8: (Grant, "<IQB?Q64s"),
     9: (Deny, "<IQBB"),

@@ -1,7 +1,8 @@
 """The locks of the programs of this node: from their lines to the lock manager, and back (docs/dlm.md).
 
 A program names its locks by numbers of its own. Their resources are apart from those of guestd's own levels. When its
-connection ends its locks are given up, those below before those above, whatever they wait for.
+connection ends its locks are given up, those below before those above, whatever they wait for. The value block of one
+that it held in PW or EX is not valid then.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ class ProgramLocks:
             if lock.state in _WAITING and lock.cancelled is None:
                 desk.manager.cancel(lock.number)
             elif lock.state is LockState.GRANTED and lock.number not in parents:
-                desk.manager.unlock(lock.number)
+                desk.manager.unlock(lock.number, invalidate=True)  # whatever it was about to write
         if not numbers:
             del self._numbers[connection]
             self._dead.discard(connection)

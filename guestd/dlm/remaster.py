@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from guestd.dlm.messages import NO_MODE, Cancel, Convert, Reason, Released, Request, Retry
 from guestd.dlm.modes import PROTECTED, Mode
+from guestd.dlm.newest import is_newer, newest
 from guestd.dlm.resource import NO_VALUE, Entry
 
 TYPE_CHECKING = False
@@ -68,20 +69,20 @@ class Remaster:
         return list(roots)
 
     def _value(self, resource: Resource, locks: list[Held]) -> None:
-        newest = max(locks, key=lambda lock: lock.sequence)
-        resource.value, resource.sequence, resource.valid = newest.value, newest.sequence, False
+        last_heard = newest(locks)
+        resource.value, resource.sequence, resource.valid = last_heard.value, last_heard.sequence, False
         guards = [lock for lock in locks if lock.granted in [mode.value for mode in PROTECTED]]
         if guards:
-            guard = max(guards, key=lambda lock: lock.sequence)
+            guard = newest(guards)
             resource.value, resource.sequence, resource.valid = guard.value, guard.sequence, guard.valid
         elif resource.name in self._last_values:
             last = self._last_values[resource.name]
-            if last.sequence >= newest.sequence:
+            if is_newer(last_heard, last):  # by an operation that the master had not taken yet
+                resource.valid = last_heard.valid
+            else:
                 resource.value, resource.sequence, resource.valid = last.value, last.sequence, last.valid
-            else:  # what somebody left whose operation the master had not taken yet
-                resource.valid = newest.valid
         elif all(lock.granted == NO_MODE for lock in locks):  # as good as new: nobody holds it, dead nodes apart
-            resource.valid = not resource.withheld
+            resource.valid = not resource.withheld and last_heard.valid
 
     def _keep(self, node: int, lock: Held) -> None:
         """The operation under way, as its node would send it."""

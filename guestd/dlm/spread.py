@@ -31,6 +31,8 @@ from guestd.dlm.change import SPREAD, STOP, Change
 from guestd.dlm.directory import directory_node
 from guestd.dlm.lock_messages import held
 from guestd.dlm.messages import Held, LastValue, Mastered, SpreadBegin, SpreadEnd
+from guestd.dlm.modes import WRITES
+from guestd.dlm.newest import is_newer
 from guestd.dlm.part import Part, begin_of
 from guestd.dlm.remaster import Remaster
 
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     from guestd.interconnect.channels import Channels
 
     Step = tuple[Change, int]  # and its barrier
+
+_WRITES = [mode.value for mode in WRITES]
 
 
 class Spread:
@@ -237,9 +241,7 @@ class Spread:
         begin = begin_of(site.members, [self._started[node] for node in sorted(self._started)])
         resources = [resource for tree in mastery.trees.values() for resource in tree.values()]
         values = [LastValue(one.valid, one.sequence, one.value, one.name) for one in resources]
-        # And what its users have left by operations that no master has answered.
-        left = [held(lock) for lock in self._client.locks.values() if lock.pending and lock.writes]
-        values += [LastValue(one.valid, one.sequence, one.value, one.name) for one in left]
+        values += self._left_by_users()
         joining = [change.node for change, barrier in self.open.values() if (change.kind, barrier) == ("join", STOP)]
         for node in sorted({*site.members, *joining}):
             for message in (begin, *values, SpreadEnd()):
@@ -247,6 +249,18 @@ class Spread:
         self._client.drop_all()
         mastery.trees.clear()
         mastery.entries.clear()
+
+    def _left_by_users(self) -> list[LastValue]:
+        """What masters may not know of the value blocks: what users have left by operations that nobody has answered,
+        and that those who hold PW or EX to the end, as programs may, leave none."""
+        values = []
+        for lock in self._client.locks.values():
+            told = held(lock)
+            writes_to_the_end = told.granted in _WRITES
+            if writes_to_the_end or (lock.pending and (lock.writes or lock.invalidates)):
+                valid = told.valid and not writes_to_the_end
+                values.append(LastValue(valid, told.sequence, told.value, told.name))
+        return values
 
     def _finish(self, leaving: list[int]) -> None:
         """All parts are there: this node's part of the directory, and the trees that it masters from now on."""
@@ -277,6 +291,7 @@ class Spread:
             part = self._parts[node]
             unaware = not all(part.covers(death) for death in deaths)  # who died may have been about to write
             for value in part.last_values:
-                if value.name not in told or told[value.name].sequence < value.sequence:
-                    told[value.name] = replace(value, valid=False) if unaware else value
+                known = replace(value, valid=False) if unaware else value
+                if value.name not in told or is_newer(known, told[value.name]):
+                    told[value.name] = known
         self._last_values.update(told)

@@ -6,8 +6,8 @@ A user holds a lock from the moment at which it is told so, up to the moment at 
   until its recovery has come through all levels, for all but those that serve the recovery (A13).
 * Value block: who is granted PR, PW or EX, and told that the value is valid, is told the last that was left; or zeros,
   if since then there was a moment at which nobody had any lock on the resource.
-* Validity: the value is not valid after the death of a node that held PW or EX, until somebody leaves a new one (A24);
-  and it is valid if nobody has died.
+* Validity: the value is not valid after the end of who held PW or EX, be it the death of its node, its leave, or the
+  end of the program, until somebody leaves a new one (A24); and it is valid if nobody has ended so.
 """
 
 from __future__ import annotations
@@ -48,9 +48,12 @@ class Holding:
 class Block:
     """A value block."""
 
+    name: Name
     value: bytes = _ZEROS
     freed: bool = False  # since it was last written
-    lost: bool = False  # somebody died who could have written
+    lost: bool = False  # somebody has ended who could have written
+    spoiled: bool = False  # it may be lost: the same, and nobody has a lock, but waits for one; or a program has ended
+    # that was about to be told that it may write
     unsure: bool = False  # somebody left a value who was no member any more: it counts, or it does not
 
 
@@ -66,6 +69,7 @@ class LockModel:
         self._dead: dict[tuple[int, int], dict[User, Holding]] = {}  # life -> what it held, until its recovery is over
         self._interest: dict[tuple[int, int], list[Name]] = {}  # life -> names on which it had locks when it died
         self._blocks: dict[Name, Block] = {}
+        self._spoiled: set[Name] = set()  # whose values may have been lost at any time
 
     # -- what users do
 
@@ -74,8 +78,7 @@ class LockModel:
         holding = self.held[user]
         if value is not None:
             assert holding.mode in WRITES, f"{user} leaves a value and holds {holding}"
-            block = self._block(holding.name)
-            block.value, block.freed, block.lost, block.unsure = value, False, False, False
+            self._blocks[holding.name] = Block(holding.name, value)
         if mode is None:
             del self.held[user]
             del self.exist[user]  # the master may have let it go long before its user is told
@@ -125,10 +128,18 @@ class LockModel:
             self.held[user].mode = mode
 
     def gone(self, user: User) -> None:
-        """It has no such lock."""
-        self.held.pop(user, None)
+        """It has no such lock. If it has not asked for that: its node has left, or it has ended."""
+        holding = self.held.pop(user, None)
+        if holding is not None and holding.mode in WRITES:
+            self._block(holding.name).lost = True
+            self._spoil(holding.name)
         self.exist.pop(user, None)
         self._look_for_freed()
+
+    def ends(self, user: User, name: Name) -> None:
+        """It ends with its lock, and what it has asked for may have been granted already."""
+        self._spoil(name)
+        self.gone(user)
 
     # -- what becomes of nodes
 
@@ -164,19 +175,25 @@ class LockModel:
 
     def _check_value(self, told: str, block: Block, mode: Mode, value: bytes, *, valid: bool) -> None:
         if not valid:
-            if not self.deaths and not self.overlaps:
-                raise LockViolation(f"validity: {told} with a value that is not valid, though nobody has died")
+            # Who is not protected may have been told before somebody left a new value, and hears of it later.
+            spoiled = block.spoiled if mode in PROTECTED else block.name in self._spoiled
+            if not (self.deaths or self.overlaps or spoiled):
+                raise LockViolation(f"validity: {told} with a value that is not valid, though no writer has ended")
             return
         zeros = block.freed and value == _ZEROS
         if mode not in PROTECTED or zeros or block.unsure:
             return
         if block.lost:
-            raise LockViolation(f"validity: {told} with a valid value, after the death of its last writer")
+            raise LockViolation(f"validity: {told} with a valid value, after the end of its last writer")
         if value != block.value:
             raise LockViolation(f"value block: {told} with {value.hex()}, and the last that was left is {block}")
 
+    def _spoil(self, name: Name) -> None:
+        self._block(name).spoiled = True
+        self._spoiled.add(name)
+
     def _block(self, name: Name) -> Block:
-        return self._blocks.setdefault(name, Block())
+        return self._blocks.setdefault(name, Block(name))
 
     def _look_for_freed(self) -> None:
         """Resources on which nobody has any lock: their value blocks go with them."""

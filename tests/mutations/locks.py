@@ -62,6 +62,8 @@ MUTANTS: Final = (
     Mutant(in_a_cluster("lock", library.value_valid_after_death), HELD, DEATHS),
     Mutant(in_a_cluster("lock", library.value_valid_without_a_guard), HELD, DEATHS),
     Mutant(in_a_cluster("lock", library.value_lost_with_a_leave), HELD, ONE_LEAVES, nodes=4),
+    Mutant(in_a_cluster("lock", library.value_valid_after_an_end), HELD, CALM),
+    Mutant(in_a_cluster("lock", library.value_valid_after_a_leave), HELD, ONE_LEAVES, nodes=4),
     Mutant(in_a_cluster("lock", library.write_forgotten), HELD, CALM),
     Mutant(in_a_cluster("lock", library.no_search), HELD, CALM),
     Mutant(in_a_cluster("lock", library.search_stops_at_the_first_node), HELD, CALM),

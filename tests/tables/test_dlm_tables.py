@@ -106,7 +106,7 @@ FIELDS = {
     "mode": st.sampled_from(list(Mode)),
     "reason": st.sampled_from(list(Reason)),
     "started": st.binary(max_size=384),
-    **dict.fromkeys(("noqueue", "recovery", "writes", "valid", "releases"), st.booleans()),
+    **dict.fromkeys(("noqueue", "recovery", "writes", "valid", "releases", "invalidates"), st.booleans()),
     **dict.fromkeys(("lock", "search", "waiting_lock", "digest"), U32),
     **dict.fromkeys(("number", "operation", "owner", "sequence", "mask"), U64),
     **dict.fromkeys(("master", "granted", "wanted", "cancelled", "node", "waiting_node"), U8),

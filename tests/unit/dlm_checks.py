@@ -11,6 +11,7 @@ from hil.checkers.lock_model import LockModel, LockViolation, User
 
 if TYPE_CHECKING:
     from guestd.dlm.modes import Mode
+    from guestd.dlm.names import Name
     from tests.unit.dlm_net import World
 
 
@@ -40,6 +41,10 @@ class Checks:
         """It gives the lock up, or converts it; before the lock manager is asked."""
         self.model.asks_less(self._user(node, lock), mode, value)
 
+    def ends(self, node: int, lock: int, name: Name) -> None:
+        """Its user ends with it; before the lock manager is told."""
+        self.model.ends(self._user(node, lock), name)
+
     def noticed(self, node: int, notice: Notice) -> None:
         incarnation = self._world.nodes[node].incarnation
         entry = self._world.view.entries[node]
@@ -66,6 +71,12 @@ class Checks:
         incarnation = self._world.nodes[node].incarnation
         member = self._world.view.entries[node].is_life(incarnation) and self._world.nodes[node].manager is not None
         self.model.died(node, incarnation, member=member)
+
+    def left(self, node: int) -> None:
+        """It has left, with what its users hold."""
+        life = (node, self._world.nodes[node].incarnation)
+        for user in [user for user in self.model.held if user[:2] == life]:
+            self.model.gone(user)
 
     def view_is(self, view: View) -> None:
         """Recoveries that are over."""

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from guestd.dlm import modes, spread
+from guestd.dlm import mastery, modes, remaster, spread
 from guestd.dlm.client import Client
 from guestd.dlm.deadlock import Deadlock
 from guestd.dlm.directory import Directory
 from guestd.dlm.lock_messages import held
+from guestd.dlm.manager import LockManager
 from guestd.dlm.mastery import Mastery
-from guestd.dlm.messages import NO_MODE, Held
+from guestd.dlm.messages import NO_MODE, Held, LastValue
 from guestd.dlm.modes import Mode
 from guestd.dlm.part import Part
 from guestd.dlm.recovery import Recovery
@@ -25,7 +26,7 @@ from guestd.dlm.remaster import Remaster
 from guestd.dlm.resource import Resource
 from guestd.dlm.spread import Spread
 from guestd.interconnect.channel import Channel
-from tests.unit.dlm_users import CROWDS, DEATHS, EVERYTHING, LEAVES, Theme
+from tests.unit.dlm_users import CROWDS, DEATHS, ENDINGS, EVERYTHING, LEAVES, Theme
 
 Patch = pytest.MonkeyPatch
 
@@ -83,6 +84,44 @@ def value_valid_without_a_guard(patch: Patch) -> None:
 def value_lost_with_a_leave(patch: Patch) -> None:
     """Who leaves takes its value blocks along."""
     patch.setattr(Spread, "_remember", lambda _self, _leaving: None)
+
+
+def value_valid_after_an_end(patch: Patch) -> None:
+    """A program that ends with EX leaves the value as it was."""
+    unlock = LockManager.unlock
+
+    def lenient(self: LockManager, lock: int, *, value: bytes | None = None, invalidate: bool = False) -> None:
+        unlock(self, lock, value=value)
+
+    patch.setattr(LockManager, "unlock", lenient)
+
+
+def value_valid_after_a_leave(patch: Patch) -> None:
+    """Who leaves with EX tells nobody, and the value stays valid."""
+    left = Spread._left_by_users
+
+    def only_what_was_left(self: Spread) -> list[LastValue]:
+        return [one for one in left(self) if one.valid]
+
+    patch.setattr(Spread, "_left_by_users", only_what_was_left)
+
+
+def older_word_counts(patch: Patch) -> None:
+    """Of two that tell of the same value, whoever says that it is valid is believed."""
+    for module in (mastery, remaster, spread):
+        patch.setattr(module, "is_newer", lambda one, other: one.sequence > other.sequence)
+
+
+def end_forgotten_by_a_new_master(patch: Patch) -> None:
+    """A new master is not told that a lock that is being given up is so by its holder's end."""
+
+    def told(lock: Any) -> Held:
+        before, lock.invalidates = lock.invalidates, False
+        found = held(lock)
+        lock.invalidates = before
+        return found
+
+    patch.setattr(spread, "held", told)
 
 
 def write_forgotten(patch: Patch) -> None:
@@ -228,6 +267,10 @@ MUTANTS = [
     Mutant(value_valid_after_death, DEATHS, seeds=60),
     Mutant(value_valid_without_a_guard, DEATHS),
     Mutant(value_lost_with_a_leave, LEAVES),
+    Mutant(value_valid_after_an_end, ENDINGS),
+    Mutant(value_valid_after_a_leave, ENDINGS),
+    Mutant(older_word_counts, ENDINGS),
+    Mutant(end_forgotten_by_a_new_master, ENDINGS),
     Mutant(write_forgotten),
     Mutant(notice_lost),
     Mutant(no_search),

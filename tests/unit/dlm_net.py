@@ -311,6 +311,8 @@ class World:
         manager = level.manager
         if manager is None:
             return
+        if level.left:  # before others are told what lets them go on
+            self.checks.left(number)
         for receiver, payload in manager.datagrams():
             self._send(number, self.nodes[receiver], payload)
         self._tell_users(number, level, manager)

@@ -7,7 +7,7 @@ nothing may be left anywhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from guestd.dlm.locks import LockState
@@ -43,6 +43,8 @@ class Theme:
     """By the seed if there are none."""
     steps_min: int = 5
     polite: tuple[float, ...] = (0, 0.5, 0.9)
+    endings: float = 0.0
+    """How often a program ends with its lock instead of giving it up, or keeps it while its node leaves."""
 
 
 EVERYTHING = Theme()
@@ -63,6 +65,10 @@ LEAVES = Theme(
     roots=3, modes=(Mode.NL, Mode.CR, Mode.EX), kill=0.0, freeze=0.0, leave=1.0, troubles=(6,), pauses_ms=(200, 800)
 )
 """And nobody dies, so no value may be lost."""
+ENDINGS = Theme(
+    roots=2, modes=(Mode.NL, Mode.NL, Mode.PW, Mode.EX), kill=0.0, freeze=0.0, leave=1.0, troubles=(6,), endings=0.6
+)
+"""Nobody dies, and values are lost all the same."""
 CROWDS = Theme(trouble=0.9, kill=0.5, leave=0.4, troubles=(12, 25), pauses_ms=(30, 200, 700), nodes=5, steps_min=40)
 """Changes of the members that overlap."""
 THEMES = (EVERYTHING, DEATHS, LEAVES, CROWDS)
@@ -103,6 +109,8 @@ class Users:
                 world.act(number, lambda m: m.cancel(lock.number))
             elif lock.state is LockState.GRANTED and what < 0.7:
                 self.convert(number, manager, lock.number, world.random.choice(self.theme.modes))
+            elif lock.state is LockState.GRANTED and self._is_an_ending():
+                self.end(number, manager, lock.number)
             elif lock.state is LockState.GRANTED:
                 self.release(number, manager, lock.number)
 
@@ -136,6 +144,16 @@ class Users:
         value = self._value() if client.locks[lock].mode in WRITES and self.world.random.random() < 0.7 else None
         self.world.checks.asks_less(number, lock, None, value)
         self.world.act(number, lambda m: m.unlock(lock, value=value))
+
+    def _is_an_ending(self) -> bool:
+        return self.theme.endings > 0 and self.world.random.random() < self.theme.endings
+
+    def end(self, number: int, manager: LockManager, lock: int) -> None:
+        """A program ends with its lock."""
+        client = manager.client
+        if not any(one.parent == lock for one in client.locks.values()):
+            self.world.checks.ends(number, lock, client.locks[lock].name)
+            self.world.act(number, lambda m: m.unlock(lock, invalidate=True))
 
     def _value(self) -> bytes:
         self.writes += 1
@@ -197,18 +215,19 @@ class Users:
         return node.level is not None and node.frozen is None and joined and node.number not in self.leaving
 
     def take_out(self, number: int) -> None:
-        """A graceful leave: its users give up everything first, as the levels above do."""
+        """A graceful leave: its users give up everything first, as the levels above do, or they do not, as programs."""
         life = self.world.nodes[number].incarnation
         if number in self.leaving or self.world.view.entries[number].state is not NodeState.JOINED:
             return
         self.leaving.add(number)
+        held_to_the_end = self._is_an_ending()
 
         def go_on() -> None:
             node = self.world.nodes[number]
             if node.incarnation != life or node.level is None or node.frozen is not None:
                 self.leaving.discard(number)
                 return
-            if self._emptied(number) and self.world.leave(number):
+            if (held_to_the_end or self._emptied(number)) and self.world.leave(number):
                 self.world.after(1, wait_for_the_end)
                 return
             self.world.after(50, go_on)
@@ -292,7 +311,10 @@ class Users:
 
 def history(seed: int, theme: Theme | None = None) -> Users:
     """One random history, from the first power on to the end; its theme by turns if none is named."""
-    theme = theme or THEMES[seed // 4 % len(THEMES)]
+    if theme is None:
+        theme = THEMES[seed // 4 % len(THEMES)]
+        if seed // 16 % 4 == 2:
+            theme = replace(theme, endings=0.4)
     world = World(seed, Options(nodes=theme.nodes or 2 + seed % 4))
     options, randomness = world.options, world.random
     options.loss = randomness.choice([0, 0, 0.02, 0.2])

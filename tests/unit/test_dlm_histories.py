@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from guestd.dlm.modes import Mode
 from tests.unit.dlm_mutants import MUTANTS, Mutant
 from tests.unit.dlm_net import Options, World
-from tests.unit.dlm_users import Users, history
+from tests.unit.dlm_users import Theme, Users, history
 
 TREE = Path(__file__).parents[2]
 
@@ -92,7 +92,7 @@ class History(RuleBasedStateMachine):
     @initialize(nodes=st.integers(2, 4), loss=st.sampled_from([0, 0.2]), view_ms=st.sampled_from([10, 800]))
     def begin(self, nodes: int, loss: float, view_ms: int) -> None:
         self.world = World(1, Options(nodes=nodes, loss=loss, view_ms_max=view_ms))
-        self.users = Users(self.world, polite=0.5)
+        self.users = Users(self.world, Theme(endings=0.4), polite=0.5)
         for node in self.world.nodes:
             self.world.power_on(node.number)
 

@@ -636,3 +636,79 @@ def test_a_lock_comes_from_another_node_in_two_round_trips_at_most(
     # That node 0 has NL now, nobody waits for.
     assert [name for peer, name in sent if (peer, name) != (0, "Grant")] == way
     assert cluster.world.datagram_count - before <= 2 * len(sent), "each is acknowledged at most once"
+
+
+@pytest.mark.parametrize("master", [0, 1], ids=["who leaves is the master", "another one is"])
+def test_who_leaves_with_a_lock_that_may_write_leaves_no_value(master: int) -> None:  # S7.1
+    cluster = Cluster()
+    locks = {node: cluster.held(node, R, Mode.NL) for node in (master, 1 - master)}
+    assert cluster.master(R) == [master]
+    writer, reader = locks[0], locks[1]
+    for mode in (Mode.EX, Mode.NL, Mode.EX):
+        cluster.call(0, "convert", writer, mode, value=VALUE if mode is Mode.NL else None)
+        cluster.world.run(300)
+    assert cluster.world.leave(0)
+    cluster.world.run_until(lambda: cluster.world.nodes[0].level is None)
+    cluster.call(1, "convert", reader, Mode.EX)
+    cluster.world.run(600)
+    last = cluster.grant(1, reader)
+    assert last is not None
+    assert (last.mode, last.valid) == (Mode.EX, False)
+
+
+@pytest.mark.parametrize("master", [0, 1], ids=["who leaves is the master", "another one is"])
+def test_what_was_given_up_just_before_a_leave_is_as_valid_as_before(master: int) -> None:  # S7.1
+    cluster = Cluster()
+    locks = {node: cluster.held(node, R, Mode.NL) for node in (master, 1 - master)}
+    for mode in (Mode.EX, Mode.NL, Mode.EX):
+        cluster.call(0, "convert", locks[0], mode, value=VALUE if mode is Mode.NL else None)
+        cluster.world.run(300)
+    cluster.world.cut = {(0, 1), (1, 0)}  # its conversion comes to the master when that has stopped, if at all
+    cluster.call(0, "convert", locks[0], Mode.NL)
+    assert cluster.world.leave(0)
+    cluster.world.run(1000)
+    cluster.world.cut = set()
+    cluster.world.run_until(lambda: cluster.world.nodes[0].level is None)
+    cluster.call(1, "convert", locks[1], Mode.EX)
+    cluster.world.run(600)
+    last = cluster.grant(1, locks[1])
+    assert last is not None
+    assert (last.mode, last.value, last.valid) == (Mode.EX, VALUE, True)
+
+
+@pytest.mark.parametrize("master", [0, 1], ids=["who ends is on the master", "on another one"])
+@pytest.mark.parametrize("mode", [Mode.PR, Mode.PW, Mode.EX], ids=lambda mode: mode.name)
+def test_a_program_that_ends_with_a_lock_that_may_write_leaves_no_value(mode: Mode, master: int) -> None:  # S7.1
+    cluster = Cluster()
+    locks = {node: cluster.held(node, R, Mode.NL) for node in (master, 1 - master)}
+    for wanted in (Mode.EX, Mode.NL, mode):
+        cluster.call(0, "convert", locks[0], wanted, value=VALUE if wanted is Mode.NL else None)
+        cluster.world.run(300)
+    cluster.world.checks.ends(0, locks[0], R)
+    cluster.world.act(0, lambda manager: manager.unlock(locks[0], invalidate=True))
+    cluster.call(1, "convert", locks[1], Mode.EX)
+    cluster.world.run(600)
+    last = cluster.grant(1, locks[1])
+    assert last is not None
+    assert (last.mode, last.valid) == (Mode.EX, mode is Mode.PR)
+
+
+def test_a_new_master_hears_that_a_program_has_ended_with_its_lock() -> None:  # S7.1
+    cluster = Cluster()
+    name = cluster.elsewhere(2)
+    locks = {node: cluster.held(node, name, Mode.NL) for node in (2, 0, 1)}
+    cluster.call(0, "convert", locks[0], Mode.EX)
+    cluster.world.run(300)
+    cluster.world.cut = {(0, 2)}  # the master hears nothing of it, and leaves
+    cluster.world.checks.ends(0, locks[0], name)
+    cluster.world.act(0, lambda manager: manager.unlock(locks[0], invalidate=True))
+    cluster.call(2, "unlock", locks[2])
+    assert cluster.world.leave(2)
+    cluster.world.run(600)
+    cluster.world.cut = set()
+    cluster.world.run_until(lambda: cluster.world.nodes[2].level is None)
+    cluster.call(1, "convert", locks[1], Mode.EX)
+    cluster.world.run(600)
+    last = cluster.grant(1, locks[1])
+    assert last is not None
+    assert (last.mode, last.valid) == (Mode.EX, False)

@@ -131,6 +131,24 @@ def test_what_a_program_had_is_given_up_when_it_ends_whatever_it_waits_for(world
         assert len(locks) == (1 if machine is world.machines[2] else 0)
 
 
+@pytest.mark.parametrize("how", ["the program ends", "its node leaves"])
+def test_whoever_ends_with_a_lock_that_may_write_leaves_no_value(world: World, how: str) -> None:  # S7.1
+    one, after = User(world, 0), User(world, 1)
+    for user in (one, after):
+        user.lock(1, "NL")
+        user.waits(world, "granted")
+    for count, mode in enumerate(("EX", "NL", "EX"), 2):
+        one.send(convert={"id": 1, "mode": mode, "value": VALUE if mode == "NL" else None})
+        one.waits(world, "granted", count)
+    if how == "the program ends":
+        one.die()
+    else:
+        world.order(0, "leave")
+    after.send(convert={"id": 1, "mode": "EX"})
+    told = after.waits(world, "granted", 2)
+    assert (told["mode"], told["valid"]) == ("EX", False)
+
+
 def test_a_dead_nodes_lock_is_granted_after_its_recovery_and_its_value_is_not_valid(world: World) -> None:
     # A13, A24: the level above, a program, takes its time to recover after node 2.
     slow = world.program(0, "recoverer", 50, answers_ms=2000)

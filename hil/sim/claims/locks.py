@@ -73,12 +73,12 @@ class LocksHeld(Checker):
             self.model.ghost_asks_less(user, _name(lock), mode, value)
 
     def ends(self, locker: Locker) -> None:
-        """It relies on nothing any more. A write mode that ends so leaves the value as it is."""
+        """It relies on nothing any more. A write mode that ends so leaves no value."""
         for lock in locker.locks.values():
             if self._is_over(locker):
                 self.model.ghost_asks_less(self._user(locker, lock), _name(lock), None, None)
             else:
-                self.model.gone(self._user(locker, lock))
+                self.model.ends(self._user(locker, lock), _name(lock))
 
     # -- what becomes of nodes
 
