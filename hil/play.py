@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final, overload
 from guestd.core.timing import Timing
 from hil.errors import InvalidRun, NothingToStrike, UsageError
 from hil.faults.fault import backend_of
-from hil.faults.injection import Injection, begin
+from hil.faults.injection import HOLD_S, Injection, begin
 from hil.faults.pace import Pace
 from hil.faults.plan import OPERATOR_S, FaultPlan, Step
 from hil.faults.simulated_plan import ONLY_SIMULATED, steps_of
@@ -105,6 +105,9 @@ class Player:
         self.begun_s = 0.0
         self._pace = Pace(plan.rejoined_ms, 0.0, 0.0)
         self._operator_s = 0.0
+        self._crashes = list(plan.crashed_ms)
+        self._ends = [node.view.ends for node in cluster.nodes]  # at its last panic
+        self._crash_due_s: float | None = None
 
     def begin(self) -> None:
         """The times of the plan count from now on."""
@@ -180,6 +183,8 @@ class Player:
         due = [self._operator_s, again_s if end_s is None else max(end_s, again_s)]
         begins = [self._pace.due_s(step.at_ms) for step in self._waiting[:1]]
         due += [again_s if due_s is None else due_s for due_s in begins]
+        panics = [self._pace.due_s(at_ms + 1) for at_ms, _ in self._crashes[:1]]
+        due += [max(due_s, again_s) for due_s in panics if due_s is not None]
         for step, injection, _ in self._open:
             ends_s = self._ends_s(step)
             due.append(again_s if ends_s is None else max(ends_s, now_s + LOOK_S * (injection.step == "begun")))
@@ -215,10 +220,29 @@ class Player:
                 self.struck.append(step)
 
     def _stand(self) -> None:
-        """In a recorded plan time does not pass the end of a fault that has not struck yet."""
+        """In a recorded plan time does not pass the end of a fault that has not struck yet, nor a panic that has not
+        come.
+        """
+        now_s = self._cluster.clock
         for step, injection, held_s in self._open if self._plan.recorded else ():
-            if injection.step == "begun" and not step.drawn and self._cluster.clock < held_s:
-                self._pace.stand(min(step.end_ms, self._plan.until_ms), self._cluster.clock + LOOK_S)
+            if injection.step == "begun" and not step.drawn and now_s < held_s:
+                self._pace.stand(min(step.end_ms, self._plan.until_ms), now_s, now_s + LOOK_S)
+        while self._crashes and self._has_crashed(*self._crashes[0]):
+            self._crashes.pop(0)
+            self._crash_due_s = None
+
+    def _has_crashed(self, at_ms: int, node: int) -> bool:
+        """Whether that panic has come, or is given up; else time stands there."""
+        view, now_s = self._cluster.nodes[node].view, self._cluster.clock
+        if view.power == "crashed" and view.ends > self._ends[node]:
+            self._ends[node] = view.ends
+            return True
+        stood = self._pace.stand(
+            at_ms + 1, now_s, now_s + LOOK_S
+        )  # what has led to it may have been in the same moment
+        if stood and self._crash_due_s is None:
+            self._crash_due_s = now_s
+        return self._crash_due_s is not None and now_s >= self._crash_due_s + HOLD_S * self._cluster.speed_factor
 
     def _end_due(self) -> None:
         self._stand()

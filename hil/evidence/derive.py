@@ -4,7 +4,7 @@ All that happened counts: injections (of ``cluster.inject``, ``hil fault``, a pl
 (:mod:`hil.evidence.reading`). A fault has the kind and the parameters that it had; a role is the nodes that it came to.
 Times count since the beginning: the moment at which all nodes had joined, if there was no fault before: how long a
 boot takes says nothing about a fault. Else it is power on. For the same reason the plan knows when all had joined
-again after some had been down, and that its faults had struck: what came later waits for that
+again after some had been down, who had panicked, and that its faults had struck: what came later waits for that
 (:mod:`hil.faults.pace`).
 
 Whoever has panicked stays down until somebody switches the machine off and on: as in the recording, that is a fault
@@ -53,15 +53,19 @@ class Derived:
             for one in self.plan.steps
         )
         rejoined_ms = tuple(round(one * factor) for one in self.plan.rejoined_ms)
+        crashed_ms = tuple((round(one * factor), node) for one, node in self.plan.crashed_ms)
         until_ms = round(self.plan.until_ms * factor)
-        return replace(self, plan=replace(self.plan, until_ms=until_ms, steps=steps, rejoined_ms=rejoined_ms))
+        plan = replace(self.plan, until_ms=until_ms, steps=steps, rejoined_ms=rejoined_ms, crashed_ms=crashed_ms)
+        return replace(self, plan=plan)
 
     def with_master(self, master: int) -> Derived:
         """The same for a cluster in which another node is the master: the two change places."""
         if self.master is None or self.master == master:
             return self
         names = {self.master: master, master: self.master}
-        return replace(self, plan=replace(self.plan, steps=tuple(_renamed(one, names) for one in self.plan.steps)))
+        steps = tuple(_renamed(one, names) for one in self.plan.steps)
+        crashed_ms = tuple((at_ms, names.get(node, node)) for at_ms, node in self.plan.crashed_ms)
+        return replace(self, plan=replace(self.plan, steps=steps, crashed_ms=crashed_ms))
 
 
 def _renamed(step: Step, names: dict[int, int]) -> Step:
@@ -88,9 +92,18 @@ def derive(events: Sequence[Event], nodes: int) -> Derived:
     end_s = max(last_s, min(reading.end_s, last_s + AFTER_MS / 1000))
     until_ms = max(1, round((end_s - zero_s) * 1000) + 1)
     steps = sorted((one.step(nodes, zero_s, until_ms) for one in found), key=lambda step: step.at_ms)
-    rejoined_ms = _rejoined_ms(reading, zero_s, until_ms)
+    plan = FaultPlan(
+        NAME,
+        until_ms,
+        tuple(steps),
+        operator=operator,
+        rejoined_ms=_rejoined_ms(reading, zero_s, until_ms),
+        # Whom an operator revives is there again: who panics then is another matter in each run.
+        crashed_ms=() if operator else _crashed_ms(reading, zero_s, until_ms),
+        recorded=True,
+    )
     return Derived(
-        FaultPlan(NAME, until_ms, tuple(steps), operator=operator, rejoined_ms=rejoined_ms, recorded=True),
+        plan,
         JOINED if joined else POWER_ON,
         reading.master if joined else None,
         tuple(reading.left_out),
@@ -116,6 +129,12 @@ def _rejoined_ms(reading: Reading, zero_s: float, until_ms: int) -> tuple[int, .
         late = [end_s + INSTANT_S for end_s, later_s in revived if end_s - later_s <= joined_s <= end_s]
         moments.add(round((max([joined_s, *late]) - zero_s) * 1000))
     return tuple(sorted(one for one in moments if 0 < one < until_ms))
+
+
+def _crashed_ms(reading: Reading, zero_s: float, until_ms: int) -> tuple[tuple[int, int], ...]:
+    """Who is switched on again later than in the recording may panic so much later (:mod:`hil.play`)."""
+    moments = [(round((at_s - zero_s) * 1000), node) for at_s, node in reading.crashed_s]
+    return tuple((at_ms, node) for at_ms, node in moments if 0 < at_ms < until_ms)
 
 
 def _together(found: Sequence[Found]) -> list[Found]:

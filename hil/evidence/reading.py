@@ -44,6 +44,8 @@ class Reading:
         self.began_s: float | None = None
         self.joined_s: list[float] = []
         """When all nodes had joined, and when again after some had been down."""
+        self.crashed_s: list[tuple[float, int]] = []
+        """When which node has panicked."""
         self.master: int | None = None
         self.end_s = 0.0
         self.operated = False
@@ -190,6 +192,7 @@ class Reading:
 
     def _has_crashed(self, event: Event) -> None:
         self._crashed.add(event["node"])
+        self.crashed_s.append((event["t"], event["node"]))
 
     def _reset(self, event: Event) -> None:
         node = event["node"]

@@ -8,8 +8,8 @@ long after that here, whenever it is: a fault that struck a cluster that was who
     recorded   power-off 1 at 0, on at 500        all joined at 3000    freeze 0 at 3200
     here       power-off 1 at 0, on at 500                              all joined at 9000    freeze 0 at 9200
 
-Likewise a fault that had struck in the recording is not over before it has struck here, and what came after it comes
-as much later (:meth:`Pace.stand`).
+Likewise a fault that had struck in the recording is not over before it has struck here, nothing that came after a
+node's panic comes before it panics, and all that follows comes as much later (:meth:`Pace.stand`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Pace:
         self._limit_s = limit_s
         self._from_ms = 0
         self._from_s = begun_s
+        self._before_s = begun_s  # all that comes before is due
 
     def due_s(self, at_ms: int) -> float | None:
         """By the cluster's clock; None: all must have joined again first."""
@@ -44,11 +45,13 @@ class Pace:
         self._from_ms, self._from_s = self._moments.pop(0), now_s
         return True
 
-    def stand(self, before_ms: int, until_s: float) -> None:
-        """That moment does not come before ``until_s``, and all after it as much later."""
+    def stand(self, before_ms: int, now_s: float, until_s: float) -> bool:
+        """If that moment has come: it has not, but comes at ``until_s``, and all after it as much later. Whether so."""
         due_s = self.due_s(before_ms)
-        if due_s is not None and due_s < until_s:
-            self._from_ms, self._from_s = before_ms, until_s
+        if due_s is None or due_s > now_s:
+            return False
+        self._from_ms, self._from_s, self._before_s = before_ms, until_s, now_s
+        return True
 
     def _at_s(self, at_ms: int) -> float:
-        return self._from_s + (at_ms - self._from_ms) / 1000
+        return self._before_s if at_ms < self._from_ms else self._from_s + (at_ms - self._from_ms) / 1000

@@ -17,6 +17,8 @@ from hil.faults import library
 from hil.faults.whom import parsed
 from hil.plan_table import plan_table
 
+_RECORDED: Final = ("rejoined_ms", "crashed_ms", "recorded")
+
 OPERATOR_S: Final = 0.5
 """How often a plan's operator looks for machines that are off."""
 
@@ -71,6 +73,8 @@ class FaultPlan:
     seed: int = 0
     rejoined_ms: tuple[int, ...] = ()
     """When all nodes had joined again: what comes later waits for that (:mod:`hil.faults.pace`)."""
+    crashed_ms: tuple[tuple[int, int], ...] = ()
+    """When which node had panicked: what comes later waits for that, too."""
     recorded: bool = False
     """It is of a run in which all had struck that was not ``drawn``: none of those is over before it has struck."""
 
@@ -89,7 +93,7 @@ class FaultPlan:
     def as_dict(self) -> dict[str, Any]:
         """For the event ``fault-plan``."""
         about = asdict(self) | {"steps": [asdict(step) for step in self.steps]}
-        return {key: value for key, value in about.items() if key not in ("rejoined_ms", "recorded") or value}
+        return {key: value for key, value in about.items() if key not in _RECORDED or value}
 
     def table(self) -> list[str]:
         """One line for each fault, for people."""

@@ -32,8 +32,6 @@ def test_a_bundle_of_real_guests_is_judged_and_replayed_in_the_simulator(  # S10
         victim = cluster.any_other(master)
         cluster.cut_link(victim, "silent")
         cluster.wait_crashed(victim)
-        # The replay heals after as long a time. A simulated node may need some periods more until it finds itself out.
-        cluster.pass_time(cluster.settings["settings"]["timing"]["death_ms"] / 1000)
         cluster.heal_link(victim)
         cluster.power_cycle([victim])
         cluster.wait_joined()
