@@ -50,7 +50,7 @@ def test_nothing_acknowledged_is_lost_by_power_failures(
     with cluster.workload("files", "locks", "volumes", "services") as load:
         for turn in range(rounds):
             load.wait_progress(2)
-            begin_something(cluster, turn, draw)
+            begun = begin_something(cluster, turn, draw)
             cluster.pass_time(draw.uniform(0, MOMENT_S * factor))
             cluster.power_off()
 
@@ -58,6 +58,7 @@ def test_nothing_acknowledged_is_lost_by_power_failures(
             cluster.power_on()
             cluster.expect_members(cluster.nodes)
             joined_s.append(cluster.clock - on_s)
+            print(f"round {turn + 1} of {rounds}: {begun}; all have joined after {joined_s[-1]:.2f} s", flush=True)
             load.resume()
             found = load.check()
 

@@ -8,7 +8,7 @@ again after some had been down, who had panicked, and that its faults had struck
 (:mod:`hil.faults.pace`).
 
 Whoever has panicked stays down until somebody switches the machine off and on: as in the recording, that is a fault
-``power-off`` then, two disk periods later: so much later may it panic this time. What the library does not have is left
+``power-off`` then, which waits for the panic of this time. What the library does not have is left
 out, and said so. A plan's operator, who switches on whoever has panicked, is there again instead, if nobody else did.
 """
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from hil.evidence.found import ALL
-from hil.evidence.reading import INSTANT_S, Reading
+from hil.evidence.reading import Reading
 from hil.faults.plan import FaultPlan, Step
 
 if TYPE_CHECKING:
@@ -122,17 +122,11 @@ def _read(events: Sequence[Event], nodes: int, *, operator: bool) -> Reading:
 
 
 def _rejoined_ms(reading: Reading, zero_s: float, until_ms: int) -> tuple[int, ...]:
-    """When all had joined again; not before whoever is switched on later than in the recording can have."""
-    revived = [(one.end_s, one.later_s) for one in reading.found if one.end_s is not None and one.later_s]
-    moments = set()
-    for joined_s in reading.joined_s:
-        late = [end_s + INSTANT_S for end_s, later_s in revived if end_s - later_s <= joined_s <= end_s]
-        moments.add(round((max([joined_s, *late]) - zero_s) * 1000))
+    moments = {round((joined_s - zero_s) * 1000) for joined_s in reading.joined_s}
     return tuple(sorted(one for one in moments if 0 < one < until_ms))
 
 
 def _crashed_ms(reading: Reading, zero_s: float, until_ms: int) -> tuple[tuple[int, int], ...]:
-    """Who is switched on again later than in the recording may panic so much later (:mod:`hil.play`)."""
     moments = [(round((at_s - zero_s) * 1000), node) for at_s, node in reading.crashed_s]
     return tuple((at_ms, node) for at_ms, node in moments if 0 < at_ms < until_ms)
 

@@ -21,8 +21,6 @@ class Found:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     end_s: float | None = None
     """None: it lasts as long as the plan."""
-    later_s: float = 0.0
-    """So much later than in the recording it is played."""
     held: bool = True
     """It took hold, or nobody has looked."""
     unseen: bool = False
@@ -39,7 +37,7 @@ class Found:
         """
         self.left -= set(nodes or self.nodes)
         if not self.left and self.end_s is None:
-            self.end_s = at_s + self.later_s
+            self.end_s = at_s
 
     def step(self, nodes: int, zero_s: float, until_ms: int) -> Step:
         """Its times count from ``zero_s``; what nothing has ended ends with the plan. ``nodes``: how many there are."""

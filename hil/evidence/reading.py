@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 _ORDERS: Final = {"panic": "panic", "leave": "shutdown"}
 _MAY_JOIN: Final = ("membership", "state", "checkpoint-restored")
 _ENDS: Final = ("machine-stopped", "machine-crashed", "machine-reset", "guestd-exited")
-INSTANT_S: Final = 0.001
+_INSTANT_S: Final = 0.001
 """What waits for a machine to start comes so much after that."""
+_AFTER_S: Final = 0.002
+"""So much later than in the recording is what came after a panic, that it is after it by the millisecond, too."""
 
 
 class Reading:
@@ -46,6 +48,7 @@ class Reading:
         """When all nodes had joined, and when again after some had been down."""
         self.crashed_s: list[tuple[float, int]] = []
         """When which node has panicked."""
+        self._late_s = 0.0
         self.master: int | None = None
         self.end_s = 0.0
         self.operated = False
@@ -70,11 +73,10 @@ class Reading:
         """All have joined, and no machine has ended since."""
         self._crashed: set[int] = set()
         """Who has panicked, and was not switched off since."""
-        self._later_s = 0.0
-        """Two disk periods: a node notices that it was forced out when it writes or reads there."""
 
     def take(self, event: Event) -> None:
         """The next event. Raises one of ``hil.view.MALFORMED``."""
+        event = {**event, "t": event["t"] + self._late_s}
         kind = event["kind"]
         if kind == "checkpoint-restored":  # what came before was another run
             fresh = Reading(len(self.numbers), operator=self._operator)
@@ -150,11 +152,8 @@ class Reading:
             return  # who was ordered to panic is switched on by the end of that fault
         if node in self._crashed and self._is_operated(event):
             return
-        later_s = self._later_s if node in self._crashed else 0.0
         self.revived |= node in self._crashed
-        fault = self._open(event, "power-off", node, at_s=at_s + later_s)
-        fault.later_s = later_s
-        known.append(fault)
+        known.append(self._open(event, "power-off", node, at_s=at_s))
 
     def _on(self, event: Event, node: int, *, own: bool) -> None:
         known = self._down.pop(node, [])
@@ -163,10 +162,7 @@ class Reading:
         if not known and not own and self.view.nodes[node].ends and not self._is_operated(event):
             # It had gone off by itself.
             self.revived = True
-            later_s = self._later_s if node in self._crashed else 0.0
-            fault = self._open(event, "power-off", node, at_s=event["t"] + later_s)
-            fault.later_s = later_s
-            fault.over(event["t"])
+            self._open(event, "power-off", node).over(event["t"])
 
     def _is_operated(self, event: Event) -> bool:
         """Whether a plan is played whose operator switches on whoever is off."""
@@ -180,19 +176,18 @@ class Reading:
             self.operated, self._operator_until_s = True, math.inf
 
     def _starting(self, event: Event) -> None:
-        later_s = max((one.later_s for one in self._down.get(event["node"], [])), default=0.0)
         for fault in self._waiting.pop(event["node"], []):
             if fault.end_s is None:
-                fault.held, fault.at_s = True, event["t"] + later_s + INSTANT_S
+                fault.held, fault.at_s = True, event["t"] + _INSTANT_S
 
     def _started(self, event: Event) -> None:
         times = Timing(**event["timing"])
-        self._later_s = 2 * times.disk_heartbeat_ms / 1000
         self._operator_after_s = (times.death_ms + times.agreed_ms_max) / 1000 + OPERATOR_S
 
     def _has_crashed(self, event: Event) -> None:
         self._crashed.add(event["node"])
         self.crashed_s.append((event["t"], event["node"]))
+        self._late_s += _AFTER_S
 
     def _reset(self, event: Event) -> None:
         node = event["node"]
