@@ -237,9 +237,8 @@ class Player:
         if view.power == "crashed" and view.ends > self._ends[node]:
             self._ends[node] = view.ends
             return True
-        stood = self._pace.stand(
-            at_ms + 1, now_s, now_s + LOOK_S
-        )  # what has led to it may have been in the same moment
+        # What has led to it may have been in the same moment, what followed was later.
+        stood = self._pace.stand(at_ms + 1, now_s, now_s + LOOK_S)
         if stood and self._crash_due_s is None:
             self._crash_due_s = now_s
         return self._crash_due_s is not None and now_s >= self._crash_due_s + HOLD_S * self._cluster.speed_factor
