@@ -178,7 +178,7 @@ class Session:
 
     # -- what libfuse calls: names, order and types of the arguments are those of struct fuse_lowlevel_ops
 
-    def _init(self, _userdata: int, connection: Any) -> None:
+    def _init(self, _userdata: int | None, connection: Any) -> None:
         asked = connection.contents
         asked.want = asked.capable & WANTED
         asked.max_write = WRITE_SIZE_MAX
