@@ -38,16 +38,21 @@ class Memory(Value):
 def serve(watcher: Watcher) -> None:
     """One that is not there when its grace has passed has ended; one that is there at the first look has appeared."""
     for now_s, watches in rounds(watcher):
+        seen: dict[tuple[str | None, str | None], Process | None] = {}
         for watch in watches:
             if is_due(watch, now_s):
-                look(watcher, watch, now_s)
+                look(watcher, watch, now_s, seen)
 
 
-def look(watcher: Watcher, watch: Watch, now_s: float) -> None:
-    """Once."""
+def look(
+    watcher: Watcher, watch: Watch, now_s: float, seen: dict[tuple[str | None, str | None], Process | None]
+) -> None:
+    """Once. seen: in this round, by (pid_file, name): whoever has begun when one watch looked has for all."""
     before: Memory = watch.memory or Memory(None, False, now_s + watch["grace_s"])
     pid_file, name = watch.get("pid_file"), watch.get("name")
-    found = by_name(name) if pid_file is None else by_file(pid_file)
+    if (pid_file, name) not in seen:
+        seen[pid_file, name] = by_name(name) if pid_file is None else by_file(pid_file)
+    found = seen[pid_file, name]
     # Of several processes with one name, only the last one's end counts.
     same = found == before.process if name is None else (found is None) == (before.process is None)
     missed = found is None and before.process is None and not before.missed and now_s >= before.until_s

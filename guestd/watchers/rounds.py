@@ -26,8 +26,13 @@ def rounds(watcher: Watcher, descriptors: Sequence[int] = ()) -> Iterator[tuple[
 
 
 def is_due(watch: Watch, now_s: float) -> bool:
-    """Whether it is to be looked at again; the next time is set then, by its IN parameter `every_s`."""
+    """Whether it is to be looked at again; the next time is set then, by its IN parameter `every_s`.
+
+    Those with the same one are looked at in the same rounds, after their first look: what one of them has seen, the
+    others have seen too.
+    """
     if watch.next_s > now_s:
         return False
-    watch.next_s = now_s + float(watch["every_s"])
+    every_s = float(watch["every_s"])
+    watch.next_s = (now_s // every_s + 1) * every_s
     return True

@@ -18,6 +18,7 @@ import pytest
 from guestd import watcher as library
 from guestd.events.daemon import Limits
 from guestd.events.watchers import WATCHERS
+from guestd.watchers import process, rounds
 from tests.unit.events_server import TREE, Server
 
 FULL = "/dev/shm"  # a file system of which no test uses much
@@ -151,6 +152,46 @@ def test_a_process_by_the_name_of_its_program(server: Server, tmp_path: Path) ->
             first.kill()
         ((_, process, change, pid),) = server.occurrences(1)  # of the last one, once
         assert (process, change, {pid} <= pids) == (name, "ended", True)
+
+
+class FakeWatch(library.Watch):
+    """Of the IN parameters, and nobody behind it."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__({"watch": 1, "event": "e", "in": given})
+
+
+class FakeWatcher:
+    """What has occurred."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int]] = []
+
+    def occurred(self, watch: library.Watch, **out: Any) -> None:
+        self.told.append((watch["change"], out["pid"]))
+
+
+def test_what_one_watch_of_a_process_has_seen_the_others_have_seen_too(monkeypatch: pytest.MonkeyPatch) -> None:  # S8.5
+    given = {"pid_file": None, "name": "p", "every_s": 0.1, "grace_s": 1000}
+    watches = [FakeWatch(**given, change=change) for change in ("ended", "appeared")]
+    looks = iter([None, process.Process(7, "1"), process.Process(7, "1")])  # one in each round
+    monkeypatch.setattr(process, "by_name", lambda _name: next(looks))
+    monkeypatch.setattr(process, "rounds", lambda _watcher: iter([(at_s, watches) for at_s in (0.93, 1.0, 1.1)]))
+    watcher = FakeWatcher()
+    process.serve(watcher)  # type: ignore[arg-type]
+    assert watcher.told == [("appeared", 7)]
+    assert {watch.memory.process for watch in watches} == {process.Process(7, "1")}
+
+
+def test_watches_of_one_period_are_looked_at_in_the_same_rounds() -> None:  # S8.5
+    early, late = FakeWatch(every_s=0.1), FakeWatch(every_s=0.1)
+    assert rounds.is_due(early, 10.03)
+    assert rounds.is_due(late, 10.07)
+    assert early.next_s == late.next_s == pytest.approx(10.1)
+    assert not rounds.is_due(early, 10.09)
+    assert rounds.is_due(early, 10.1001)
+    assert rounds.is_due(late, 10.1001)
+    assert early.next_s == late.next_s == pytest.approx(10.2)
 
 
 def test_room_in_a_file_system(server: Server) -> None:  # S8.5
