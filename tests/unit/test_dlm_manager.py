@@ -53,6 +53,14 @@ class Cluster:
         assert any(isinstance(one, Granted) and one.lock == number for one in self.of(node)), self.told
         return number
 
+    def takes(self, node: int, lock: int) -> tuple[Mode, bytes, bool]:
+        """It converts to EX: the mode, the value and whether that is valid, as it is told."""
+        self.call(node, "convert", lock, Mode.EX)
+        self.world.run(600)
+        last = self.grant(node, lock)
+        assert last is not None
+        return last.mode, last.value, last.valid
+
     def of(self, node: int) -> list[Notice]:
         return [notice for at, notice in self.told if at == node]
 
@@ -643,17 +651,12 @@ def test_who_leaves_with_a_lock_that_may_write_leaves_no_value(master: int) -> N
     cluster = Cluster()
     locks = {node: cluster.held(node, R, Mode.NL) for node in (master, 1 - master)}
     assert cluster.master(R) == [master]
-    writer, reader = locks[0], locks[1]
     for mode in (Mode.EX, Mode.NL, Mode.EX):
-        cluster.call(0, "convert", writer, mode, value=VALUE if mode is Mode.NL else None)
+        cluster.call(0, "convert", locks[0], mode, value=VALUE if mode is Mode.NL else None)
         cluster.world.run(300)
     assert cluster.world.leave(0)
     cluster.world.run_until(lambda: cluster.world.nodes[0].level is None)
-    cluster.call(1, "convert", reader, Mode.EX)
-    cluster.world.run(600)
-    last = cluster.grant(1, reader)
-    assert last is not None
-    assert (last.mode, last.valid) == (Mode.EX, False)
+    assert cluster.takes(1, locks[1]) == (Mode.EX, VALUE, False)
 
 
 @pytest.mark.parametrize("master", [0, 1], ids=["who leaves is the master", "another one is"])
@@ -669,11 +672,7 @@ def test_what_was_given_up_just_before_a_leave_is_as_valid_as_before(master: int
     cluster.world.run(1000)
     cluster.world.cut = set()
     cluster.world.run_until(lambda: cluster.world.nodes[0].level is None)
-    cluster.call(1, "convert", locks[1], Mode.EX)
-    cluster.world.run(600)
-    last = cluster.grant(1, locks[1])
-    assert last is not None
-    assert (last.mode, last.value, last.valid) == (Mode.EX, VALUE, True)
+    assert cluster.takes(1, locks[1]) == (Mode.EX, VALUE, True)
 
 
 @pytest.mark.parametrize("master", [0, 1], ids=["who ends is on the master", "on another one"])
@@ -686,11 +685,7 @@ def test_a_program_that_ends_with_a_lock_that_may_write_leaves_no_value(mode: Mo
         cluster.world.run(300)
     cluster.world.checks.ends(0, locks[0], R)
     cluster.world.act(0, lambda manager: manager.unlock(locks[0], invalidate=True))
-    cluster.call(1, "convert", locks[1], Mode.EX)
-    cluster.world.run(600)
-    last = cluster.grant(1, locks[1])
-    assert last is not None
-    assert (last.mode, last.valid) == (Mode.EX, mode is Mode.PR)
+    assert cluster.takes(1, locks[1]) == (Mode.EX, VALUE, mode is Mode.PR)
 
 
 def test_a_new_master_hears_that_a_program_has_ended_with_its_lock() -> None:  # S7.1
@@ -707,8 +702,4 @@ def test_a_new_master_hears_that_a_program_has_ended_with_its_lock() -> None:  #
     cluster.world.run(600)
     cluster.world.cut = set()
     cluster.world.run_until(lambda: cluster.world.nodes[2].level is None)
-    cluster.call(1, "convert", locks[1], Mode.EX)
-    cluster.world.run(600)
-    last = cluster.grant(1, locks[1])
-    assert last is not None
-    assert (last.mode, last.valid) == (Mode.EX, False)
+    assert cluster.takes(1, locks[1]) == (Mode.EX, bytes(64), False)
