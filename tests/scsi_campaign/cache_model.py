@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from tests.scsi_campaign.replay import Block
 
 NOBODY: Final = -1
+MAYBE_GONE: Final = -2
 
 
 class Version(NamedTuple):
-    """What one write of nexus ``owner`` made of a block."""
+    """What one write of nexus ``owner`` made of a block; of ``MAYBE_GONE`` nobody knows whether it is still there."""
 
     block: Block
     owner: int
@@ -57,16 +58,25 @@ class CacheModel:
         self._losers.add(nexus)
 
     def revert(self, lba: int, fits: Callable[[Block], bool]) -> Block:
-        """To what the block went back. Fails when nothing that it held fits, or somebody else's write was lost."""
+        """To what the block went back. Fails when nothing that it held fits, or somebody else's write was lost.
+
+        Of several versions with flipped bits nobody can say which it is: as many bits may differ as are between them.
+        """
         versions = self.versions.get(lba, [])
         found = [index for index, version in enumerate(versions) if fits(version.block)]
         found = found or [index for index, version in enumerate(versions) if version.block.bits]
         assert found, f"block {lba} went back to something that it did not hold since the last flush"
-        lost = [version for version in versions[found[-1] + 1 :] if version.owner not in self._losers]
-        assert not lost, f"block {lba} lost {lost[0]}, whose node had power"
+        kept = [index for index, version in enumerate(versions) if version.owner not in self._losers | {MAYBE_GONE}]
+        assert not kept or kept[-1] <= found[-1], f"block {lba} lost {versions[kept[-1]]}, whose node had power"
+        possible = [index for index in found if not kept or index >= kept[-1]]
+        data = versions[found[-1]].block.data
+        bits = max(_different_bits(data, one.data) + one.bits for one in [versions[index].block for index in possible])
+        block = versions[found[-1]].block._replace(bits=bits)
         if not self._exact:
-            del versions[found[-1] + 1 :]
-        return versions[found[-1]].block
+            certain, doubtful = versions[: possible[0] + 1], versions[possible[0] + 1 : found[-1] + 1]
+            versions[:] = certain + [version._replace(owner=MAYBE_GONE) for version in doubtful]
+            versions[-1] = versions[-1]._replace(block=block)
+        return block
 
     def settle(self, now: Callable[[int], Block]) -> None:
         """A power failure is over: of what the losers had written nothing is left, if that can be told."""
@@ -79,3 +89,7 @@ class CacheModel:
                 assert block.bits or now(lba).data == block.data, f"block {lba} is not what {left[-1]} made of it"
                 versions[:] = left
         self._losers.clear()
+
+
+def _different_bits(one: bytes, other: bytes) -> int:
+    return (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).bit_count()
