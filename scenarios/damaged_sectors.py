@@ -17,7 +17,7 @@ DAMAGES: dict[str, dict[str, Any]] = {
     "lost": {"count": 2, "direction": "write"},
     "flip": {"count": 3, "direction": "read", "bits": 8},
     "misdirected": {"count": 1, "shift": 8},  # where its neighbour writes
-    "stale": {"seconds": 0.5},
+    "stale": {"count": 1},
 }
 TOLD = ("torn", "flip")
 """Those that a checksum tells; the others are a heartbeat that does not come."""

@@ -13,7 +13,7 @@ from hil.scenario import ScenarioCluster
 pytestmark = [pytest.mark.lab, pytest.mark.nightly]
 
 COMMANDS = {
-    "start_command": ["/bin/true"],
+    "start_command": ["/bin/sleep", "2"],
     "stop_command": ["/bin/sleep", "0.5"],
     "recovery_command": ["/bin/true"],
 }

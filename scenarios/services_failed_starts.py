@@ -60,10 +60,10 @@ def test_a_child_that_does_not_start_leaves_its_parent_where_it_is(cluster: Scen
 @pytest.mark.cluster(nodes=3)
 def test_a_start_that_hangs_is_ended_in_its_time_and_the_next_node_is_tried(cluster: ScenarioCluster) -> None:
     hangs = ["/bin/sh", "-c", 'test "$HIL_NODE" != 1 || sleep 1000']
+    timeout_s = round(2 * cluster.settings["settings"]["timing_factor"])  # the one that does not hang needs some of it
     cluster.services.wait_ready()
-    cluster.services.add(
-        {"name": "slow", "node_preferences": [1], "start_command": hangs, "start_timeout": 2, "allowable_nodes": [1, 2]}
-    )
+    slow = {"name": "slow", "node_preferences": [1], "start_command": hangs, "allowable_nodes": [1, 2]}
+    cluster.services.add({**slow, "start_timeout": timeout_s})
     cluster.services.wait_registered("slow", on=2)
     assert cluster.view.service_commands["slow", "start", 1].timed_out
 
@@ -87,6 +87,8 @@ def test_a_stop_that_fails_ends_its_node_before_the_service_starts_elsewhere(clu
         cluster.services.move("stubborn", 2)
     cluster.services.wait_registered("stubborn", on=2)
     events = list(cluster.events(since=before))
-    (crash_t,) = (event["t"] for event in events if event["kind"] == "machine-crashed")
-    (start_t,) = (step.t for step in cluster.services.steps("stubborn", before) if step.state == "starting")
-    assert crash_t < start_t
+    (start,) = (event for event in events if (event["kind"], event.get("state")) == ("service", "starting"))
+    # By the line of who decided: what several nodes and their machines told may change places in the stream.
+    views = [event for event in events if (event["kind"], event.get("node")) == ("membership", start["node"])]
+    seen = [view["nodes"][str(victim.id)]["state"] for view in views if view["n"] < start["n"]]
+    assert seen[-1] in {"forced-leaving", "inactive"}

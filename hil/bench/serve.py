@@ -31,6 +31,8 @@ from hil.view import RECORDING
 
 INTERCONNECT_PORT = 7400
 LAST_WORDS_TIMEOUT_S = 2.0
+FIRST_READER_TIMEOUT_S = 10.0
+"""Whoever starts a bench connects to it at once; on a busy host that may take seconds."""
 
 
 def serve(listener: socket.socket, order: Order, disk: target.ScsiTarget | HilError | OSError) -> int:
@@ -58,6 +60,8 @@ def serve(listener: socket.socket, order: Order, disk: target.ScsiTarget | HilEr
         traceback.print_exc()
     server.open(None)
     log.close()
+    if status:
+        server.await_reader(FIRST_READER_TIMEOUT_S)
     server.finish(LAST_WORDS_TIMEOUT_S)
     return status
 

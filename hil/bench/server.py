@@ -48,6 +48,7 @@ class Server:
         self._clients: list[tuple[threading.Thread, socket.socket]] = []
         self._registering = threading.Lock()
         self._over = False
+        self._told = threading.Event()
 
     def start(self) -> None:
         """Accept clients in a thread of its own, until the process ends."""
@@ -57,6 +58,14 @@ class Server:
         """The set-up is over: verbs may run (None: it failed, verbs are refused)."""
         self._bench = bench
         self._ready.set()
+
+    def await_reader(self, timeout_s: float) -> None:
+        """Until somebody has been sent all events; the log must be closed already.
+
+        A bench that cannot set up its cluster may end before whoever started it has connected: why it ends would be
+        said to nobody.
+        """
+        self._told.wait(timeout_s)
 
     def finish(self, timeout_s: float) -> None:
         """Let the clients read the last events; the log must be closed already."""
@@ -89,7 +98,8 @@ class Server:
                 client.start()
                 self._clients.append((client, connection))
                 if self._over:  # it came too late to be hung up on with the others
-                    connection.shutdown(socket.SHUT_RD)
+                    with contextlib.suppress(OSError):  # or has hung up already
+                        connection.shutdown(socket.SHUT_RD)
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as requests, contextlib.suppress(OSError):
@@ -131,6 +141,8 @@ class Server:
     def _stream(self, connection: socket.socket, since: int = 0, follow: bool = True) -> None:
         for chunk in self._log.follow(since, follow):
             connection.sendall(chunk)
+        if follow:  # so this is the end of the log
+            self._told.set()
         connection.shutdown(socket.SHUT_RDWR)
 
 

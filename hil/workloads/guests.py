@@ -26,8 +26,6 @@ PAUSE_MS: Final = 100
 """Between two things that one thread does: an emulated processor has to carry the cluster as well."""
 
 PROGRAM: Final = Path(on_node.__file__)
-_LINE_S: Final = 1.0
-"""By then a line that a program said before the disk was read has come."""
 _BEGIN_S: Final = 120.0
 _END_S: Final = 60.0
 """Nothing depends on these two but how long a hang goes unnoticed; times the factor of the machine."""
@@ -151,7 +149,11 @@ class GuestWorkload(Workload):
             disk.name: (disk.size // on_node.SIZE, disk.copies)
             for disk in vdisk.inspect(self.cluster.run_dir / DISK).disks
         }
-        self.cluster.pass_time(_LINE_S)
+        # A change that is on the disk was told to begin before; if its line is still on its way, it is the next one.
+        told = [(one.running, len(one.running.lines("begins "))) for one in self._all if one.lives]
+        for running, count in told:
+            running.wait_lines(count + 1, "begins ", _BEGIN_S * self._factor)
+        self.cluster.poll()
         return histories.check_volumes(before, there, histories.made(self._lines()))
 
     def _check_service(self, name: str) -> None:

@@ -95,31 +95,32 @@ def test_what_cannot_take_hold_on_guests_is_invalid(  # S10.7
         fault.heal()
 
 
-PLAN = FaultPlan(
-    "short",
-    5000,
-    (
-        Step("link-silent", "any_other", 200, 900, {"direction": "out"}),
-        Step("disk-slow", "all", 1500, 900, {"ms": 20}),
-        Step("freeze-vcpu", "master", 3000, 400),
-    ),
-)
+def short_plan(cluster: Cluster) -> FaultPlan:
+    """By the cluster's own periods: a node has three rounds of disk commands within the fault that they must meet."""
+    timing = cluster.settings["settings"]["timing"]
+    cut_ms, slow_ms = timing["heartbeat_ms"] * 4, timing["disk_heartbeat_ms"] * 4
+    steps = (
+        Step("link-silent", "any_other", 200, cut_ms, {"direction": "out"}),
+        Step("disk-slow", "all", 600 + cut_ms, slow_ms, {"ms": 20}),
+        Step("freeze-vcpu", "master", 1200 + cut_ms + slow_ms, 400),
+    )
+    return FaultPlan("short", steps[-1].at_ms + 2000, steps)
 
 
 def test_a_plan_goes_on_while_the_scenario_waits_for_something_else(cluster: Cluster) -> None:  # S10.7
-    before = cluster.catch_up().n
+    before, plan = cluster.catch_up().n, short_plan(cluster)
     with ScenarioCluster(cluster.name) as story:
-        beside = Beside(story, PLAN)
-        cluster.nodes[0].ssh(f"sleep {PLAN.until_ms / 1000 + 1}")  # nobody reads events meanwhile
+        beside = Beside(story, plan)
+        cluster.nodes[0].ssh(f"sleep {plan.until_ms / 1000 + 1}")  # nobody reads events meanwhile
         story.wait_faults_over()
         beside.finish()
     events = list(cluster.events(since=before))
     zero = next(event["t"] for event in events if event["kind"] == "fault-plan")
     begun = [event for event in events if event["kind"] == "injection" and event["step"] == "begun"]
-    assert [event["fault"] for event in begun] == [step.kind for step in PLAN.steps]
-    for event, step in zip(begun, PLAN.steps, strict=True):
+    assert [event["fault"] for event in begun] == [step.kind for step in plan.steps]
+    for event, step in zip(begun, plan.steps, strict=True):
         assert event["t"] - zero >= step.at_ms / 1000
-    again = derive(list(cluster.events()), len(cluster.nodes)).plan.steps[-len(PLAN.steps) :]
-    assert [step.kind for step in again] == [step.kind for step in PLAN.steps]
+    again = derive(list(cluster.events()), len(cluster.nodes)).plan.steps[-len(plan.steps) :]
+    assert [step.kind for step in again] == [step.kind for step in plan.steps]
     over = next(event for event in events if event["kind"] == "fault-plan" and event["step"] == "over")
     assert (over["struck"], over["passed_over"]) == (3, 0)

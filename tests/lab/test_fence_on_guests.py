@@ -76,7 +76,16 @@ def test_a_node_sends_two_commands_in_every_period_and_an_election_is_six_and_on
     for node in cluster.nodes:
         quiet = disk_commands.count(cluster.disk.ledger(), node.id, first, last)
         assert quiet.per_round == 2.0, quiet
-        assert 7 <= quiet.rounds <= 11  # it is the mean that keeps to the period
+        beats_s = [
+            entry.arrival_ns / 1e9
+            for entry in cluster.disk.ledger()
+            if first <= entry.order < last and entry.writes and entry.nexus.number == node.id
+            if entry.lba == layout.region_lba(node.id, layout.HEARTBEAT_SECTOR)
+        ]
+        # It is the mean that keeps to the period; on a busy host it may be longer, and is never much shorter.
+        periods = (beats_s[-1] - beats_s[0]) / period_s
+        assert len(beats_s) - 1 == quiet.rounds
+        assert periods / 1.5 <= quiet.rounds <= periods + 1.5
 
     def election(victim: Node) -> disk_commands.Commands:
         before, event = cluster.disk.status()["commands"], cluster.catch_up().n

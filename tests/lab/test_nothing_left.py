@@ -16,10 +16,11 @@ from hil import Cluster
 from hil.bench import address
 from hil.config import make_config
 from hil.errors import HilError
+from hil.machine import speed_factor
 
 pytestmark = pytest.mark.lab
 
-GONE_WITHIN_S = 2.0
+GONE_WITHIN_S = 2.0 * speed_factor("kvm")
 
 
 def processes_of(name: str) -> dict[int, str]:

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from guestd.watchers.disk_path import READ_SIZE
 from hil.config import make_config
 from hil.scenario import ScenarioCluster
 from tests.lab.host_programs import shell
 
 pytestmark = pytest.mark.lab
 
+WATCHED = (0, READ_SIZE // 512 - 1)
+"""Sectors of the disk: those that its watcher reads."""
 ACTION = '["/bin/busybox", "sh", "-c", "echo $$0 $$HIL_NODE $$1 >>/shared/occurred", "{name}", "{out}"]'
 EVENTS = {
     "time": ("timer", "every_s = 3", "$OUT.count"),
@@ -73,7 +76,8 @@ def test_each_watcher_detects_what_it_is_there_for(cluster: ScenarioCluster) -> 
     assert occurred(cluster, "gone")["out"]["change"] == "ended"
     shell(first, "ip link set lo down")
     assert occurred(cluster, "down")["out"]["state"] == "down"
-    with cluster.disk.inject("hang", first):
+    # What the watcher reads, and none of the node's heartbeats: nobody is forced out however long that takes.
+    with cluster.disk.inject("hang", first, lba=WATCHED, direction="read"):
         assert occurred(cluster, "lost")["out"]["change"] == "lost"
     cluster.power_off([second])
     assert occurred(cluster, "died")["out"]["node"] == 1

@@ -62,6 +62,28 @@ def test_a_call_waits_until_the_bench_is_set_up(server: Server, log: EventLog, c
     assert answers[0]["changed"] == []
 
 
+def test_who_comes_when_the_set_up_has_failed_already_hears_why(server: Server, log: EventLog, name: str) -> None:
+    log.emit("bench-stopping", reason="no such image", failed=True)
+    server.open(None)
+    log.close()
+
+    def end() -> None:
+        server.await_reader(60)
+        server.finish(5)
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    with contextlib.closing(EventReader(name)) as reader:
+        assert [event["reason"] for event in reader.read(30)] == ["no such image"]
+    ending.join(30)
+    assert not ending.is_alive()
+
+
+def test_a_bench_that_nobody_listens_to_does_not_wait_for_ever(server: Server, log: EventLog) -> None:
+    log.close()
+    server.await_reader(0.01)
+
+
 def test_calls_are_refused_when_the_set_up_failed(server: Server, caller: Caller) -> None:
     server.open(None)
     with pytest.raises(LaboratoryError, match=r"could not set up its cluster; see bench\.log"):
