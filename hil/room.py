@@ -102,14 +102,15 @@ def _config_of(name: str) -> ClusterConfig | None:
     with contextlib.suppress(UnknownCluster, BenchDied), contextlib.closing(EventReader(name)) as reader:
         events = reader.read(ANSWER_TIMEOUT_S)
         if events:
-            run_dir = Path(events[0]["run_dir"])
+            told = events[0].get("run_dir")  # a bench that could not even begin tells only why it ends
+            run_dir = None if told is None else Path(told)
         elif reader.ended:
             return None
     if run_dir is None:
         return None
     try:
-        told = json.loads((run_dir / layout.CLUSTER).read_text(encoding="utf-8"))
-        return make_config(**told["config"])
+        asked = json.loads((run_dir / layout.CLUSTER).read_text(encoding="utf-8"))
+        return make_config(**asked["config"])
     except (OSError, ValueError, KeyError, BadConfig):
         return None
 

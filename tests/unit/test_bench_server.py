@@ -21,6 +21,12 @@ from hil.errors import BenchDied, LaboratoryError, UnknownNode, UsageError
 _numbers = itertools.count()
 
 
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks for room, or lists the clusters of this user, finds none of these benches."""
+    monkeypatch.setattr(address, "_PREFIX", f"hil-server-{os.getpid()}")
+
+
 @pytest.fixture
 def name() -> str:
     """Another one for each test: the accepting thread of the last one may hold its name for a moment longer."""

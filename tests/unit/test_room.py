@@ -4,6 +4,7 @@ import contextlib
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +15,8 @@ import pytest
 
 from hil import room
 from hil.bench import address
+from hil.bench.log import EventLog
+from hil.bench.server import Server
 from hil.config import make_config
 from hil.errors import PreflightFailed
 from tests.unit.fake_bench import fake_bench
@@ -168,6 +171,18 @@ def test_who_starts_one_by_hand_is_warned_and_not_kept(tmp_path: Path, nodes: in
         told = room.crowding(make_config(nodes=nodes))
     assert (told is not None) is warned
     assert told is None or "7 nodes at once, and this machine carries 6" in told
+
+
+def test_a_bench_that_only_tells_why_it_ends_takes_no_room(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl", nodes=0)
+    log.emit("bench-stopping", reason="it could not even begin", failed=True)
+    with address.listen("hopeless") as listener:
+        server = Server(listener, log)
+        server.start()
+        assert room.running_now() == []
+        log.close()
+        server.finish(5)
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 def test_a_bench_that_does_not_answer_is_counted_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
