@@ -81,7 +81,7 @@ def test_a_carrier_cut_is_seen_by_the_guests_driver_and_healed(cluster: Cluster)
     )
     watch.wait_lines(1)
     cluster.cut_link(node)
-    cut = cluster.poll().faults[1]
+    cut = list(cluster.poll().faults[1])
     watch.wait_lines(2)
     cluster.heal_link(node)
     assert watch.finish() == ["carrier 1", "carrier 0", "carrier 1"]
