@@ -57,10 +57,11 @@ class Worker:
         self._pipe: TextIO | None = None
         with contextlib.suppress(OSError):  # a worker on another machine runs without
             self._pipe = open(given.get(PIPE, ""), "w", encoding="utf-8")  # noqa: SIM115 - open as long as this process
-        self._send(pid=os.getpid())
         self._interrupted = False
+        self._finished = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._interrupt)
+        self._send(pid=os.getpid())
 
     def _interrupt(self, *_: object) -> None:
         # A terminal's Ctrl-C comes from the kernel, from the controller and from execnet: the first one counts, the
@@ -97,7 +98,21 @@ class Worker:
         try:
             return (yield)
         finally:
-            self._send(finished=True)
+            self._finish()
+
+    def pytest_unconfigure(self) -> None:
+        """Interrupted before there was a session: that is its end, too."""
+        self._finish()
+
+    def _finish(self) -> None:
+        try:
+            # pytest-xdist has told its end already, so the controller may interrupt whom it has not heard of: half a
+            # message would be none, and it would wait for this process, which waits for it.
+            self._interrupted = True
+        finally:
+            if not self._finished:
+                self._finished = True
+                self._send(finished=True)
 
 
 class Controller:

@@ -6,6 +6,10 @@ import os
 import secrets
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.load_profile("repeatable")
 
 PURE_LIMIT_S = 120
 """Tests that boot nothing take seconds even on a loaded machine; the limit for the others is in pyproject.toml."""

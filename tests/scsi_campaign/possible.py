@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, Final
 
 from tests.scsi_campaign.commands import ORWRITE, Natural, Sent, natural
@@ -51,13 +51,14 @@ class Possible:
         """Blocks do not depend on one another, so it is enough that each of their contents comes up once."""
         extent = range(sent.lba, sent.lba + sent.blocks) if sent.opcode == ORWRITE else ()
         options = max((len(self.at(lba)) for lba in extent), default=1)
+        left = 1
         if any(fault["fault"] == "torn" for fault in struck):  # which leaves a part of some block as it was
-            options = max((len(known) for known in self._blocks.values()), default=1)
-        for option in range(min(options, _OPTIONS_MAX)):
+            left = max((len(known) for known in self._blocks.values()), default=1)
+        for option, rest in product(range(min(options, _OPTIONS_MAX)), range(min(left, _OPTIONS_MAX))):
             old = [self._option(option, lba) for lba in extent]
             doubt = sum(block.bits for block in old)
             pieces: list[Natural] = natural(sent, b"".join(block.data for block in old))
-            held = partial(self._held, option)
+            held = partial(self._held, rest)
             for placement in placements(pieces, struck, len(self._disk), held):
                 for index, data in enumerate(split(placement.data)):
                     self._may_be(placement.lba + index, Block(data, sent.order, placement.bits + doubt))

@@ -17,6 +17,7 @@ from collections import Counter
 from typing import Any
 
 from guestd.core.value import replace
+from guestd.runtime.fuse import session
 from guestd.runtime.mount import Mount
 from guestd.sfs.answers import Entry, FileAnswer
 from guestd.sfs.requests import NO_ANSWER, FileRequest, Interrupt, Lookup
@@ -103,5 +104,7 @@ class Server:
 
 
 if __name__ == "__main__":
+    # On a host the program that holds it up may have to wait for the processor for long; here are no heartbeats.
+    session.FORGET_TRIES_MAX = 10_000
     keep, points = sys.argv[1:2] == ["--keep"], [word for word in sys.argv[1:] if word != "--keep"]
     sys.exit(Server(points, keep=keep).serve())

@@ -235,8 +235,8 @@ def test_many_hung_clients_do_not_hold_up_the_end_one_by_one(server: Server, log
         log.emit("noise", text="x" * 200)
     log.close()
     begun = time.monotonic()
-    server.finish(0.5)
-    assert time.monotonic() - begun < 2
+    server.finish(2)
+    assert time.monotonic() - begun < 12  # one by one it would be 20
     for reader in hung:
         reader.close()
 

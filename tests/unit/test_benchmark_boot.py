@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -121,10 +122,13 @@ def test_what_a_process_of_the_cluster_does_is_not_a_neighbour_s(monkeypatch: py
     with subprocess.Popen(argv) as process:
         # All that the machine does is this process.
         monkeypatch.setattr(neighbours, "busy_seconds", lambda: cpu_seconds(process.pid))
+        process.send_signal(signal.SIGSTOP)  # while somebody looks: its times are read one after the other
         own, strange = neighbours.Neighbours("cluster-x"), neighbours.Neighbours("cluster-y")
         begin = cpu_seconds(process.pid)
+        process.send_signal(signal.SIGCONT)
         while cpu_seconds(process.pid) - begin < 0.3:
             time.sleep(0.01)
+        process.send_signal(signal.SIGSTOP)
         parts = own.part(), strange.part()
         process.kill()
     assert parts[0] < parts[1] / 4

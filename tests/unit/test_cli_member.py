@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,7 @@ def test_the_disk_of_a_run_is_found_by_its_directory_and_by_the_name_of_its_clus
 def test_the_disk_of_a_running_cluster_is_found_through_its_bench(
     capsys: pytest.CaptureFixture[str], image: Path, tmp_path: Path
 ) -> None:
-    with fake_bench("t-member-runs", tmp_path / "run") as bench:
+    name = f"t-member-runs-{os.getpid()}"
+    with fake_bench(name, tmp_path / "run") as bench:
         (bench.run_dir / "disk.raw").write_bytes(image.read_bytes())
-        assert shown(capsys, "--name", "t-member-runs")["image"] == str(bench.run_dir / "disk.raw")
+        assert shown(capsys, "--name", name)["image"] == str(bench.run_dir / "disk.raw")

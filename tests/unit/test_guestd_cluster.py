@@ -433,6 +433,7 @@ def test_a_disk_of_another_cluster_is_refused(world: World) -> None:
 SIZES = [*(("paxos", nodes) for nodes in (2, 5, 8, 64)), *(("dekker", nodes) for nodes in range(2, 9))]
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("election", "nodes"), SIZES)
 def test_clusters_of_every_size_form(election: str, nodes: int) -> None:  # S3.2, A15
     world = World(nodes=nodes, seed=nodes, election=election)

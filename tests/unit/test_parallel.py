@@ -1,5 +1,7 @@
 """Tests on several workers: the same verdicts, statuses and summary as on one, live lines, and an orderly end."""
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -7,13 +9,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from hil.bench import address
 from hil.cli.main import main
-from hil.parallel import LINE_MAX
+from hil.parallel import LINE_MAX, Worker
 from hil.runner import plugin_arguments
+
+# As long as the runs that it starts may take.
+pytestmark = pytest.mark.timeout(600)
 
 TREE = Path(__file__).resolve().parents[2]
 
@@ -82,7 +88,7 @@ def run(story: Path, source: str, *options: str) -> tuple[int, str]:
     """The exit status of ``hil run``, and what it said."""
     with start(story, source, *options) as process:
         try:
-            said, _ = process.communicate(timeout=100)
+            said, _ = process.communicate(timeout=500)
         finally:
             process.kill()
     return process.returncode, said
@@ -132,6 +138,47 @@ def test_a_worker_that_dies_is_told_as_a_broken_laboratory(story: Path) -> None:
     assert status == 3
     (line,) = paragraphs(said)["story.py::test_it"]
     assert line.startswith("laboratory broke: worker 'gw")
+
+
+class Interrupting:
+    """A pipe whose other end interrupts this process while it writes."""
+
+    def __init__(self) -> None:
+        self.written = ""
+        self.told = ""
+
+    def write(self, text: str) -> None:
+        self.written += text
+        signal.raise_signal(signal.SIGINT)
+
+    def flush(self) -> None:
+        self.told, self.written = self.told + self.written, ""
+
+
+def test_who_is_interrupted_while_it_tells_its_end_has_told_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        worker = Worker(SimpleNamespace(workerinput={"workerid": "gw7"}))  # type: ignore[arg-type]
+        pipe = Interrupting()
+        monkeypatch.setattr(worker, "_pipe", pipe)
+        finish = worker.pytest_sessionfinish()
+        next(finish)
+        with contextlib.suppress(StopIteration, KeyboardInterrupt):
+            next(finish)
+        worker.pytest_unconfigure()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert [json.loads(line) for line in pipe.told.splitlines()] == [{"worker": "gw7", "finished": True}]
+
+
+def test_who_is_interrupted_before_its_session_begins_tells_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    worker = Worker(SimpleNamespace(workerinput={"workerid": "gw7"}))  # type: ignore[arg-type]
+    pipe = io.StringIO()
+    monkeypatch.setattr(worker, "_pipe", pipe)
+    worker.pytest_unconfigure()
+    assert json.loads(pipe.getvalue()) == {"worker": "gw7", "finished": True}
 
 
 def test_each_phase_is_told_as_it_comes(story: Path) -> None:
@@ -222,7 +269,10 @@ def test_it(cluster, i):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_every_worker_takes_its_cluster_down(story: Path, number: signal.Signals) -> None:
     said = []
+    # A shell has what it starts in the background ignore SIGINT, and its children inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with start(story, ENDLESS, "--jobs", "2") as process:
+        signal.signal(signal.SIGINT, before)
         assert process.stdout is not None
         for line in process.stdout:
             said.append(line)
@@ -230,7 +280,7 @@ def test_interrupted_every_worker_takes_its_cluster_down(story: Path, number: si
                 break
         process.send_signal(number)
         try:
-            rest, _ = process.communicate(timeout=100)
+            rest, _ = process.communicate(timeout=500)
         finally:
             process.kill()
     assert process.returncode == 130, rest

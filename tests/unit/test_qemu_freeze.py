@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -41,6 +42,8 @@ def test_a_process_that_has_ended_cannot_be_stopped(process: subprocess.Popen[by
 def test_a_freeze_that_does_not_take_hold_makes_the_run_invalid(
     process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    while set(freeze.thread_states(process.pid)) != {"S"}:  # the one that said so may be on its way to sleep
+        time.sleep(0.01)
     monkeypatch.setattr(freeze, "SETTLE_S", 0.1)
     monkeypatch.setattr("os.kill", lambda pid, number: None)
     with pytest.raises(InvalidRun, match="was to stand, but its threads are in the states S"):

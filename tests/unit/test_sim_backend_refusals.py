@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,8 @@ def test_what_needs_guests_is_refused_in_a_simulation(what: str) -> None:
 
 @pytest.mark.parametrize("what", ONLY_SIMULATION)
 def test_what_needs_a_simulation_is_refused_on_guests(tmp_path: Path, what: str) -> None:
-    with fake_bench("refuses", tmp_path / "run") as bench:
-        cluster = Cluster("refuses")
+    with fake_bench(f"refuses-{os.getpid()}", tmp_path / "run") as bench:
+        cluster = Cluster(bench.name)
         with pytest.raises(UsageError) as refused:
             ONLY_SIMULATION[what](cluster)
         cluster.close()

@@ -63,12 +63,14 @@ def failures(pool: Executor, seeds: range) -> list[str]:
     return [one(seed) or f"seed {seed} fails with the compiled modules only" for seed in failed]
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("first", range(0, FIXED, TOGETHER))
 def test_guestd_stands_the_fixed_seeds(first: int, pool: Executor) -> None:  # S3.2, S4.5, S5.2, S6.2, S10.9, A17, A23
     found = failures(pool, range(first, first + TOGETHER))
     assert not found, "\n\n".join(found)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("first", range(0, RANDOM, TOGETHER))
 def test_guestd_stands_random_seeds(first: int, pool: Executor) -> None:  # S3.2, S4.5, S5.2, S6.2, S10.9
     base = int(os.environ["HIL_SIM_SEED_BASE"])
