@@ -85,7 +85,7 @@ def test_a_node_sends_two_commands_in_every_period_and_an_election_is_six_and_on
         # It is the mean that keeps to the period; on a busy host it may be longer, and is never much shorter.
         periods = (beats_s[-1] - beats_s[0]) / period_s
         assert len(beats_s) - 1 == quiet.rounds
-        assert periods / 1.5 <= quiet.rounds <= periods + 1.5
+        assert 0.7 * periods <= quiet.rounds <= periods + 1.5
 
     def election(victim: Node) -> disk_commands.Commands:
         before, event = cluster.disk.status()["commands"], cluster.catch_up().n

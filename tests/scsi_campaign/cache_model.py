@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hil.scsi.volatile_cache import VERSIONS_MAX
+from tests.scsi_campaign.stamps import different_bits
 
 if TYPE_CHECKING:
     from tests.scsi_campaign.replay import Block
@@ -70,7 +71,7 @@ class CacheModel:
         assert not kept or kept[-1] <= found[-1], f"block {lba} lost {versions[kept[-1]]}, whose node had power"
         possible = [index for index in found if not kept or index >= kept[-1]]
         data = versions[found[-1]].block.data
-        bits = max(_different_bits(data, one.data) + one.bits for one in [versions[index].block for index in possible])
+        bits = max(different_bits(data, one.data) + one.bits for one in [versions[index].block for index in possible])
         block = versions[found[-1]].block._replace(bits=bits)
         if not self._exact:
             certain, doubtful = versions[: possible[0] + 1], versions[possible[0] + 1 : found[-1] + 1]
@@ -89,7 +90,3 @@ class CacheModel:
                 assert block.bits or now(lba).data == block.data, f"block {lba} is not what {left[-1]} made of it"
                 versions[:] = left
         self._losers.clear()
-
-
-def _different_bits(one: bytes, other: bytes) -> int:
-    return (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).bit_count()

@@ -18,7 +18,7 @@ from tests.scsi_campaign.load import Load, name_of
 from tests.scsi_campaign.matching import match
 from tests.scsi_campaign.replay import Replay
 from tests.scsi_campaign.sources import Kept, Known
-from tests.scsi_campaign.stamps import read_stamp, split
+from tests.scsi_campaign.stamps import different_bits, read_stamp, split
 from tests.scsi_campaign.storm import Storm
 from tests.scsi_campaign.work import BLOCKS, INITIATORS
 from tests.unit.scsi_process import TargetProcess, running
@@ -153,7 +153,7 @@ def check_medium(replay: Replay, medium: bytes) -> None:
     assert len(medium) == len(replay.disk) * BLOCK_BYTES
     for lba, (block, found) in enumerate(zip(replay.disk, split(medium), strict=True)):
         if found != block.data:
-            different = (int.from_bytes(found, "big") ^ int.from_bytes(block.data, "big")).bit_count()
+            different = different_bits(found, block.data)
             assert different <= block.bits, (
                 f"block {lba}: {different} bits are not as command {block.by} left them; it holds {read_stamp(found)}, "
                 f"not {read_stamp(block.data)}"

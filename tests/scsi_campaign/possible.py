@@ -10,7 +10,7 @@ from typing import Any, Final
 from tests.scsi_campaign.commands import ORWRITE, Natural, Sent, natural
 from tests.scsi_campaign.effects import EFFECTS, placements
 from tests.scsi_campaign.replay import Block
-from tests.scsi_campaign.stamps import split
+from tests.scsi_campaign.stamps import different_bits, split
 
 _ROUNDS: Final = 3  # a command may have found what another one of these left
 _OPTIONS_MAX: Final = 64
@@ -42,8 +42,7 @@ class Possible:
     def has(self, lba: int, found: bytes) -> bool:
         """Whether it may be this."""
         return any(
-            block.data == found
-            or (block.bits and (int.from_bytes(block.data) ^ int.from_bytes(found)).bit_count() <= block.bits)
+            block.data == found or (block.bits and different_bits(block.data, found) <= block.bits)
             for block in self.at(lba)
         )
 

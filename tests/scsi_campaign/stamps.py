@@ -37,6 +37,11 @@ def read_stamp(block: bytes) -> Stamp | None:
     return Stamp(initiator, sequence, lba, number)
 
 
+def different_bits(one: bytes, other: bytes) -> int:
+    """In how many bits two of the same length differ."""
+    return (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).bit_count()
+
+
 def split(data: bytes) -> list[bytes]:
     """The blocks of whole blocks."""
     return [data[start : start + BLOCK_BYTES] for start in range(0, len(data), BLOCK_BYTES)]

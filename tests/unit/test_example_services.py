@@ -148,6 +148,7 @@ def test_a_paper_that_ends_anywhere_is_mended(home: Home, cut: int) -> None:  # 
 
 
 def test_a_job_in_hand_waits_again_when_the_spooler_is_stopped(home: Home) -> None:  # S9.6
+    # More than are printed before somebody comes to stop it.
     home.run("spool_job.py", "long", *(f"page{page}" for page in range(20_000)))
     home.start("spooler", 1, "spooler.py")
     paper = home.shared / "spool" / "paper"

@@ -7,7 +7,7 @@ import pytest
 from hil.scsi.medium import BLOCK_BYTES
 from tests.scsi_campaign.cache_model import CacheModel
 from tests.scsi_campaign.replay import NEVER_WRITTEN, Block
-from tests.scsi_campaign.stamps import stamped
+from tests.scsi_campaign.stamps import different_bits, stamped
 
 _ANNE, _BOB = 1, 2
 
@@ -28,7 +28,7 @@ def _nothing_fits(block: Block) -> bool:
 
 
 def _may_be(block: Block, other: Block, flipped: int) -> bool:
-    return (int.from_bytes(block.data) ^ int.from_bytes(other.data)).bit_count() + flipped <= block.bits
+    return different_bits(block.data, other.data) + flipped <= block.bits
 
 
 @pytest.mark.parametrize("loses_all", [False, True])
