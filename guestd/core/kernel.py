@@ -122,15 +122,19 @@ class Kernel:
         if manager is None or desk is None or not (manager.touched or self.engine.touched):
             return NOTHING
         acknowledged: list[Step] = []
+        speaks = False  # a lock manager that nothing has come to has nothing to say
         while manager.touched or self.engine.touched:
-            manager.touched = self.engine.touched = False
-            desk.tell()
+            self.engine.touched = False
+            if manager.touched:
+                speaks, manager.touched = True, False
+                desk.tell()
             acknowledged += participant.collect().acknowledged
         if self.locks.left and not self._left:  # programs first: what the others are told lets them go on
             self._left = True
             self._programs.left()
-        for node, payload in manager.datagrams():
-            self._context.send(node, payload)
+        if speaks or manager.touched:
+            for node, payload in manager.datagrams():
+                self._context.send(node, payload)
         if self.files.file_system is not None and not self._offered:
             self._offered = True
             self._context.effects.append(OfferFiles())

@@ -11,6 +11,7 @@ from __future__ import annotations
 from guestd.core import json
 from guestd.core.config import Config
 from guestd.core.context import Context
+from guestd.core.disk import DATA, lane_of
 from guestd.core.effects import Emit, Exit, Panic
 from guestd.core.inputs import Datagram, Order, ProgramGone, ProgramMessage, ReadDone, ScsiDone, Start, Tick, WriteDone
 from guestd.core.kernel import Kernel
@@ -63,15 +64,17 @@ class Stack:
         """Take one input at a monotonic time in milliseconds; returns what is to be done, in this order."""
         if self.ended:
             return []
-        context, manager = self._context, self._manager
+        context = self._context
         context.now_ms = now_ms
+        concerns_membership = True
         if type(given) is not Datagram:
-            self._take(given)
+            concerns_membership = self._take(given)
         elif given.payload[:4] == segment.MAGIC:
             self.kernel.heard(given.payload)
-        elif not manager.heard(given.payload):  # by far the most inputs
+            concerns_membership = False
+        elif not self._manager.heard(given.payload):  # by far the most inputs
             return []
-        self._settle()
+        self._settle(concerns_membership)
         if not context.effects:
             return []
         effects = context.take_effects()
@@ -86,25 +89,33 @@ class Stack:
         self.ended = True
         self.kernel.end()
 
-    def _settle(self) -> None:
+    def _settle(self, concerns_membership: bool) -> None:
         """The levels first: what they acknowledge goes out with the membership's next datagram."""
-        member = self._manager.member
+        manager, kernel = self._manager, self.kernel
+        member = manager.member
         if member.inside:
-            progress = self.kernel.settle(self._participant)
+            progress = kernel.settle(self._participant)
             if progress:
-                self._manager.report(progress)
-            if self.kernel.lost is not None:
-                member.expel(Cause.FILES_LOST, f"node {member.node} has lost its files: {self.kernel.lost}")
-        self._manager.settle()
+                manager.report(progress)
+                concerns_membership = True
+            if kernel.lost is not None:
+                member.expel(Cause.FILES_LOST, f"node {member.node} has lost its files: {kernel.lost}")
+                concerns_membership = True
+        # Files and locks make by far the most inputs of a node that works.
+        if concerns_membership or manager.has_more or self._context.data.conflict:
+            manager.settle()
 
-    def _take(self, given: Input) -> None:
+    def _take(self, given: Input) -> bool:
+        """Whether it may concern the membership: not what is for the levels above it alone."""
+        if isinstance(given, FileRequest):
+            self.kernel.asked(given)
+            return False
+        if isinstance(given, (WriteDone, ReadDone, ScsiDone)):
+            self._context.disk_done(given)
+            return lane_of(given.tag) != DATA
         if isinstance(given, Tick):
             self._manager.tick()
             self.kernel.tick()
-        elif isinstance(given, (WriteDone, ReadDone, ScsiDone)):
-            self._context.disk_done(given)
-        elif isinstance(given, FileRequest):
-            self.kernel.asked(given)
         elif isinstance(given, ProgramMessage):
             message = _parsed(given.line)
             if not self.kernel.said(given.connection, message):
@@ -118,6 +129,7 @@ class Stack:
             self._start()
         else:
             raise TypeError(f"{given!r} is no input of a stack")
+        return True
 
     def _start(self) -> None:
         shown = [{"level": level.order, "name": level.name, "real": level.real} for level in self.levels]

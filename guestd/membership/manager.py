@@ -177,8 +177,15 @@ class Manager:
             member.changed = True
         return None
 
+    @property
+    def has_more(self) -> bool:
+        """Whether `settle` may have something to do, also if nothing comes in that concerns the membership."""
+        return self._unsettled or self._office.holds
+
     def settle(self) -> None:
-        """After every input: decide what is due, tell the others what has changed, and end if it is over."""
+        """After every input that may concern the membership, and while it `has_more`: decide what is due, tell the
+        others what has changed, and end if it is over.
+        """
         member = self.member
         if (self._context.disk.conflict or self._context.data.conflict) and member.role not in (
             Role.GONE,

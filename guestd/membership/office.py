@@ -66,7 +66,7 @@ class Office:
         self._context = member.context
         # No step before: with fence = "panic", since victims may not have noticed yet (spec S6.5); after a failed one.
         self._hold_until_ms = 0
-        self._held = False  # that time has not come
+        self.holds = False  # that time has not come: until then time alone may let a step be taken
         self._busy = False  # fencing, or a commit record is on its way to the disk
         self._together_until_ms: int | None = None  # then what is ready goes on without what stands beside it
         self._step: Advance | None = None  # the last one that was written, or perhaps was
@@ -294,17 +294,18 @@ class Office:
         return settled and level_is_complete(view, node, member.levels, member.acknowledged())
 
     def advance(self, *, news: bool) -> None:
-        """Take the transitions one step further, if all have acknowledged the last one. Called after every input.
+        """Take the transitions one step further, if all have acknowledged the last one. Called after every input that
+        may concern them.
 
         news: anything but time has passed. Time alone ends nothing but a hold.
         """
         member = self._member
-        if not (news or self._held) or member.role is not Role.MASTER or self._busy or self._election.running:
+        if not (news or self.holds) or member.role is not Role.MASTER or self._busy or self._election.running:
             return
         if self._is_unsure():
             return
-        self._held = self._context.now_ms < self._hold_until_ms
-        if self._held:
+        self.holds = self._context.now_ms < self._hold_until_ms
+        if self.holds:
             return
         step = self._step
         if step is None or not step.view.is_after(member.view):
@@ -332,7 +333,7 @@ class Office:
         if now_ms >= self._together_until_ms:
             self._together_until_ms = None
             return each
-        self._held = True
+        self.holds = True
         return together
 
     def _advanced(self, step: Advance, view: View) -> None:

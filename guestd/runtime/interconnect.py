@@ -27,6 +27,7 @@ class Interconnect:
         self._addresses = addresses
         self._wanted = [broadcast, *addresses[node : node + 1]]
         self._sockets: list[_socket.socket] = []
+        self.filenos: list[int] = []  # readable when datagrams are there; none while it is not open
         self.lost_count = 0
 
     def open(self) -> bool:
@@ -41,11 +42,8 @@ class Interconnect:
                 made.close()
                 return False
             self._sockets.append(made)
+            self.filenos.append(made.fileno())
         return True
-
-    def filenos(self) -> list[int]:
-        """Readable when datagrams are there; none while it is not open."""
-        return [one.fileno() for one in self._sockets]
 
     def broadcast(self, payload: bytes) -> None:
         """To all nodes."""
@@ -56,14 +54,11 @@ class Interconnect:
         self._send(payload, self._addresses[node] if self._addresses else self._broadcast)
 
     def receive(self, fileno: int) -> bytes | None:
-        """One datagram of that socket, or None if there is none."""
-        for one in self._sockets:
-            if one.fileno() == fileno:
-                try:
-                    return one.recv(DATAGRAM_SIZE_MAX)
-                except OSError:
-                    break
-        return None
+        """One datagram of the socket with that number, or None if there is none."""
+        try:
+            return self._sockets[self.filenos.index(fileno)].recv(DATAGRAM_SIZE_MAX)
+        except OSError:
+            return None
 
     def _send(self, payload: bytes, address: str) -> None:
         try:

@@ -73,7 +73,11 @@ class Loop:
         self._mount: Mount | None = None
         self._poll = select.epoll()
         self._status: int | None = None
-        self._registered: tuple[object, ...] = ()  # for what epoll is as it should be
+        self._registered: tuple[object, ...] = ()  # for what epoll, and the three below, are as they should be
+        # But for programs and the mount, in this order: who serves it, and what he is given.
+        self._sources: list[tuple[int, Callable[[Any], None], object]] = []
+        self._mount_fd = -1
+        self._fds: frozenset[int] = frozenset()  # all that are no program's
         self._wake_ms: int | None = None  # when the stack wants one tick more
 
     def emit(self, kind: str, **fields: Any) -> None:
@@ -108,19 +112,13 @@ class Loop:
             next_ms = due_ms if self._wake_ms is None else min(due_ms, self._wake_ms)
             more = self._mount is not None and self._mount.has_more
             ready = {fd for fd, _ in self._poll.poll(0 if more else max(0, next_ms - _now_ms()) / 1000)}
-            for disk in self._disks.values():
-                ended = disk.take() if disk.fileno() in ready else None
-                if ended is not None:
-                    self._give(ended)
-            for fileno in self._interconnect.filenos():
-                if fileno in ready:
-                    self._receive(fileno)
-            if self._port.fileno() in ready:
-                self._port.flush()
-                self._take_orders()
-            for said in self._programs.take(ready):
-                self._give(said)
-            if self._mount is not None and (more or self._mount.fileno() in ready):
+            for fd, serve, source in self._sources:
+                if fd in ready:
+                    serve(source)
+            if self._programs.has_more or not ready <= self._fds:
+                for said in self._programs.take(ready):
+                    self._give(said)
+            if self._mount is not None and (more or self._mount_fd in ready):
                 self._take_requests(self._mount)
             if self._wake_ms is not None and _now_ms() >= self._wake_ms:
                 self._wake_ms = None
@@ -137,6 +135,11 @@ class Loop:
                 due_ms = max(due_ms + self._tick_ms, _now_ms())  # late ticks are not made up for
             self._programs.flush()
         return self._status
+
+    def _ended_on(self, disk: DiskThread) -> None:
+        ended = disk.take()
+        if ended is not None:
+            self._give(ended)
 
     def _receive(self, fileno: int) -> None:
         for _ in range(DATAGRAMS_AT_ONCE):
@@ -156,10 +159,10 @@ class Loop:
             self.emit("mount", state="gone" if mounted else "mounted")
             self._mount = None if mounted else mount
 
-    def _take_orders(self) -> None:
-        if self._port.fileno() < 0:
-            return
-        self._obey(self._port.orders())
+    def _take_orders(self, port: Port) -> None:
+        port.flush()
+        if port.fileno() >= 0:
+            self._obey(port.orders())
 
     def _obey(self, orders: list[dict[str, Any] | str]) -> None:
         for order in orders:
@@ -176,20 +179,25 @@ class Loop:
         port, programs, mount = self._port, self._programs, self._mount
         # What is open, and who has been opened or closed since: a number that is the same may be another file.
         fd = -1 if mount is None else mount.fileno()
-        state = (port.changes, port.wants_to_write, programs.changes, len(self._interconnect.filenos()), fd, mount)
+        filenos = self._interconnect.filenos
+        state = (port.changes, port.wants_to_write, programs.changes, len(filenos), fd, mount)
         if state == self._registered:
             return
         self._registered = state
-        writes = select.EPOLLOUT if port.wants_to_write else 0
-        wanted = {
-            **dict.fromkeys([disk.fileno() for disk in self._disks.values()], select.EPOLLIN),
-            **dict.fromkeys(self._interconnect.filenos(), select.EPOLLIN),
-            port.fileno(): select.EPOLLIN | writes,
-            **programs.wanted(),
-        }
+        self._mount_fd = fd
+        self._sources = [
+            *[(disk.fileno(), self._ended_on, disk) for disk in self._disks.values()],
+            *[(fileno, self._receive, fileno) for fileno in filenos],
+            (port.fileno(), self._take_orders, port),
+        ]
+        wanted = {fileno: select.EPOLLIN for fileno, _, _ in self._sources}
+        if port.wants_to_write:
+            wanted[port.fileno()] |= select.EPOLLOUT
         if mount is not None:
             wanted[fd] = select.EPOLLIN
         wanted.pop(-1, None)
+        self._fds = frozenset(wanted)
+        wanted |= programs.wanted()
         for fd, events in wanted.items():
             # A descriptor that was closed is forgotten by the kernel, and its number may be in use again: the kernel
             # is asked, not a memory of our own.

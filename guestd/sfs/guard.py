@@ -17,6 +17,7 @@ class Guard:
     """Used by one operation at a time on this node (`mutex`); held in `mode` against the other nodes."""
 
     __slots__ = (
+        "bits",
         "blocks",
         "children",
         "counted",
@@ -42,6 +43,7 @@ class Guard:
         self.mode = Mode.NL
         self.blocks: dict[int, bytes] = {}  # newest bodies of the blocks that it guards
         self.decoded: tuple[bytes, Inode] | None = None  # a body of those that is an inode, and what it says
+        self.bits: tuple[bytes, int] | None = None  # of those that is a bitmap, the same
         self.pages = Runs()  # contents of the file
         self.read_to = 0  # where the last reading of the file has ended, in blocks of the file
         self.counted = 0  # pages, when it was last given back
@@ -56,7 +58,7 @@ class Guard:
     def drop(self) -> None:
         """Nothing is known any more."""
         self.blocks.clear()
-        self.decoded = None
+        self.decoded = self.bits = None
         self.pages.clear()
         self.index = None
 

@@ -79,10 +79,10 @@ class Guards:
 
     def give(self, guard: Guard) -> None:
         """An operation needs it no more."""
-        if len(guard.pages) > PAGES_MAX:
-            self._forget_pages(guard, len(guard.pages) // 2)
-        self._pages += len(guard.pages) - guard.counted
-        guard.counted = len(guard.pages)
+        if guard.pages.count > PAGES_MAX:
+            self._forget_pages(guard, guard.pages.count // 2)
+        self._pages += guard.pages.count - guard.counted
+        guard.counted = guard.pages.count
         guard.mutex.give()
         if self._pages > ALL_PAGES_MAX:
             self._forget_oldest()
@@ -172,9 +172,9 @@ class Guards:
 
     def _forget_pages(self, guard: Guard, count: int) -> None:
         """Those that were cached first, and are written."""
-        dirty, left = self._journal.dirty, len(guard.pages) - count
+        dirty, left = self._journal.dirty, guard.pages.count - count
         for run in guard.pages.all():
-            if len(guard.pages) <= left:
+            if guard.pages.count <= left:
                 return
             if not dirty.across(run.first, run.end):
                 guard.pages.remove(run)
@@ -182,9 +182,9 @@ class Guards:
     def _forget_oldest(self) -> None:
         for guard in sorted(self._table.values(), key=lambda one: one.used):
             if guard.counted and not guard.mutex.busy:
-                self._forget_pages(guard, len(guard.pages))
-                self._pages += len(guard.pages) - guard.counted
-                guard.counted = len(guard.pages)
+                self._forget_pages(guard, guard.pages.count)
+                self._pages += guard.pages.count - guard.counted
+                guard.counted = guard.pages.count
             if self._pages < ALL_PAGES_MAX // 2:
                 return
 

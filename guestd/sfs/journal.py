@@ -118,7 +118,7 @@ class Journal:
     @property
     def wants_write_back(self) -> bool:
         """Whether `write_back` should be begun now."""
-        return len(self.dirty) >= WRITE_BACK_MIN and not self._writing_back
+        return self.dirty.count >= WRITE_BACK_MIN and not self._writing_back
 
     @property
     def is_to_be_put_in_place(self) -> bool:
@@ -127,8 +127,8 @@ class Journal:
 
     def room_for(self, changed: dict[int, tuple[Kind, bytes]]) -> bool:
         """Whether these blocks go into the running transaction."""
-        more = sum(number not in self._running.blocks for number in changed)
-        return len(self._running.blocks) + more <= self._superblock.images_max
+        running = self._running.blocks
+        return len(running) + len(changed.keys() - running.keys()) <= self._superblock.images_max
 
     def merge(
         self,
@@ -169,7 +169,7 @@ class Journal:
         """
         self._writing_back = True
         try:
-            while self.failed is None and len(self.dirty) >= WRITE_BACK_MIN:
+            while self.failed is None and self.dirty.count >= WRITE_BACK_MIN:
                 yield from self._mutex.take()  # for each mebibyte anew: others have their turns
                 try:
                     yield from self._write_some()
@@ -181,7 +181,7 @@ class Journal:
 
     def room(self) -> Task[None]:
         """Until no more than DIRTY_MAX blocks wait to be written. Raises FsError (EIO)."""
-        while len(self.dirty) > DIRTY_MAX:
+        while self.dirty.count > DIRTY_MAX:
             self._check()
             if not self._writing_back:
                 yield from self.commit()

@@ -57,11 +57,23 @@ class CommitFirst(Exception):
 class Operation:
     """The working copies of one run of a body."""
 
-    __slots__ = ("_held", "_inodes", "_place", "_touched", "at_merge", "changed", "freed", "pages", "patient")
+    __slots__ = (
+        "_held",
+        "_inodes",
+        "_touched",
+        "at_merge",
+        "changed",
+        "freed",
+        "pages",
+        "patient",
+        "place",
+        "superblock",
+    )
 
     def __init__(self, place: Place, held: dict[Key, Guard], *, patient: bool) -> None:
         """patient: it may still ask for a commit."""
-        self._place = place
+        self.place = place
+        self.superblock = place.superblock
         self._held = held
         self._inodes: dict[int, Inode] = {}
         self._touched: dict[int, None] = {}
@@ -71,14 +83,6 @@ class Operation:
         self.pages = Runs()
         self.at_merge: list[Callable[[], None]] = []  # changes of what is cached
 
-    @property
-    def superblock(self) -> Superblock:
-        return self._place.superblock
-
-    @property
-    def place(self) -> Place:
-        return self._place
-
     def guard(self, key: Key, mode: Mode) -> Task[Guard]:
         """Have that guard, or begin anew."""
         guard = self._held.get(key)
@@ -87,9 +91,9 @@ class Operation:
                 raise _Need(key, mode)
             return guard
         if key > max(self._held, default=(-1, 0)):
-            guard = yield from self._place.guards.take(key, mode)
+            guard = yield from self.place.guards.take(key, mode)
         else:
-            guard = yield from self._place.guards.try_take(key, mode)
+            guard = yield from self.place.guards.try_take(key, mode)
             if guard is None:
                 raise _Need(key, mode)
         self._held[key] = guard
@@ -106,7 +110,7 @@ class Operation:
         guard = self._held[key]
         body = guard.blocks.get(number)
         if body is None:
-            body = yield from self._place.blocks.read_body(self._place.superblock.uuid, kind, number)
+            body = yield from self.place.blocks.read_body(self.superblock.uuid, kind, number)
             guard.blocks[number] = body
         return body
 
@@ -121,20 +125,22 @@ class Operation:
             gap = 1
             while place + gap < end and place + gap not in bodies and place + gap not in self.changed:
                 gap += 1
-            data = yield from self._place.blocks.read(place, gap)
+            data = yield from self.place.blocks.read(place, gap)
             for step in range(gap):
                 block = data[BLOCK_SIZE * step : BLOCK_SIZE * (step + 1)]
-                bodies[place + step] = unseal(self._place.superblock.uuid, kind, place + step, block)
+                bodies[place + step] = unseal(self.superblock.uuid, kind, place + step, block)
             place += gap
 
-    def write(self, key: Key, kind: Kind, number: int, body: bytes) -> None:
-        """Change a block that a guard in EX guards."""
+    def write(self, key: Key, kind: Kind, number: int, body: bytes) -> bytes:
+        """Change a block that a guard in EX guards; its body from now on."""
         assert self._held[key].mode is Mode.EX, f"{key} is held in {self._held[key].mode}"
-        self.changed[number] = (key, kind, body.ljust(BODY_SIZE, b"\0"))
+        whole = body.ljust(BODY_SIZE, b"\0")
+        self.changed[number] = (key, kind, whole)
+        return whole
 
     def inode(self, number: int, mode: Mode) -> Task[Inode]:
         """The operation's copy of that inode, deleted or not. Raises Damaged."""
-        if not self._place.superblock.is_usable(number):
+        if not self.superblock.is_usable(number):
             raise FsError(errno.ESTALE, f"there is no inode {number}")
         yield from self.guard((INODE, number), mode)
         found = self._inodes.get(number)
@@ -143,7 +149,7 @@ class Operation:
             guard = self._held[INODE, number]
             known = guard.decoded
             if known is None or known[0] is not body:
-                known = guard.decoded = (body, inodes.decode(self._place.superblock, number, body))
+                known = guard.decoded = (body, inodes.decode(self.superblock, number, body))
             found = self._inodes[number] = known[1].copy()
         return found
 
@@ -170,10 +176,10 @@ class Operation:
         """Merge everything. Raises FsError."""
         for number in self._touched:
             self.write((INODE, number), Kind.INODE, number, self._inodes[number].encode())
-        if not (self.changed or self.freed or self.pages):
+        if not (self.changed or self.freed or self.pages.count):
             return
-        journal = self._place.journal
-        if len(self.changed) > self._place.superblock.images_max:
+        journal = self.place.journal
+        if len(self.changed) > self.superblock.images_max:
             raise FsError(errno.EFBIG, f"an operation that changes {len(self.changed)} blocks")
         changed = {number: (kind, body) for number, (_, kind, body) in self.changed.items()}
         while not journal.room_for(changed):

@@ -38,17 +38,15 @@ class Run:
 
 
 class Runs:
-    """Runs that do not overlap. Its length is the number of blocks."""
+    """Runs that do not overlap."""
 
-    __slots__ = ("_count", "_firsts", "_runs")
+    __slots__ = ("_firsts", "_runs", "count")
 
     def __init__(self) -> None:
         self._runs: dict[int, Run] = {}  # by the first block, in the order in which they came
         self._firsts: list[int] = []  # ascending
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
+        self.count = 0
+        """Blocks that are in it; asked for so often that a call for it would be felt."""
 
     def put(self, run: Run) -> None:
         """In place of what was there."""
@@ -119,14 +117,14 @@ class Runs:
         """Take everything out."""
         self._runs.clear()
         self._firsts.clear()
-        self._count = 0
+        self.count = 0
 
     def _add(self, run: Run) -> None:
         insort(self._firsts, run.first)
         self._runs[run.first] = run
-        self._count += run.count
+        self.count += run.count
 
     def _take_out(self, run: Run) -> None:
         del self._runs[run.first]
         del self._firsts[bisect_right(self._firsts, run.first) - 1]
-        self._count -= run.count
+        self.count -= run.count

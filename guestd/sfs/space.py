@@ -38,13 +38,17 @@ def allocate(operation: Operation, count: int, goal: int) -> Task[tuple[int, int
 def _order(operation: Operation, goal: int) -> Iterator[int]:
     """The group of the goal if this node has it anyhow; then its own part of the groups; those last that were full."""
     place, superblock = operation.place, operation.superblock
+    near: list[int] = []
+    if superblock.is_usable(goal):
+        group = superblock.group_of(goal)
+        guard = place.guards.find((GROUP, group))
+        if guard is not None and guard.mode is Mode.EX:
+            near = [group]
+            if group not in place.full:
+                yield group  # nearly always there is room: the others need not be looked for
     count = superblock.groups
     first = place.slot * count // superblock.slots
-    order = [(first + step) % count for step in range(count)]
-    if superblock.is_usable(goal):
-        guard = place.guards.find((GROUP, superblock.group_of(goal)))
-        if guard is not None and guard.mode is Mode.EX:
-            order = [superblock.group_of(goal), *order]
+    order = [*near, *[(first + step) % count for step in range(count)]]
     yield from dict.fromkeys(group for group in order if group not in place.full)
     yield from dict.fromkeys(group for group in order if group in place.full)
 
@@ -80,11 +84,15 @@ def free(operation: Operation, key: Key, first: int, count: int) -> Task[None]:
 
 def _bits(operation: Operation, group: int) -> Task[int]:
     superblock = operation.superblock
-    yield from operation.guard((GROUP, group), Mode.EX)
+    guard = yield from operation.guard((GROUP, group), Mode.EX)
     body = yield from operation.read((GROUP, group), Kind.BITMAP, superblock.group_start(group))
-    return bitmap.decode(group, superblock.group_size(group), body)
+    known = guard.bits
+    if known is None or known[0] is not body:
+        known = guard.bits = (body, bitmap.decode(group, superblock.group_size(group), body))
+    return known[1]
 
 
 def _save(operation: Operation, group: int, used: int) -> None:
     start = operation.superblock.group_start(group)
-    operation.write((GROUP, group), Kind.BITMAP, start, bitmap.encode(group, used))
+    body = operation.write((GROUP, group), Kind.BITMAP, start, bitmap.encode(group, used))
+    operation.cached((GROUP, group)).bits = (body, used)

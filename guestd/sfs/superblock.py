@@ -75,7 +75,7 @@ class Superblock(Value):
 
     def group_start(self, group: int) -> int:
         """Its bitmap."""
-        return self.first_group + group * self.group_blocks
+        return 1 + self.slots * self.journal_blocks + group * self.group_blocks
 
     def group_size(self, group: int) -> int:
         """Its blocks, with its bitmap."""
@@ -83,7 +83,7 @@ class Superblock(Value):
 
     def group_of(self, block: int) -> int:
         """The group in which that block lies."""
-        return (block - self.first_group) // self.group_blocks
+        return (block - 1 - self.slots * self.journal_blocks) // self.group_blocks
 
     def kinds_at(self, block: int) -> tuple[Kind, ...]:
         """What a transaction may change there."""
@@ -96,10 +96,11 @@ class Superblock(Value):
 
     def is_usable(self, block: int, count: int = 1) -> bool:
         """Whether these may be an inode or belong to one: in one group, and not its bitmap."""
-        if block < self.first_group or count < 1 or block + count > self.blocks:
+        behind = block - 1 - self.slots * self.journal_blocks  # the journals
+        if behind < 0 or count < 1 or block + count > self.blocks:
             return False
-        group = self.group_of(block)
-        return block > self.group_start(group) and self.group_of(block + count - 1) == group
+        place = behind % self.group_blocks
+        return 0 < place <= self.group_blocks - count
 
 
 def wrong(found: Superblock) -> str | None:

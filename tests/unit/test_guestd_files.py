@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from guestd.core.disk import DATA, lane_of
-from guestd.core.effects import ReadSectors, WriteSectors
+from guestd.core.effects import Panic, ReadSectors, WriteSectors
 from guestd.core.inputs import ReadDone, WriteDone
 from guestd.sfs import answers as say
 from guestd.sfs import requests as ask
@@ -395,3 +395,19 @@ def test_who_waits_for_a_lock_when_its_node_leaves_is_told_that_nothing_is_mount
     late = world.ask(1, lock(inode, opened[1].handle, owner=8))  # type: ignore[attr-defined]
     world.run_until(lambda: world.machines[1].exits)
     assert [world.answers[key] for key in (waits, late)] == [say.Failed(errno.ENODEV)] * 2
+
+
+def test_a_write_of_a_file_that_the_disk_refuses_ends_the_life_with_that_very_input() -> None:  # S6.4
+    """Nothing else of that input concerns the membership, and it must not wait for one that does."""
+    world = made(2)
+    stack = world.machines[0].stack
+    assert stack is not None
+    inode, handle = create(world, 0, b"file")
+    now_ms = world.now_ms
+    request = ask.FileRequest(1 << 40, 0, ask.Write(inode, handle, 0, b"refused", False, True))
+    commands = [effect for effect in stack.handle(request, now_ms) if isinstance(effect, WriteSectors)]
+    assert [lane_of(command.tag) for command in commands] == [DATA]
+    effects = stack.handle(WriteDone(commands[0].tag, False, conflict=True), now_ms)
+    assert [effect.reason for effect in effects if isinstance(effect, Panic)] == [
+        "node 0 (incarnation 1) found itself forced out: the disk refused its write (reservation conflict)"
+    ]

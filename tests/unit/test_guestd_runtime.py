@@ -272,12 +272,10 @@ class Quiet:
 
     wants_to_write = False
     changes = 0
+    filenos: tuple[int, ...] = ()
 
     def fileno(self) -> int:
         return -1
-
-    def filenos(self) -> list[int]:
-        return []
 
     def open(self) -> None: ...
 
