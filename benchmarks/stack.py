@@ -195,14 +195,21 @@ def writes(node: Node, rounds: int) -> list[Figure]:
     device = shell(node, "ls -d /sys/block/sd?").split()[0].rpartition("/")[2]
     rates = run(node, "write", "/shared/bench", f"/dev/{device}", lba, WRITE_SIZE, PIECE_SIZE, rounds)
     shell(node, f"guestctl vdisk delete {SPARE_DISK}")
-    shares = [file / raw for file, raw in zip(rates["file"], rates["raw"], strict=True)]
+
+    def row(name: str, kind: str) -> Figure:
+        return Figure(name, statistics.median(rates[kind]), "MiB/s", None, rates[kind])
+
+    def share(name: str, kind: str, least: float | None = None) -> Figure:
+        shares = [one / raw for one, raw in zip(rates[kind], rates["raw"], strict=True)]
+        return Figure(name, statistics.median(shares), "", None, shares, least)
+
     return [
-        Figure(
-            "the raw disk, direct I/O in pieces of 1 MiB", statistics.median(rates["raw"]), "MiB/s", None, rates["raw"]
-        ),
-        Figure("a file in the node's memory", statistics.median(rates["memory"]), "MiB/s", None, rates["memory"]),
-        Figure("a file of the shared file system", statistics.median(rates["file"]), "MiB/s", None, rates["file"]),
-        Figure("sequential file write / raw disk", statistics.median(shares), "", None, shares, RAW_SHARE_MIN),
+        row("the raw disk, direct I/O in pieces of 1 MiB", "raw"),
+        row("a file in the node's memory", "memory"),
+        row("a file of a file system that does nothing", "empty"),
+        row("a file of the shared file system", "file"),
+        share("a file system that does nothing / raw disk", "empty"),
+        share("sequential file write / raw disk", "file", RAW_SHARE_MIN),
     ]
 
 

@@ -1,4 +1,7 @@
-"""The scenarios that take minutes on guests, in the simulator; and the one of docs/scenarios.md."""
+"""The scenarios that take minutes on guests, in the simulator; and the one of docs/scenarios.md.
+
+For more seeds: tests/nightly/test_sim_seeds.py.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from tests.unit.test_sim_backend_scenarios import LONG, ROOT, SCENARIOS, check_p
 
 __all__ = ["evidence"]  # a fixture
 
-SEEDS = 5
+SEEDS = 3
 SEEDS_OF = {"power_failure_under_load": 1}
 """It has 55 rounds."""
 

@@ -1,4 +1,7 @@
-"""The simulator in full: every fault that it has does happen, and guestd stands them."""
+"""The simulator in full: every fault that it has does happen, and guestd stands them.
+
+More seeds, and shorter: test_sim_seeds.py; many more of these: tests/nightly/test_sim_seeds.py.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from hil.sim.options import FAULTS, draw
 from hil.sim.planning import draw_plan
 from hil.sim.run import Result, run
 
-SEEDS = range(100)
+SEEDS = range(50)
 
 
 @cache
