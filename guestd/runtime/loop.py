@@ -126,6 +126,8 @@ class Loop:
             if _now_ms() >= due_ms:
                 self._port.open()
                 self._interconnect.open()
+                if self._mount is not None:
+                    self._mount.forget_again()
                 self._give(Tick())
                 if later is not None and due_ms >= later_ms:
                     # What is there now stays: to look through it for garbage again and again is a pause each time.

@@ -70,6 +70,11 @@ class Mount:
         if self._session is not None:
             self._session.changed(inode)
 
+    def forget_again(self) -> None:
+        """What FileChanged could not bring about at once, since a program got no processor. Called at each tick."""
+        if self._session is not None:
+            self._session.forget_again()
+
     def close(self) -> None:
         """Unmount, if it is mounted or will be: at once, with errors for whoever has files open. `take` once more."""
         self._over = True

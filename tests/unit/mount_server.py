@@ -1,9 +1,14 @@
-"""Mounts the file system of mount_memory from a plain event loop: `tests.unit.mount_server [--keep] POINT [POINT]`.
+"""Mounts the file system of mount_memory from a plain event loop:
+
+    tests.unit.mount_server [--hasty] [--keep] POINT [POINT]
 
 Each further point is a mount of the same files, as it is on another node of a cluster; with --keep their kernels keep
-attributes, and are told when these change. Says "mounted" when all are, or
-why one is not. Ends at the end of its input, or when somebody unmounts one; a line of input is answered with a line of
-JSON: how many requests of each kind came since the last one, what is open, and the processor time used so far.
+attributes, and are told when these change. With --hasty that is tried in the turns of the loop only, as in a node in
+which programs get no processor.
+
+Says "mounted" when all are, or why one is not. Ends at the end of its input, or when somebody unmounts one; a line of
+input is answered with a line of JSON: how many requests of each kind came since the last one, what is open, and the
+processor time used so far.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ from guestd.sfs.requests import NO_ANSWER, FileRequest, Interrupt, Lookup
 from tests.unit.mount_memory import MemoryFiles
 
 GROWS = b"grows"
+TURN_MS = 20  # as a guestd that ticks
 
 
 class Server:
@@ -55,7 +61,7 @@ class Server:
         for fd in (0, *(mount.fileno() for mount in self.mounts)):
             poll.register(fd, select.POLLIN)
         more = any(mount.has_more for mount in self.mounts)
-        ready = {fd for fd, _ in poll.poll(0 if more else None)}
+        ready = {fd for fd, _ in poll.poll(0 if more else TURN_MS)}
         if 0 in ready:
             if os.read(0, 4096):
                 print(json.dumps(self.report()), flush=True)
@@ -63,6 +69,7 @@ class Server:
             else:
                 self.mounts[0].close()
         for place, mount in enumerate(self.mounts):
+            mount.forget_again()
             for given in mount.take():
                 self.counts[type(given.request).__name__] += 1
                 due = self.files.handle(self.renumbered(given, place))
@@ -105,6 +112,6 @@ class Server:
 
 if __name__ == "__main__":
     # On a host the program that holds it up may have to wait for the processor for long; here are no heartbeats.
-    session.FORGET_TRIES_MAX = 10_000
-    keep, points = sys.argv[1:2] == ["--keep"], [word for word in sys.argv[1:] if word != "--keep"]
-    sys.exit(Server(points, keep=keep).serve())
+    session.FORGET_TRIES_MAX = 0 if "--hasty" in sys.argv else 10_000
+    points = [word for word in sys.argv[1:] if not word.startswith("--")]
+    sys.exit(Server(points, keep="--keep" in sys.argv).serve())

@@ -411,6 +411,28 @@ def test_attributes_are_forgotten_even_if_the_kernel_does_not_know_the_inode_yet
     nodes.python(program, *map(str, nodes.points))
 
 
+@needs_fuse
+def test_attributes_that_could_not_be_forgotten_at_once_are_soon(tmp_path: Path) -> None:
+    """A kernel that gives the program no processor does not know its inode yet, and keeps what it was answered."""
+    world = MountWorld(tmp_path / "here", tmp_path / "there", keep=True, options=("--hasty",))
+    program = """if True:
+        import os, sys, time
+        here, there = sys.argv[1:]
+        for index in range(20):
+            os.close(os.open(f"{here}/grows{index}", os.O_CREAT | os.O_WRONLY))
+            file = os.open(f"{there}/grows{index}", os.O_RDONLY)
+            limit = time.monotonic() + 30
+            while os.fstat(file).st_size == 0:  # nothing is read: after that the kernel would ask by itself
+                assert time.monotonic() < limit, index
+                time.sleep(0.01)
+            os.close(file)
+    """
+    try:
+        world.python(program, *map(str, world.points))
+    finally:
+        world.end()
+
+
 # -- locks
 
 HOLD = """if True:

@@ -58,6 +58,7 @@ class Session:
         self._replies = Replies(self._library)
         self._given: list[FileRequest] = []
         self._references: dict[int, int] = {}  # inode -> how many answers that name it the kernel has not forgotten
+        self._late: dict[int, None] = {}  # inodes whose attributes are still to be forgotten
         self._out: dict[int, tuple[int, Request]] = {}  # number -> libfuse's request, and what was asked
         self._numbered = NO_ANSWER
         self._bug: BaseException | None = None
@@ -126,14 +127,21 @@ class Session:
         T=0: an answer that names a new inode is sent, with attributes to keep. T=1: they are to be forgotten; the
         kernel knows no such inode, since the program that waits for the answer has not run yet. T=2: it runs, and they
         are kept. Hence again, until the kernel knows the inode. What is on its way to an inode that the kernel knows
-        already does no harm: it compares versions.
+        already does no harm: it compares versions. A program that gets no processor for that long must not hold
+        heartbeats up: then it is `forget_again` that makes it forgotten.
         """
         for _ in range(FORGET_TRIES_MAX):
-            done = self._fd < 0 or self._library.fuse_lowlevel_notify_inval_inode(self._session, inode, -1, 0)
-            if done != -errno.ENOENT or inode not in self._references:
+            if self._forgets(inode):
                 return
             self._receive()  # or it has forgotten the inode, and says so in a request that has not been taken
             time.sleep(FORGET_PERIOD_S)
+        self._late[inode] = None
+
+    def forget_again(self) -> None:
+        """Try once more what `changed` could not make forgotten. To be called every now and then."""
+        for inode in list(self._late):
+            if self._forgets(inode):
+                del self._late[inode]
 
     def close(self) -> None:
         """Unmount at once, whoever still has files open; they get errors from then on."""
@@ -146,6 +154,13 @@ class Session:
         self._give(NO_ANSWER, ask.Unmounted())
 
     # -- inner workings
+
+    def _forgets(self, inode: int) -> bool:
+        """Whether the kernel keeps nothing of it any more; False: it may be about to."""
+        if self._fd < 0:
+            return True
+        done = self._library.fuse_lowlevel_notify_inval_inode(self._session, inode, -1, 0)
+        return bool(done != -errno.ENOENT or inode not in self._references)
 
     def _guarded(self, operation: Callable[..., None]) -> Callable[..., None]:
         """An exception that goes up into libfuse would be printed and forgotten: it is ours, and `take` raises it."""
