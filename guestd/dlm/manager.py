@@ -116,7 +116,8 @@ class LockManager:
     def take_notices(self) -> list[Notice]:
         """What there is to tell the users since the last call."""
         site = self._site
-        self._drain()
+        if site.outbox or self.spread.open:
+            self._drain()
         taken, site.notices = site.notices, []
         return taken
 
