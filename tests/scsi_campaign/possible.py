@@ -12,7 +12,6 @@ from tests.scsi_campaign.effects import EFFECTS, placements
 from tests.scsi_campaign.replay import Block
 from tests.scsi_campaign.stamps import different_bits, split
 
-_ROUNDS: Final = 3  # a command may have found what another one of these left
 _OPTIONS_MAX: Final = 64
 
 IsFor = Callable[[Mapping[str, Any], Sent], bool]
@@ -30,10 +29,13 @@ class Possible:
         self._disk = disk
         self._blocks: dict[int, list[Block]] = {}
         about_data = [fault for fault in faults if fault["fault"] in EFFECTS]
-        for _ in range(_ROUNDS):
+        for _ in unanswered:  # a command may have found what another one left, and so on: each was executed once
+            known = self._count()
             for sent in unanswered:
                 for struck in _subsets([fault for fault in about_data if is_for(fault, sent)]):
                     self._add(sent, struck)
+            if self._count() == known:
+                break
 
     def at(self, lba: int) -> list[Block]:
         """Every content that the block may have."""
@@ -45,6 +47,9 @@ class Possible:
             block.data == found or (block.bits and different_bits(block.data, found) <= block.bits)
             for block in self.at(lba)
         )
+
+    def _count(self) -> int:
+        return sum(map(len, self._blocks.values()))
 
     def _add(self, sent: Sent, struck: Sequence[Mapping[str, Any]]) -> None:
         """Blocks do not depend on one another, so it is enough that each of their contents comes up once."""
