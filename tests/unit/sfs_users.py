@@ -182,7 +182,7 @@ def watched(ledger: Ledger) -> Iterator[None]:
         yield from finish(self)
         if ended is not None:
             step, stack = ended
-            changes = bool(self.changed or self.freed or self.pages)
+            changes = bool(self.changed or self.freed or self.pages.count)
             ledger.ended(step, stack, 0, self.place.journal._running if changes else None)
 
     def watched_write(self: Journal, transaction: Transaction, pages: dict[int, bytes]) -> Task[None]:
