@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from textual.events import Key
 from textual.pilot import Pilot
 
 from hil.client import Cluster
@@ -40,6 +41,16 @@ class Watched:
     async def press(self, *keys: str) -> None:
         """One after another."""
         await self.pilot.press(*keys)
+
+    async def press_at_once(self, *keys: str) -> None:
+        """As `press`, without waiting after each until the process has nothing to do: it has, while a large simulated
+        cluster runs in it, and the wait ends after two seconds a key. What comes of them is to be waited for.
+        """
+        assert self.app._driver is not None
+        for key in keys:
+            event = Key(key, None)
+            event.set_sender(self.app)
+            self.app._driver.send_message(event)
 
     async def until(self, condition: Callable[[], object], what: str) -> None:
         """Return when ``condition()`` is true."""

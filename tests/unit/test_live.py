@@ -67,7 +67,7 @@ def test_nothing_is_cut_off_from_80_by_24_on(evidence: Path, nodes: int, size: t
 def test_a_terminal_that_is_too_small_scrolls() -> None:
     async def look(seen: Watched) -> None:
         await seen.until(lambda: len(seen.app.view.newest.joined()) == 16, "all joined")
-        await seen.press(*["down"] * 15)
+        await seen.press_at_once(*["down"] * 15)
         await seen.until(lambda: any(line.startswith("> n15") for line in seen.screen), "the last node")
         await seen.pilot.resize_terminal(80, 24)
         await seen.until(lambda: all(any(f" n{i} " in line for line in seen.screen) for i in range(16)), "every node")
