@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -58,7 +59,8 @@ def empty_file_system(device: str, lba: int) -> Iterator[str]:
     try:
         yield f"{EMPTY}/file"
     finally:
-        os.system(f"umount {EMPTY}")
+        if os.system(f"umount {EMPTY}") != 0:
+            os.kill(server, signal.SIGKILL)  # it would not end by itself
         os.waitpid(server, 0)
 
 

@@ -1,7 +1,7 @@
 """Seeds of the simulator at length, from a new one on each time, and the scenarios for more seeds.
 
 ``HIL_SIM_SEEDS`` of the preset ``swarm`` (1000), from ``HIL_SIM_SEED_BASE`` on, with the compiled modules, which are
-built first: half an hour on two processors.
+built first.
 """
 
 from __future__ import annotations
